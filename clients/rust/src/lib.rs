@@ -1,0 +1,1 @@
+//! Wire protocol of MarketStore (MessagePack and JSON datasets) and a blocking client.

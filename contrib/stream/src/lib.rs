@@ -1,0 +1,1 @@
+//! Trigger that pushes new rows to stream subscribers.

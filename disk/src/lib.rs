@@ -1,0 +1,1 @@
+//! Every file-system call of mkts, real and simulated.

@@ -1,0 +1,1 @@
+//! The store: catalog, tails, checkpoints, segments, snapshots, scans.

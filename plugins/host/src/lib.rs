@@ -1,0 +1,1 @@
+//! Runs plugins: registry, on-patterns, windows, cursors, dispatch.

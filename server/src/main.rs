@@ -1,0 +1,2 @@
+//! The mkts server.
+fn main() {}

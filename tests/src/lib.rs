@@ -1,0 +1,1 @@
+//! Integration tests: simulation, crash, recorded MarketStore traffic, layering.

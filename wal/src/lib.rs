@@ -1,0 +1,1 @@
+//! The write-ahead log: frames, group commit, recovery scan.
