@@ -1,0 +1,15 @@
+//! All integration tests, linked once.
+//!
+//! | module | asks |
+//! |---|---|
+//! | `golden` | does the server answer recorded MarketStore traffic as recorded, and better where the recording is wrong |
+//! | `vectors` | the same for the exchanges of an unmodified Python client |
+//! | `pymarketstore` | does that client itself work |
+//! | `crash` | is everything acknowledged there after kill -9, and nothing else |
+//! | `hostile` | does bad input get a clear error and leave nothing behind |
+//! | `layering` | do the crates import only downwards, is the tree tidy |
+#![forbid(unsafe_code)]
+// Tests prepare their own files beside the store.
+#![allow(clippy::disallowed_methods)]
+
+mod golden;
