@@ -68,7 +68,7 @@ impl Column {
     /// # Errors
     /// If the length is not a multiple of the type's size.
     pub fn new(ty: ColumnType, data: Bytes) -> Result<Self, BatchError> {
-        if data.len() % ty.size() != 0 {
+        if !data.len().is_multiple_of(ty.size()) {
             return Err(BatchError::Length {
                 ty,
                 bytes: data.len(),
@@ -228,7 +228,7 @@ impl<T: Value> AsRef<[u8]> for Values<T> {
 }
 
 fn aligned(data: Bytes, align: usize) -> Bytes {
-    if data.as_ptr().addr() % align == 0 {
+    if data.as_ptr().addr().is_multiple_of(align) {
         return data;
     }
     let mut words = vec![0_u64; data.len().div_ceil(8)];

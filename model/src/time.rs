@@ -30,7 +30,7 @@ pub fn time_from_epoch(seconds: i64, nanoseconds: i64) -> Result<i64, TimeError>
     if !(0..NANOS_PER_SECOND).contains(&nanoseconds) {
         return Err(TimeError::Nanoseconds(nanoseconds));
     }
-    if seconds < TIME_MIN / NANOS_PER_SECOND || seconds > TIME_MAX / NANOS_PER_SECOND {
+    if !(TIME_MIN / NANOS_PER_SECOND..=TIME_MAX / NANOS_PER_SECOND).contains(&seconds) {
         return Err(TimeError::Range(seconds, looks_like(seconds)));
     }
     Ok(seconds * NANOS_PER_SECOND + nanoseconds)
