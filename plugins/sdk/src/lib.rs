@@ -1,1 +1,46 @@
-//! What a plugin author compiles against: traits, contexts, batches.
+//! What a plugin author compiles against.
+//!
+//! A trigger is a type with a config, a [`Manifest`] and one method, [`Trigger::fire`], called after
+//! rows are durable and readable:
+//!
+//! ```
+//! use plugin_sdk::{Event, FireCtx, FireError, Init, Manifest, Plugin, PluginError, Trigger};
+//!
+//! struct Spikes { limit: f64 }
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Config { limit: f64 }
+//!
+//! impl Plugin for Spikes {
+//!     type Config = Config;
+//!     const MANIFEST: Manifest = Manifest::new("spikes", "1.0.0");
+//!     fn new(config: Config, _init: &mut Init<'_>) -> Result<Self, PluginError> {
+//!         Ok(Self { limit: config.limit })
+//!     }
+//! }
+//!
+//! impl Trigger for Spikes {
+//!     fn fire(&mut self, ctx: &mut FireCtx<'_>, event: &Event<'_>) -> Result<(), FireError> {
+//!         let Event::Write(batch) = event else { return Ok(()) };
+//!         let high = batch.rows.column("High").and_then(|c| c.values::<f64>());
+//!         for price in high.unwrap_or(&[]).iter().filter(|p| **p > self.limit) {
+//!             ctx.publish(batch.key.as_str(), price.to_le_bytes().to_vec().into());
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//! ```
+//!
+//! Everything a fire does through its [`FireCtx`] is held back until it returns `Ok`; an error or a
+//! panic drops it (I19).
+#![forbid(unsafe_code)]
+
+mod builtin;
+mod ctx;
+mod plugin;
+
+pub use builtin::{AnyTrigger, BuiltIn, ConfigError};
+pub use ctx::{FireCtx, FireInfo, HostCalls, Level, Query, QueryLimit};
+pub use plugin::{
+    Batch, CloseReason, Delivery, Event, FireError, Init, Manifest, Plugin, PluginError, Trigger,
+};

@@ -1,0 +1,159 @@
+//! What a fire may do.
+
+use bytes::Bytes;
+use model::{BucketKey, ColumnBatch, RowKind};
+
+use crate::plugin::PluginError;
+
+/// Level of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Something failed.
+    Error,
+    /// Something is odd.
+    Warn,
+    /// Worth knowing.
+    Info,
+    /// For the author.
+    Debug,
+}
+
+/// Where a fire stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FireInfo {
+    /// Position of the first commit of the event.
+    pub first_lsn: u64,
+    /// Position of the last commit of the event.
+    pub last_lsn: u64,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// Whether the event may have been fired before a restart.
+    pub is_replay: bool,
+    /// Wall clock (ns).
+    pub now: i64,
+}
+
+/// Which rows to read.
+#[derive(Debug, Clone)]
+pub struct Query<'a> {
+    /// Bucket.
+    pub key: &'a BucketKey,
+    /// First time, inclusive (ns).
+    pub from: i64,
+    /// Last time, inclusive (ns).
+    pub to: i64,
+    /// Names of the columns wanted, those missing are left out; `None` for all.
+    pub columns: Option<&'a [&'a str]>,
+    /// At most this many rows.
+    pub limit: Option<QueryLimit>,
+}
+
+/// How many rows, counted from which end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryLimit {
+    /// The first n.
+    First(usize),
+    /// The last n.
+    Last(usize),
+}
+
+/// The calls a host offers; the other half of [`FireCtx`].
+pub trait HostCalls {
+    /// See [`FireCtx::info`].
+    fn info(&self) -> FireInfo;
+    /// See [`FireCtx::write`].
+    ///
+    /// # Errors
+    /// If the rows cannot be written.
+    fn write(
+        &mut self,
+        key: &BucketKey,
+        kind: RowKind,
+        rows: ColumnBatch,
+    ) -> Result<(), PluginError>;
+    /// See [`FireCtx::query`].
+    ///
+    /// # Errors
+    /// If the store cannot read the rows.
+    fn query(&mut self, query: &Query<'_>) -> Result<Option<ColumnBatch>, PluginError>;
+    /// See [`FireCtx::set_timer`].
+    ///
+    /// # Errors
+    /// If there are too many timers or the key is too long.
+    fn set_timer(&mut self, key: &[u8], due: i64, payload: &[u8]) -> Result<(), PluginError>;
+    /// See [`FireCtx::cancel_timer`].
+    fn cancel_timer(&mut self, key: &[u8]);
+    /// See [`FireCtx::publish`].
+    fn publish(&mut self, stream: &str, payload: Bytes);
+    /// See [`FireCtx::log`].
+    fn log(&mut self, level: Level, text: &str);
+}
+
+/// Valid during one fire.
+pub struct FireCtx<'a> {
+    host: &'a mut dyn HostCalls,
+}
+
+impl<'a> FireCtx<'a> {
+    /// Wraps the calls of a host.
+    pub fn new(host: &'a mut dyn HostCalls) -> Self {
+        Self { host }
+    }
+
+    /// Where this fire stands.
+    pub fn info(&self) -> FireInfo {
+        self.host.info()
+    }
+
+    /// Writes rows, once the window is committed. A missing bucket is made, of this kind. Rows of
+    /// one bucket written twice in a window are applied in order.
+    ///
+    /// # Errors
+    /// If the rows do not fit the bucket or a limit is passed; the fire should then fail.
+    pub fn write(
+        &mut self,
+        key: &BucketKey,
+        kind: RowKind,
+        rows: ColumnBatch,
+    ) -> Result<(), PluginError> {
+        self.host.write(key, kind, rows)
+    }
+
+    /// Reads rows, ascending in time, from a snapshot at the event's last commit or later. Rows
+    /// this window writes are not in it. `None` if there is no such bucket.
+    ///
+    /// # Errors
+    /// If the store cannot read the rows.
+    pub fn query(&mut self, query: &Query<'_>) -> Result<Option<ColumnBatch>, PluginError> {
+        self.host.query(query)
+    }
+
+    /// Sets a timer; one is pending per key, the same key replaces. `due` is wall clock (ns).
+    ///
+    /// # Errors
+    /// If there are too many timers or the key is too long.
+    pub fn set_timer(&mut self, key: &[u8], due: i64, payload: &[u8]) -> Result<(), PluginError> {
+        self.host.set_timer(key, due, payload)
+    }
+
+    /// Forgets a timer.
+    pub fn cancel_timer(&mut self, key: &[u8]) {
+        self.host.cancel_timer(key);
+    }
+
+    /// Sends a message to the subscribers of a stream, once the window is committed.
+    pub fn publish(&mut self, stream: &str, payload: Bytes) {
+        self.host.publish(stream, payload);
+    }
+
+    /// Writes a line to the server's log, marked with the instance.
+    pub fn log(&mut self, level: Level, text: &str) {
+        self.host.log(level, text);
+    }
+}
+
+impl std::fmt::Debug for FireCtx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FireCtx({:?})", self.info())
+    }
+}
