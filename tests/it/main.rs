@@ -13,3 +13,5 @@
 #![allow(clippy::disallowed_methods)]
 
 mod golden;
+mod layering;
+mod vectors;

@@ -24,12 +24,20 @@ pub struct Response {
 impl Response {
     /// The first header of that (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// The media type without parameters.
     pub fn media_type(&self) -> &str {
-        self.header("content-type").unwrap_or("").split(';').next().unwrap_or("").trim()
+        self.header("content-type")
+            .unwrap_or("")
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
     }
 
     /// The body as text, for messages.
@@ -78,7 +86,8 @@ impl Client {
     pub fn raw(&mut self, bytes: &[u8], head: bool) -> io::Result<Response> {
         let result = self.exchange(bytes, head);
         let closes = |r: &Response| {
-            r.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"))
+            r.header("connection")
+                .is_some_and(|v| v.eq_ignore_ascii_case("close"))
         };
         if result.as_ref().map_or(true, closes) {
             self.conn = None;
@@ -118,14 +127,19 @@ fn read_reply(conn: &mut BufReader<TcpStream>, head: bool) -> io::Result<Respons
             if line.is_empty() {
                 break;
             }
-            let (name, value) =
-                line.split_once(':').ok_or_else(|| bad(format!("no header in {line:?}")))?;
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| bad(format!("no header in {line:?}")))?;
             headers.push((name.to_ascii_lowercase(), value.trim().to_string()));
         }
         if code == 100 {
             continue;
         }
-        let mut reply = Response { status: code, headers, body: Vec::new() };
+        let mut reply = Response {
+            status: code,
+            headers,
+            body: Vec::new(),
+        };
         if !head && code != 204 && code != 304 {
             reply.body = read_body(conn, &reply)?;
         }
@@ -135,7 +149,10 @@ fn read_reply(conn: &mut BufReader<TcpStream>, head: bool) -> io::Result<Respons
 
 fn read_body(conn: &mut BufReader<TcpStream>, reply: &Response) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
-    if reply.header("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked")) {
+    if reply
+        .header("transfer-encoding")
+        .is_some_and(|v| v.eq_ignore_ascii_case("chunked"))
+    {
         loop {
             let line = read_line(conn)?;
             let size = usize::from_str_radix(line.split(';').next().unwrap_or("").trim(), 16)
@@ -151,7 +168,9 @@ fn read_body(conn: &mut BufReader<TcpStream>, reply: &Response) -> io::Result<Ve
     }
     match reply.header("content-length") {
         Some(length) => {
-            let length = length.parse().map_err(|e| bad(format!("content-length: {e}")))?;
+            let length = length
+                .parse()
+                .map_err(|e| bad(format!("content-length: {e}")))?;
             body.resize(length, 0);
             conn.read_exact(&mut body)?;
         }
@@ -165,7 +184,10 @@ fn read_body(conn: &mut BufReader<TcpStream>, reply: &Response) -> io::Result<Ve
 fn read_line(conn: &mut BufReader<TcpStream>) -> io::Result<String> {
     let mut line = Vec::new();
     if conn.read_until(b'\n', &mut line)? == 0 {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed without a reply"));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "closed without a reply",
+        ));
     }
     while line.last().is_some_and(|b| *b == b'\n' || *b == b'\r') {
         line.pop();

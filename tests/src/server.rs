@@ -24,14 +24,27 @@ fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     // <target>/<profile directory>/deps/<this test>
     let exe = std::env::current_exe().expect("a test knows its own path");
-    let profile_dir = exe.parent().and_then(Path::parent).expect("tests lie in <profile>/deps");
+    let profile_dir = exe
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests lie in <profile>/deps");
     let profile = match profile_dir.file_name().and_then(|n| n.to_str()) {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
-    let target = profile_dir.parent().expect("the profile directory lies in the target directory");
+    let target = profile_dir
+        .parent()
+        .expect("the profile directory lies in the target directory");
     let output = Command::new(cargo)
-        .args(["build", "--package", "server", "--bin", "mkts", "--profile", profile])
+        .args([
+            "build",
+            "--package",
+            "server",
+            "--bin",
+            "mkts",
+            "--profile",
+            profile,
+        ])
         .args(["--message-format=json-render-diagnostics", "--target-dir"])
         .arg(target)
         .current_dir(workspace())
@@ -49,7 +62,9 @@ fn build() -> PathBuf {
 
 /// The root of the workspace.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests lie in the workspace")
 }
 
 /// Trigger lines for [`Server::start`]: the shipped aggregation.
@@ -75,7 +90,10 @@ pub struct Server {
 impl Server {
     /// Starts on an empty directory. `triggers` are entries of that list, `extra` whole lines.
     pub fn start(triggers: &[&str], extra: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("mkts-it-").tempdir().expect("a temp directory");
+        let dir = tempfile::Builder::new()
+            .prefix("mkts-it-")
+            .tempdir()
+            .expect("a temp directory");
         let root = dir.path().join("box").join("data");
         fs::create_dir_all(&root).expect("the data directory");
         let mut config = format!(
@@ -88,7 +106,12 @@ impl Server {
         }
         fs::write(dir.path().join("mkts.yml"), config).expect("the configuration");
         let addr = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { dir, child: None, addr, starts: 0 };
+        let mut server = Self {
+            dir,
+            child: None,
+            addr,
+            starts: 0,
+        };
         server.spawn();
         server.wait_ready();
         server
@@ -124,14 +147,24 @@ impl Server {
                 break text;
             }
             if let Some(status) = child.try_wait().expect("the child can be asked") {
-                panic!("the server ended with {status} before it served:\n{}", self.log());
+                panic!(
+                    "the server ended with {status} before it served:\n{}",
+                    self.log()
+                );
             }
-            assert!(Instant::now() < deadline, "not ready after {START_LIMIT:?}:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "not ready after {START_LIMIT:?}:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(2));
         };
-        let ready: serde_json::Value = serde_json::from_str(&ready).expect("the ready file is JSON");
+        let ready: serde_json::Value =
+            serde_json::from_str(&ready).expect("the ready file is JSON");
         assert_eq!(ready["pid"], child.id(), "the ready file names our child");
-        let http = ready["http"].as_str().expect("the ready file names the address");
+        let http = ready["http"]
+            .as_str()
+            .expect("the ready file names the address");
         self.addr = http.parse().expect("the address is host:port");
     }
 
@@ -154,7 +187,10 @@ impl Server {
             }
             if Instant::now() > deadline {
                 child.kill().expect("the child can be killed");
-                panic!("still running {START_LIMIT:?} after SIGTERM:\n{}", self.log());
+                panic!(
+                    "still running {START_LIMIT:?} after SIGTERM:\n{}",
+                    self.log()
+                );
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -168,7 +204,9 @@ impl Server {
 
     /// True while the process runs.
     pub fn alive(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(None)))
+        self.child
+            .as_mut()
+            .is_some_and(|c| matches!(c.try_wait(), Ok(None)))
     }
 
     /// A new HTTP client.

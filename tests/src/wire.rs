@@ -44,23 +44,39 @@ impl Table {
             self.rows = data.len() / width;
         }
         assert_eq!(data.len(), self.rows * width, "length of column {name}");
-        self.columns.push(Column { name: name.into(), code: code.into(), data });
+        self.columns.push(Column {
+            name: name.into(),
+            code: code.into(),
+            data,
+        });
         self
     }
 
     /// Adds an i8 column.
     pub fn i8(self, name: &str, values: &[i64]) -> Self {
-        self.with(name, "i8", values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        self.with(
+            name,
+            "i8",
+            values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        )
     }
 
     /// Adds an i4 column.
     pub fn i4(self, name: &str, values: &[i32]) -> Self {
-        self.with(name, "i4", values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        self.with(
+            name,
+            "i4",
+            values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        )
     }
 
     /// Adds an f4 column.
     pub fn f4(self, name: &str, values: &[f32]) -> Self {
-        self.with(name, "f4", values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        self.with(
+            name,
+            "f4",
+            values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        )
     }
 
     /// The column of that name.
@@ -70,34 +86,55 @@ impl Table {
 
     /// Values of an i8 column.
     pub fn get_i8(&self, name: &str) -> Vec<i64> {
-        self.typed(name, "i8", |b| i64::from_le_bytes(b.try_into().expect("8 bytes")))
+        self.typed(name, "i8", |b| {
+            i64::from_le_bytes(b.try_into().expect("8 bytes"))
+        })
     }
 
     /// Values of an i4 column.
     pub fn get_i4(&self, name: &str) -> Vec<i32> {
-        self.typed(name, "i4", |b| i32::from_le_bytes(b.try_into().expect("4 bytes")))
+        self.typed(name, "i4", |b| {
+            i32::from_le_bytes(b.try_into().expect("4 bytes"))
+        })
     }
 
     /// Values of an f4 column.
     pub fn get_f4(&self, name: &str) -> Vec<f32> {
-        self.typed(name, "f4", |b| f32::from_le_bytes(b.try_into().expect("4 bytes")))
+        self.typed(name, "f4", |b| {
+            f32::from_le_bytes(b.try_into().expect("4 bytes"))
+        })
     }
 
     fn typed<T>(&self, name: &str, code: &str, read: impl Fn(&[u8]) -> T) -> Vec<T> {
-        let column = self.column(name).unwrap_or_else(|| panic!("no column {name}"));
+        let column = self
+            .column(name)
+            .unwrap_or_else(|| panic!("no column {name}"));
         assert_eq!(column.code, code, "type of column {name}");
-        column.data.chunks_exact(width(code).expect("known")).map(read).collect()
+        column
+            .data
+            .chunks_exact(width(code).expect("known"))
+            .map(read)
+            .collect()
     }
 }
 
 /// A map value from pairs.
 pub fn map(pairs: Vec<(&str, Value)>) -> Value {
-    Value::Map(pairs.into_iter().map(|(k, v)| (Value::from(k), v)).collect())
+    Value::Map(
+        pairs
+            .into_iter()
+            .map(|(k, v)| (Value::from(k), v))
+            .collect(),
+    )
 }
 
 /// The entry of a map value.
 pub fn get<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
-    value.as_map()?.iter().find(|(k, _)| k.as_str() == Some(key)).map(|(_, v)| v)
+    value
+        .as_map()?
+        .iter()
+        .find(|(k, _)| k.as_str() == Some(key))
+        .map(|(_, v)| v)
 }
 
 /// One dataset that holds several tables of equal columns.
@@ -119,7 +156,10 @@ pub fn dataset(tables: &[(&str, &Table)]) -> Value {
     map(vec![
         ("types", texts(|c| &c.code)),
         ("names", texts(|c| &c.name)),
-        ("data", Value::Array(data.into_iter().map(Value::Binary).collect())),
+        (
+            "data",
+            Value::Array(data.into_iter().map(Value::Binary).collect()),
+        ),
         ("length", Value::from(start)),
         ("startindex", map(starts)),
         ("lengths", map(lengths)),
@@ -129,10 +169,14 @@ pub fn dataset(tables: &[(&str, &Table)]) -> Value {
 /// Reads a dataset strictly: counts, buffer lengths and slices must agree.
 pub fn tables(dataset: &Value) -> Result<BTreeMap<String, Table>, String> {
     let list = |key: &str| -> Result<&Vec<Value>, String> {
-        get(dataset, key).and_then(Value::as_array).ok_or(format!("no list {key}"))
+        get(dataset, key)
+            .and_then(Value::as_array)
+            .ok_or(format!("no list {key}"))
     };
     let slices = |key: &str| -> Result<BTreeMap<String, usize>, String> {
-        let entries = get(dataset, key).and_then(Value::as_map).ok_or(format!("no map {key}"))?;
+        let entries = get(dataset, key)
+            .and_then(Value::as_map)
+            .ok_or(format!("no map {key}"))?;
         let entry = |(k, v): &(Value, Value)| {
             Some((k.as_str()?.to_string(), usize::try_from(v.as_u64()?).ok()?))
         };
@@ -142,28 +186,56 @@ pub fn tables(dataset: &Value) -> Result<BTreeMap<String, Table>, String> {
     let (names, types, data) = (list("names")?, list("types")?, list("data")?);
     let (starts, lengths) = (slices("startindex")?, slices("lengths")?);
     if names.len() != types.len() || names.len() != data.len() {
-        return Err(format!("{} names, {} types, {} data", names.len(), types.len(), data.len()));
+        return Err(format!(
+            "{} names, {} types, {} data",
+            names.len(),
+            types.len(),
+            data.len()
+        ));
     }
-    let total = get(dataset, "length").and_then(Value::as_u64).ok_or("no length")? as usize;
+    let total = get(dataset, "length")
+        .and_then(Value::as_u64)
+        .ok_or("no length")? as usize;
     if starts.keys().ne(lengths.keys()) || lengths.values().sum::<usize>() != total {
-        return Err(format!("slices {starts:?} {lengths:?} do not make {total} rows"));
+        return Err(format!(
+            "slices {starts:?} {lengths:?} do not make {total} rows"
+        ));
     }
     let mut result: BTreeMap<String, Table> = lengths
         .iter()
-        .map(|(key, rows)| (key.clone(), Table { rows: *rows, columns: Vec::new() }))
+        .map(|(key, rows)| {
+            (
+                key.clone(),
+                Table {
+                    rows: *rows,
+                    columns: Vec::new(),
+                },
+            )
+        })
         .collect();
     for ((name, code), data) in names.iter().zip(types).zip(data) {
         let (name, code) = (text(name)?, text(code)?);
         let width = width(code).ok_or(format!("type {code}"))?;
-        let Value::Binary(data) = data else { return Err(format!("{name}: data is not binary")) };
+        let Value::Binary(data) = data else {
+            return Err(format!("{name}: data is not binary"));
+        };
         if data.len() != total * width {
-            return Err(format!("{name}: {} bytes for {total} rows of {code}", data.len()));
+            return Err(format!(
+                "{name}: {} bytes for {total} rows of {code}",
+                data.len()
+            ));
         }
         for (key, table) in &mut result {
             let from = starts[key] * width;
-            let part = data.get(from..from + table.rows * width).ok_or("slice beyond the data")?;
+            let part = data
+                .get(from..from + table.rows * width)
+                .ok_or("slice beyond the data")?;
             let (name, code) = (name.to_string(), code.to_string());
-            table.columns.push(Column { name, code, data: part.to_vec() });
+            table.columns.push(Column {
+                name,
+                code,
+                data: part.to_vec(),
+            });
         }
     }
     Ok(result)
@@ -206,19 +278,27 @@ pub fn encode(value: &Value) -> Vec<u8> {
 /// The value of MessagePack bytes, which must hold exactly one.
 pub fn decode(mut bytes: &[u8]) -> Result<Value, String> {
     let value = rmpv::decode::read_value(&mut bytes).map_err(|e| e.to_string())?;
-    if bytes.is_empty() { Ok(value) } else { Err(format!("{} bytes too many", bytes.len())) }
+    if bytes.is_empty() {
+        Ok(value)
+    } else {
+        Err(format!("{} bytes too many", bytes.len()))
+    }
 }
 
 /// Calls a method and returns its `result`.
 pub fn call(client: &mut Client, method: &str, params: Value) -> Result<Value, CallError> {
-    let reply = client.rpc(&request(method, params)).map_err(CallError::Io)?;
+    let reply = client
+        .rpc(&request(method, params))
+        .map_err(CallError::Io)?;
     let value = decode(&reply.body).map_err(CallError::Odd)?;
     if let Some(error) = get(&value, "error") {
         let code = get(error, "code").and_then(Value::as_i64).unwrap_or(0);
         let message = get(error, "message").and_then(Value::as_str).unwrap_or("");
         return Err(CallError::Rpc(code, message.to_string()));
     }
-    get(&value, "result").cloned().ok_or_else(|| CallError::Odd(format!("{value}")))
+    get(&value, "result")
+        .cloned()
+        .ok_or_else(|| CallError::Odd(format!("{value}")))
 }
 
 /// Writes one dataset; `Ok` means acknowledged.
@@ -227,8 +307,15 @@ pub fn write(
     tables: &[(&str, &Table)],
     variable: bool,
 ) -> Result<(), CallError> {
-    let one = map(vec![("dataset", dataset(tables)), ("is_variable_length", variable.into())]);
-    let result = call(client, "Write", map(vec![("requests", Value::Array(vec![one]))]))?;
+    let one = map(vec![
+        ("dataset", dataset(tables)),
+        ("is_variable_length", variable.into()),
+    ]);
+    let result = call(
+        client,
+        "Write",
+        map(vec![("requests", Value::Array(vec![one]))]),
+    )?;
     match get(&result, "responses") {
         Some(Value::Nil) => Ok(()),
         Some(Value::Array(entries)) => Err(CallError::Entry(format!("{entries:?}"))),
@@ -239,7 +326,11 @@ pub fn write(
 /// Everything in the buckets of `destination`, by `SYM/TF/GROUP`.
 pub fn query(client: &mut Client, destination: &str) -> Result<BTreeMap<String, Table>, CallError> {
     let one = map(vec![("destination", destination.into())]);
-    let result = call(client, "Query", map(vec![("requests", Value::Array(vec![one]))]))?;
+    let result = call(
+        client,
+        "Query",
+        map(vec![("requests", Value::Array(vec![one]))]),
+    )?;
     let set = get(&result, "responses")
         .and_then(Value::as_array)
         .and_then(|list| list.first())
@@ -247,7 +338,10 @@ pub fn query(client: &mut Client, destination: &str) -> Result<BTreeMap<String, 
         .ok_or_else(|| CallError::Odd(format!("{result}")))?;
     let tables = tables(set).map_err(CallError::Odd)?;
     let short = |key: String| key.split(':').next().unwrap_or_default().to_string();
-    Ok(tables.into_iter().map(|(key, table)| (short(key), table)).collect())
+    Ok(tables
+        .into_iter()
+        .map(|(key, table)| (short(key), table))
+        .collect())
 }
 
 /// The rows of one bucket; empty when it does not exist.
@@ -268,7 +362,11 @@ pub fn list(client: &mut Client) -> Result<Vec<String>, CallError> {
     let result = call(client, "ListSymbols", map(vec![("format", "tbk".into())]))?;
     let mut keys: Vec<String> = match get(&result, "Results") {
         Some(Value::Nil) => Vec::new(),
-        Some(Value::Array(a)) => a.iter().filter_map(Value::as_str).map(String::from).collect(),
+        Some(Value::Array(a)) => a
+            .iter()
+            .filter_map(Value::as_str)
+            .map(String::from)
+            .collect(),
         _ => return Err(CallError::Odd(format!("{result}"))),
     };
     keys.sort();

@@ -46,13 +46,22 @@ impl Socket {
             if left.is_zero() {
                 return Ok(None);
             }
-            self.0.get_ref().set_read_timeout(Some(left)).map_err(|e| e.to_string())?;
+            self.0
+                .get_ref()
+                .set_read_timeout(Some(left))
+                .map_err(|e| e.to_string())?;
             match self.0.read() {
                 Ok(Message::Binary(data)) => {
-                    return Ok(Some(Frame { binary: true, data: data.to_vec() }));
+                    return Ok(Some(Frame {
+                        binary: true,
+                        data: data.to_vec(),
+                    }));
                 }
                 Ok(Message::Text(text)) => {
-                    return Ok(Some(Frame { binary: false, data: text.as_bytes().to_vec() }));
+                    return Ok(Some(Frame {
+                        binary: false,
+                        data: text.as_bytes().to_vec(),
+                    }));
                 }
                 Ok(Message::Close(frame)) => return Err(format!("closed: {frame:?}")),
                 Ok(_) => {}
