@@ -37,13 +37,15 @@ impl<T: Trigger> AnyTrigger for T {
     }
 }
 
+type Create = fn(&Value, &mut Init<'_>) -> Result<Box<dyn AnyTrigger>, PluginError>;
+
 /// One line of the table of built-in plugins.
 #[derive(Debug, Clone, Copy)]
 pub struct BuiltIn {
     /// What it says of itself.
     pub manifest: Manifest,
     check: fn(&Value) -> Result<(), ConfigError>,
-    create: fn(&Value, &mut Init<'_>) -> Result<Box<dyn AnyTrigger>, PluginError>,
+    create: Create,
 }
 
 impl BuiltIn {
