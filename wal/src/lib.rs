@@ -1,1 +1,40 @@
-//! The write-ahead log: frames, group commit, recovery scan.
+//! The write-ahead log: one order of all commits, durable by a sync that many writers share.
+//!
+//! ```text
+//! append ─► queue ─► number ─► one write ─► one sync ─► durable LSN ─► Sink::durable
+//! callers            └───────────── the committer thread ──────────────┘
+//! ```
+//!
+//! What it promises (docs/wal.md has the bytes):
+//! * I2: [`Sink::durable`] gets a commit only after the sync that covers it returned Ok.
+//! * I3: what the sink was given as durable is there after every crash, in the same order.
+//! * I4: a frame's LSN is its position; the order of LSNs is the order of commits.
+//! * I11: after the first failed write or sync nothing is written any more.
+//!
+//! What it is not: it does not know what a payload means, keeps no index, and never reads a
+//! frame back on its own. There is no lock that callers hold while anything is written.
+#![forbid(unsafe_code)]
+
+mod commit;
+mod error;
+mod frame;
+mod lsn;
+mod options;
+mod prepare;
+mod queue;
+mod reader;
+mod recover;
+mod scan;
+mod segment;
+mod shared;
+
+pub use commit::{Committed, Sink, Wal};
+pub use error::{Result, WalError};
+pub use frame::{FRAME_HEADER_BYTES, FrameView, KIND_SEGMENT_END, Payload};
+pub use lsn::Lsn;
+pub use options::{Options, SyncMode};
+pub use reader::Reader;
+pub use recover::{Damage, Log, Recovered, open};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,541 @@
+//! Group commit: the committer thread and the callers' handle.
+//!
+//! I2 and I3 live here: the durable LSN moves, and the sink hears of a commit, only after the
+//! sync that covers it returned Ok. I11: the first failed write or sync of the log poisons it;
+//! a sync is never tried again.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use disk::{Clock, File};
+
+use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, Header, KIND_SEGMENT_END, Payload};
+use crate::prepare::Preparer;
+use crate::queue::{Item, Queue};
+use crate::reader::Reader;
+use crate::segment::{SEGMENT_HEADER_BYTES, encode_header};
+use crate::shared::{Segment, Shared};
+use crate::{Lsn, Result, SyncMode, WalError};
+
+/// Payloads up to this size are copied next to their headers, so that a thousand small frames
+/// are one slice of one system call; copying a larger one would cost more than its slice.
+const COPY_BYTES_MAX: usize = 4096;
+
+/// How long the committer waits for space before it looks again (`SyncMode::Interval`).
+const FULL_RETRY: Duration = Duration::from_millis(100);
+
+/// A commit that is durable, with the token it was appended with.
+#[derive(Debug)]
+pub struct Committed<T> {
+    /// Where the frame begins.
+    pub lsn: Lsn,
+    /// Where it ends: the mark that covers it.
+    pub end: Lsn,
+    /// Wall-clock time of writing, for display only.
+    pub wall_ns: i64,
+    /// The caller's kind.
+    pub kind: u8,
+    /// How many triggers led to this commit.
+    pub hops: u8,
+    /// Who wrote it.
+    pub origin: u16,
+    /// The very bytes that were appended.
+    pub payload: Bytes,
+    /// What came with it.
+    pub token: T,
+}
+
+/// Hears of every commit's outcome, on the committer thread. While it works no commit is
+/// written: apply, wake, return. It must not append to the same log (the queue may be full).
+pub trait Sink<T>: Send {
+    /// The group is durable; in LSN order.
+    fn durable(&mut self, group: Vec<Committed<T>>);
+
+    /// These commits did not become durable and never will as far as this process knows. After
+    /// [`WalError::DiskFull`] the log goes on; after any other error it is poisoned.
+    fn failed(&mut self, tokens: Vec<T>, error: &WalError);
+}
+
+/// The running log. Dropping it closes it.
+#[derive(Debug)]
+pub struct Wal<T: Send + 'static> {
+    shared: Arc<Shared>,
+    queue: Arc<Queue<T>>,
+    payload_bytes_max: u64,
+    committer: Option<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> Wal<T> {
+    /// Queues one commit; blocks while the queue is full. The token goes to the sink. On an
+    /// error the commit was not queued and the token is dropped.
+    pub fn append(&self, payload: Payload, token: T) -> Result<()> {
+        let item = self.check(payload, token)?;
+        let bytes = item.bytes();
+        self.queue.push([item], bytes)
+    }
+
+    /// Queues several commits as neighbours, in this order, all or none.
+    pub fn append_all(&self, commits: Vec<(Payload, T)>) -> Result<()> {
+        let items: Result<Vec<_>> = commits.into_iter().map(|(p, t)| self.check(p, t)).collect();
+        let items = items?;
+        let bytes = items.iter().map(Item::bytes).sum();
+        self.queue.push(items, bytes)
+    }
+
+    fn check(&self, payload: Payload, token: T) -> Result<Item<T>> {
+        if payload.len() > self.payload_bytes_max {
+            let limit = self.payload_bytes_max;
+            return Err(WalError::TooLarge {
+                bytes: payload.len(),
+                limit,
+            });
+        }
+        Ok(Item { payload, token })
+    }
+
+    /// Waits until the outcome of everything queued so far is known to the sink; does not wait
+    /// for the interval. Fails if the log is poisoned or (with `SyncMode::Interval`) full.
+    pub fn flush(&self) -> Result<()> {
+        self.queue.flush()
+    }
+
+    /// Every frame that begins below is on stable storage.
+    pub fn durable_lsn(&self) -> Lsn {
+        self.shared.durable_lsn()
+    }
+
+    /// Every frame that begins below was at least handed to the disk.
+    pub fn appended_lsn(&self) -> Lsn {
+        Lsn(self.shared.appended.load(Ordering::Acquire))
+    }
+
+    /// Whether a write or sync has failed: nothing is written any more.
+    pub fn poisoned(&self) -> bool {
+        self.shared.poisoned.load(Ordering::Acquire)
+    }
+
+    /// The largest payload that [`Wal::append`] takes.
+    pub fn payload_bytes_max(&self) -> u64 {
+        self.payload_bytes_max
+    }
+
+    /// Reads frames from `from` on, which must be a mark or a frame's LSN. A position below
+    /// [`Wal::oldest`] gives [`WalError::Released`] at the first read.
+    pub fn reader(&self, from: Lsn) -> Reader {
+        Reader::new(self.shared.clone(), from)
+    }
+
+    /// Allows the reuse of segments that lie wholly below `below`.
+    pub fn release(&self, below: Lsn) -> Result<()> {
+        self.shared.release(below)
+    }
+
+    /// The oldest position a reader may start from.
+    pub fn oldest(&self) -> Lsn {
+        self.shared.oldest()
+    }
+
+    /// Commits what is queued and stops the committer. Fails if the log is poisoned.
+    pub fn close(mut self) -> Result<()> {
+        self.stop();
+        if self.poisoned() {
+            Err(WalError::Poisoned)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn stop(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.committer.take() {
+            // A panic of the committer has poisoned the log and was printed.
+            let _ = thread.join();
+        }
+    }
+
+    pub(crate) fn start(start: Start, sink: Box<dyn Sink<T>>) -> Result<Self> {
+        let shared = start.shared.clone();
+        let queue = Arc::new(Queue::new(&shared.options));
+        let payload_bytes_max = payload_bytes_max(&shared);
+        let mut committer = Committer {
+            preparer: Preparer::start(shared.clone())?,
+            shared: shared.clone(),
+            queue: queue.clone(),
+            clock: start.clock,
+            sink,
+            current: start.current,
+            position: start.position,
+            next_first: start.next_first,
+            leftovers: start.leftovers,
+            pending: VecDeque::new(),
+            last_sync: None,
+            scratch: Vec::new(),
+            full: false,
+        };
+        committer.preparer.order(committer.next_first);
+        let thread = std::thread::Builder::new().name("wal-commit".to_owned());
+        let thread = thread.spawn(move || committer.run())?;
+        Ok(Self {
+            shared,
+            queue,
+            payload_bytes_max,
+            committer: Some(thread),
+        })
+    }
+}
+
+impl<T: Send + 'static> Drop for Wal<T> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A frame and the segment end behind it must fit into one segment.
+fn payload_bytes_max(shared: &Shared) -> u64 {
+    let overhead = SEGMENT_HEADER_BYTES + 2 * FRAME_HEADER_BYTES;
+    let room = shared.options.segment_bytes.saturating_sub(overhead);
+    shared
+        .options
+        .frame_bytes_max
+        .min(room / FRAME_ALIGN * FRAME_ALIGN)
+        .min(u64::from(u32::MAX))
+}
+
+/// Where recovery left the log.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) current: Option<Current>,
+    pub(crate) position: Lsn,
+    pub(crate) next_first: Lsn,
+    pub(crate) leftovers: Vec<String>,
+}
+
+/// The segment that grows.
+#[derive(Debug)]
+pub(crate) struct Current {
+    pub(crate) file: Box<dyn File>,
+    pub(crate) first: Lsn,
+    /// Where the file ends.
+    pub(crate) limit: Lsn,
+    /// Its header, until it has been written with the first group.
+    pub(crate) header: Option<[u8; SEGMENT_HEADER_BYTES as usize]>,
+}
+
+struct Committer<T> {
+    shared: Arc<Shared>,
+    queue: Arc<Queue<T>>,
+    clock: Arc<dyn Clock>,
+    sink: Box<dyn Sink<T>>,
+    preparer: Preparer,
+    current: Option<Current>,
+    /// The LSN of the next frame in the current segment; the end of the log.
+    position: Lsn,
+    /// Where the next segment will begin.
+    next_first: Lsn,
+    /// Files of a cut end. They go when the log is durable beyond them, and not before: until
+    /// then they are evidence of how far the log once reached.
+    leftovers: Vec<String>,
+    pending: VecDeque<Item<T>>,
+    last_sync: Option<Instant>,
+    scratch: Vec<u8>,
+    /// New commits are refused until there is space for a segment.
+    full: bool,
+}
+
+/// Poisons the log if the committer unwinds (a panic in the sink): writers must not wait for
+/// ever.
+struct PoisonOnPanic<T> {
+    shared: Arc<Shared>,
+    queue: Arc<Queue<T>>,
+}
+
+impl<T> Drop for PoisonOnPanic<T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.poisoned.store(true, Ordering::Release);
+            drop(self.queue.poison());
+        }
+    }
+}
+
+impl<T> Committer<T> {
+    fn run(&mut self) {
+        let _guard = PoisonOnPanic {
+            shared: self.shared.clone(),
+            queue: self.queue.clone(),
+        };
+        let sync = self.shared.options.sync;
+        while self.queue.take(&mut self.pending, sync, self.last_sync) {
+            while !self.pending.is_empty() {
+                match self.commit_group() {
+                    Ok(()) => self.space_again(),
+                    Err(WalError::DiskFull) => self.disk_full(),
+                    Err(error) => return self.poison(&error),
+                }
+            }
+        }
+    }
+
+    /// Writes, syncs and hands over one group from the front of `pending`.
+    fn commit_group(&mut self) -> Result<()> {
+        let first_bytes = self.pending.front().map_or(0, Item::bytes);
+        if !self.fits(self.position, first_bytes) {
+            self.rotate()?;
+        }
+        let group = self.take_group();
+        match self.write_group(&group) {
+            Ok(committed_headers) => {
+                self.hand_over(group, committed_headers);
+                Ok(())
+            }
+            Err(error) => {
+                // Back to the front: `poison` tells the sink about all of them at once.
+                for item in group.into_iter().rev() {
+                    self.pending.push_front(item);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a frame at `position` leaves room for the segment end.
+    fn fits(&self, position: Lsn, bytes: u64) -> bool {
+        let end = position.advanced(bytes + FRAME_HEADER_BYTES);
+        self.current
+            .as_ref()
+            .is_some_and(|current| end <= current.limit)
+    }
+
+    fn take_group(&mut self) -> Vec<Item<T>> {
+        let mut end = self.position;
+        let mut group = Vec::with_capacity(self.pending.len());
+        while let Some(item) = self.pending.front() {
+            let bytes = item.bytes();
+            let within = end.0 - self.position.0 + bytes <= self.shared.options.group_bytes_max;
+            if !self.fits(end, bytes) || !(within || group.is_empty()) {
+                break;
+            }
+            end = end.advanced(bytes);
+            group.extend(self.pending.pop_front());
+        }
+        group
+    }
+
+    /// Numbers the frames, writes them with one call and syncs once.
+    fn write_group(&mut self, group: &[Item<T>]) -> Result<Vec<Header>> {
+        let headers = self.number(group);
+        let current = self
+            .current
+            .as_mut()
+            .expect("commit_group rotates when there is none");
+        let end = headers.last().map_or(self.position, Header::end);
+        assert!(
+            end.advanced(FRAME_HEADER_BYTES) <= current.limit,
+            "a frame crosses its segment"
+        );
+
+        let mut start = self.position.0 - current.first.0;
+        self.scratch.clear();
+        if let Some(header) = current.header.take() {
+            self.scratch.extend_from_slice(&header);
+            start -= SEGMENT_HEADER_BYTES;
+        }
+        let pieces = encode(&mut self.scratch, &self.shared.store_id, &headers, group);
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|p| p.slice(&self.scratch)).collect();
+        self.shared.appended.store(end.0, Ordering::Release);
+        current.file.write_vectored_at(start, &mut slices)?;
+        self.sync_to(end)?;
+        Ok(headers)
+    }
+
+    fn number(&self, group: &[Item<T>]) -> Vec<Header> {
+        let synced = self.shared.durable_lsn();
+        let wall_ns = self.clock.now_ns();
+        let mut lsn = self.position;
+        let numbered = group.iter().map(|Item { payload, .. }| {
+            let header = Header {
+                lsn,
+                synced,
+                wall_ns,
+                payload_len: payload.bytes.len() as u32,
+                payload_crc: payload.crc,
+                kind: payload.kind,
+                hops: payload.hops,
+                origin: payload.origin,
+            };
+            lsn = header.end();
+            header
+        });
+        numbered.collect()
+    }
+
+    /// The one place where the durable LSN moves.
+    fn sync_to(&mut self, end: Lsn) -> Result<()> {
+        let current = self.current.as_ref().expect("there is a segment to sync");
+        current.file.sync_data()?;
+        self.position = end;
+        self.last_sync = Some(Instant::now());
+        self.shared.durable.store(end.0, Ordering::Release);
+        Ok(())
+    }
+
+    fn hand_over(&mut self, group: Vec<Item<T>>, headers: Vec<Header>) {
+        let count = group.len() as u64;
+        let committed = group
+            .into_iter()
+            .zip(headers)
+            .map(|(item, header)| Committed {
+                lsn: header.lsn,
+                end: header.end(),
+                wall_ns: header.wall_ns,
+                kind: header.kind,
+                hops: header.hops,
+                origin: header.origin,
+                payload: item.payload.bytes,
+                token: item.token,
+            });
+        self.sink.durable(committed.collect());
+        self.queue.finish(count);
+        self.remove_leftovers();
+    }
+
+    /// Ends the current segment and goes on in the next. `DiskFull` leaves everything as it was.
+    fn rotate(&mut self) -> Result<()> {
+        let file = self.preparer.take(self.next_first)?;
+        if self.current.is_some() {
+            self.end_segment()?;
+        }
+        let first = self.next_first;
+        let bytes = self.shared.options.segment_bytes;
+        self.current = Some(Current {
+            file,
+            first,
+            limit: first.advanced(bytes),
+            header: Some(encode_header(&self.shared.store_id, first, self.position)),
+        });
+        {
+            let mut chain = self.shared.chain.lock();
+            if let Some(last) = chain.segments.last_mut() {
+                last.end = last.end.or(Some(self.position));
+            }
+            chain.segments.push(Segment {
+                first,
+                end: None,
+                bytes,
+            });
+        }
+        self.position = first.advanced(SEGMENT_HEADER_BYTES);
+        self.next_first = first.advanced(bytes);
+        self.preparer.order(self.next_first);
+        Ok(())
+    }
+
+    fn end_segment(&mut self) -> Result<()> {
+        let header = Header {
+            lsn: self.position,
+            synced: self.shared.durable_lsn(),
+            wall_ns: self.clock.now_ns(),
+            payload_len: 0,
+            payload_crc: crc32fast::hash(&[]),
+            kind: KIND_SEGMENT_END,
+            hops: 0,
+            origin: 0,
+        };
+        let current = self.current.as_ref().expect("the caller looked");
+        let bytes = header.encode(&self.shared.store_id);
+        self.shared
+            .appended
+            .store(header.end().0, Ordering::Release);
+        current
+            .file
+            .write_at(self.position.0 - current.first.0, &bytes)?;
+        self.sync_to(header.end())
+    }
+
+    /// Not on the commit's way: what cannot be removed now is found again at the next open.
+    fn remove_leftovers(&mut self) {
+        for path in self.leftovers.drain(..) {
+            let _ = self.shared.disk.unlink(&path);
+        }
+    }
+
+    /// Nothing was promised yet with `SyncMode::Commit`, so the writers are told and may retry.
+    /// With an interval they were told that it is queued: it stays queued.
+    fn disk_full(&mut self) {
+        let keep = self.shared.options.sync != SyncMode::Commit;
+        if keep {
+            self.full = true;
+            if self.queue.set_full(true, FULL_RETRY) {
+                return;
+            }
+        }
+        let items = std::mem::take(&mut self.pending);
+        let count = items.len() as u64;
+        let tokens = items.into_iter().map(|item| item.token).collect();
+        self.sink.failed(tokens, &WalError::DiskFull);
+        self.queue.finish(count);
+    }
+
+    fn space_again(&mut self) {
+        if self.full {
+            self.full = false;
+            self.queue.set_full(false, Duration::ZERO);
+        }
+    }
+
+    fn poison(&mut self, error: &WalError) {
+        self.shared.poisoned.store(true, Ordering::Release);
+        let queued = self.queue.poison();
+        let items = std::mem::take(&mut self.pending).into_iter().chain(queued);
+        let tokens = items.map(|item| item.token).collect();
+        self.sink.failed(tokens, error);
+    }
+}
+
+/// A stretch of bytes to write: small ones lie in the scratch buffer, large payloads where they
+/// are.
+enum Piece<'a> {
+    Scratch(usize, usize),
+    Payload(&'a [u8]),
+}
+
+impl Piece<'_> {
+    fn slice<'s>(&'s self, scratch: &'s [u8]) -> IoSlice<'s> {
+        match self {
+            Self::Scratch(from, to) => IoSlice::new(&scratch[*from..*to]),
+            Self::Payload(bytes) => IoSlice::new(bytes),
+        }
+    }
+}
+
+fn encode<'a, T>(
+    scratch: &mut Vec<u8>,
+    store_id: &[u8; 16],
+    headers: &[Header],
+    group: &'a [Item<T>],
+) -> Vec<Piece<'a>> {
+    let mut pieces = Vec::new();
+    let mut written = 0;
+    for (header, item) in headers.iter().zip(group) {
+        let payload = &item.payload.bytes;
+        scratch.extend_from_slice(&header.encode(store_id));
+        if payload.len() <= COPY_BYTES_MAX {
+            scratch.extend_from_slice(payload);
+        } else {
+            pieces.push(Piece::Scratch(written, scratch.len()));
+            pieces.push(Piece::Payload(payload));
+            written = scratch.len();
+        }
+        let padding = payload.len().next_multiple_of(FRAME_ALIGN as usize) - payload.len();
+        scratch.extend_from_slice(&[0; FRAME_ALIGN as usize][..padding]);
+    }
+    pieces.push(Piece::Scratch(written, scratch.len()));
+    pieces
+}
