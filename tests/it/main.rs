@@ -12,6 +12,9 @@
 // Tests prepare their own files beside the store.
 #![allow(clippy::disallowed_methods)]
 
+mod crash;
 mod golden;
+mod hostile;
 mod layering;
+mod pymarketstore;
 mod vectors;

@@ -4,6 +4,7 @@
 //! The readers here are written against the recorded traffic, not against the crates under
 //! test: a mistake that the server and its own client make together must still be seen.
 //!
+//! * [`candles`]: aggregates recomputed from base rows.
 //! * [`server`]: builds the `mkts` binary once, runs it on a private directory, kills it by its
 //!   own process id.
 //! * [`http`]: keep-alive HTTP/1.1 that posts exact bytes.
@@ -14,6 +15,7 @@
 // A test harness writes configuration and scratch files itself, beside the store and not in it.
 #![allow(clippy::disallowed_methods)]
 
+pub mod candles;
 pub mod http;
 pub mod rng;
 pub mod server;

@@ -1,0 +1,81 @@
+//! The unmodified Python client of MarketStore against the real server.
+//!
+//! A virtual environment is made once in the target directory with pip; the script
+//! `tests/python/client_test.py` then writes real bars, reads them back, streams, and compares
+//! every value. Where Python cannot be had, `MKTS_SKIP_PYTHON=1` skips this in the open.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tests::server::{ONDISKAGG, STREAM, Server, workspace};
+
+/// The client under test, and what it needs beside it (it does not pin them itself).
+const PACKAGES: &[&str] = &[
+    "pymarketstore==0.22",
+    "msgpack",
+    "numpy",
+    "pandas",
+    "requests",
+    "six",
+    "websocket-client",
+    "protobuf",
+    "grpcio",
+];
+
+#[test]
+fn the_unmodified_python_client_works() {
+    if std::env::var("MKTS_SKIP_PYTHON").is_ok_and(|v| v == "1") {
+        println!("skipped: MKTS_SKIP_PYTHON=1");
+        return;
+    }
+    let python = environment();
+    let server = Server::start(&[ONDISKAGG, STREAM], "");
+    let output = Command::new(python)
+        .arg(workspace().join("tests/python/client_test.py"))
+        .arg(server.addr().to_string())
+        .arg(workspace().join("data"))
+        .output()
+        .expect("the environment's python runs");
+    let [out, err] = [&output.stdout, &output.stderr].map(|b| String::from_utf8_lossy(b));
+    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
+    assert!(out.contains("all parts passed"), "{out}");
+}
+
+/// The python of a virtual environment that holds the client.
+fn environment() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pymarketstore-0.22");
+    let python = folder.join("bin").join("python");
+    // Written last: an environment that was interrupted is made again.
+    let complete = folder.join("complete");
+    if complete.exists() {
+        return python;
+    }
+    let hint = "the Python client test needs python3 with venv and a reachable package index; \
+                MKTS_SKIP_PYTHON=1 skips it";
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).expect("an incomplete environment is removed");
+    }
+    run(
+        Command::new("python3").arg("-m").arg("venv").arg(&folder),
+        hint,
+    );
+    let mut pip = Command::new(&python);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ])
+    .args(PACKAGES);
+    run(&mut pip, hint);
+    std::fs::write(complete, "").expect("the mark is written");
+    python
+}
+
+fn run(command: &mut Command, hint: &str) {
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}; {hint}"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {error}; {hint}");
+}
