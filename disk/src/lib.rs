@@ -35,6 +35,8 @@ pub use lock::Lock;
 pub use map::Map;
 pub use os::OsDisk;
 pub use publish::publish;
+#[cfg(feature = "sim")]
+pub use sim::SimDisk;
 
 /// The file system below one store directory.
 pub trait Disk: Send + Sync + Debug {

@@ -347,3 +347,107 @@ impl ReadFile for OsReadFile {
         Ok(context(self.file.metadata(), "stat", &self.path)?.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::publish;
+
+    fn open() -> (tempfile::TempDir, OsDisk) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = OsDisk::open(dir.path().join("new/store")).unwrap();
+        (dir, disk)
+    }
+
+    fn mode(disk: &OsDisk, path: &str) -> u32 {
+        fs::metadata(disk.root().join(path))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    }
+
+    #[test]
+    fn files_and_directories_are_private() {
+        let (_dir, disk) = open();
+        disk.create_dir_all("a/b").unwrap();
+        disk.create_dir_all("a/b").unwrap();
+        drop(disk.create("a/b/c").unwrap());
+        assert_eq!(
+            (mode(&disk, ""), mode(&disk, "a/b"), mode(&disk, "a/b/c")),
+            (0o700, 0o700, 0o600)
+        );
+        assert_eq!(disk.list("a/b").unwrap(), ["c"]);
+        assert!(disk.create("a/b/c").is_err(), "create is exclusive");
+    }
+
+    #[test]
+    fn vectored_writes_of_any_number_of_slices_arrive_whole() {
+        let (_dir, disk) = open();
+        let file = disk.create("a").unwrap();
+        let parts: Vec<Vec<u8>> = (0..3000_usize).map(|n| vec![n as u8; n % 5]).collect();
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        file.write_vectored_at(3, &mut slices).unwrap();
+        file.sync_data().unwrap();
+        assert_eq!(disk.read_all("a").unwrap()[3..], parts.concat());
+        assert_eq!(
+            disk.read_at("a", 5990, 100).unwrap().len(),
+            file.len().unwrap() as usize - 5990
+        );
+    }
+
+    #[test]
+    fn published_files_are_read_only_and_mappings_outlive_them() {
+        let (_dir, disk) = open();
+        publish(&disk, "m", |file| file.write_at(0, b"first")).unwrap();
+        let bytes = disk.map("m").unwrap().bytes().slice(1..);
+        assert!(disk.open_write("m").is_err());
+        assert_eq!(mode(&disk, "m"), 0o444);
+        publish(&disk, "m", |file| file.write_at(0, b"second")).unwrap();
+        assert_eq!(&disk.map("m").unwrap()[..], b"second");
+        disk.unlink("m").unwrap();
+        assert!(!disk.exists("m").unwrap());
+        assert_eq!(&bytes[..], b"irst");
+    }
+
+    #[test]
+    fn an_empty_file_maps_to_no_bytes() {
+        let (_dir, disk) = open();
+        drop(disk.create("empty").unwrap());
+        assert!(disk.map("empty").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_second_lock_is_refused_and_names_the_holder() {
+        let (_dir, disk) = open();
+        let lock = disk.lock().unwrap();
+        let again = OsDisk::open(disk.root()).unwrap().lock().unwrap_err();
+        assert!(
+            again.to_string().contains(&std::process::id().to_string()),
+            "{again}"
+        );
+        drop(lock);
+        assert!(OsDisk::open(disk.root()).unwrap().lock().is_ok());
+    }
+
+    #[test]
+    fn symbolic_links_are_not_followed() {
+        let (dir, disk) = open();
+        fs::create_dir(dir.path().join("outside")).unwrap();
+        symlink(dir.path().join("outside"), disk.root().join("link")).unwrap();
+        assert!(disk.create("link/file").is_err());
+        assert!(disk.list("link").is_err());
+        assert!(disk.create_dir_all("link/sub").is_err());
+        assert!(disk.open_read("../outside").is_err());
+    }
+
+    #[test]
+    fn errors_name_the_call_and_the_file() {
+        let (_dir, disk) = open();
+        let error = disk.read_all("wal/missing").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("wal/missing"), "{error}");
+    }
+}

@@ -1,0 +1,134 @@
+use super::*;
+use crate::{is_full, publish};
+
+fn write_synced(disk: &SimDisk, path: &str, bytes: &[u8]) {
+    let file = disk.create(path).unwrap();
+    file.write_at(0, bytes).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir(path::split(path).0).unwrap();
+}
+
+#[test]
+fn synced_bytes_and_names_survive_every_power_cut() {
+    for seed in 0..200 {
+        let disk = SimDisk::new(seed);
+        write_synced(&disk, "a", b"old");
+        disk.open_write("a")
+            .unwrap()
+            .write_at(3, b" and new")
+            .unwrap();
+        let after = disk.reopen();
+        let bytes = after.read_all("a").unwrap();
+        assert!(bytes.starts_with(b"old"), "seed {seed}");
+    }
+}
+
+#[test]
+fn unsynced_sectors_survive_in_every_combination() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..400 {
+        let disk = SimDisk::new(seed);
+        write_synced(&disk, "a", &[0; 1024]);
+        disk.open_write("a")
+            .unwrap()
+            .write_at(0, &[1; 1024])
+            .unwrap();
+        let bytes = disk.reopen().read_all("a").unwrap();
+        seen.insert((bytes[0], bytes[512]));
+        assert!(
+            bytes[..512].iter().all(|byte| *byte == bytes[0]),
+            "a sector is written whole"
+        );
+    }
+    assert_eq!(seen.len(), 4);
+}
+
+#[test]
+fn a_name_without_directory_sync_may_be_lost_or_kept() {
+    let mut survived = [false; 2];
+    for seed in 0..100 {
+        let disk = SimDisk::new(seed);
+        disk.create("a").unwrap().sync_all().unwrap();
+        survived[usize::from(disk.reopen().exists("a").unwrap())] = true;
+    }
+    assert_eq!(survived, [true, true]);
+}
+
+#[test]
+fn the_death_of_a_process_loses_nothing_but_makes_nothing_durable() {
+    let disk = SimDisk::new(1);
+    write_synced(&disk, "a", &[0; 4]);
+    disk.open_write("a").unwrap().write_at(0, &[1; 4]).unwrap();
+    let killed = disk.restart();
+    assert_eq!(&killed.read_all("a").unwrap()[..], &[1; 4]);
+    let lost = (0..100).any(|_| killed.restart().reopen().read_all("a").unwrap()[0] == 0);
+    assert!(lost);
+}
+
+#[test]
+fn a_failed_sync_drops_bytes_that_a_second_sync_does_not_bring_back() {
+    let mut lost = false;
+    for seed in 0..50 {
+        let disk = SimDisk::new(seed);
+        write_synced(&disk, "a", &[0; 4]);
+        let file = disk.open_write("a").unwrap();
+        disk.fail_sync_after(0);
+        file.write_at(0, &[1; 4]).unwrap();
+        assert!(file.sync_data().is_err());
+        assert!(file.sync_data().is_ok(), "the lie");
+        assert_eq!(&disk.read_all("a").unwrap()[..], &[1; 4]);
+        lost |= disk.reopen().read_all("a").unwrap()[0] == 0;
+    }
+    assert!(lost);
+}
+
+#[test]
+fn after_the_crash_every_call_fails_and_the_lock_is_free_again() {
+    let disk = SimDisk::new(3);
+    let _lock = disk.lock().unwrap();
+    assert!(disk.lock().is_err());
+    disk.crash_after(1);
+    disk.create("a").unwrap();
+    assert!(disk.create("b").is_err());
+    assert!(disk.crashed());
+    assert!(disk.list("").is_err());
+    assert!(disk.reopen().lock().is_ok());
+}
+
+#[test]
+fn a_full_disk_says_so_and_has_room_again_after_an_unlink() {
+    let disk = SimDisk::new(4);
+    disk.set_capacity(Some(10));
+    write_synced(&disk, "a", &[0; 8]);
+    let file = disk.create("b").unwrap();
+    assert!(is_full(&file.write_at(0, &[0; 4]).unwrap_err()));
+    disk.unlink("a").unwrap();
+    file.write_at(0, &[0; 4]).unwrap();
+}
+
+/// I1: whatever call the crash hits, the name means the whole old file or the whole new one.
+#[test]
+fn publish_is_all_or_nothing_at_every_crash() {
+    for seed in 0..40 {
+        for at in 0..7 {
+            let disk = SimDisk::new(seed);
+            publish(&disk, "m", |file| file.write_at(0, &[1; 2000])).unwrap();
+            disk.crash_after(at);
+            let result = publish(&disk, "m", |file| file.write_at(0, &[2; 3000]));
+            let after = disk.reopen();
+            let bytes = after.read_all("m").unwrap();
+            let old = bytes[..] == [1; 2000];
+            let new = bytes[..] == [2; 3000];
+            assert!(
+                if result.is_ok() { new } else { old || new },
+                "seed {seed}, crash at {at}"
+            );
+            publish(&after, "m", |file| file.write_at(0, &[3; 10])).unwrap();
+            assert_eq!(&after.read_all("m").unwrap()[..], &[3; 10]);
+            assert!(
+                after.open_write("m").is_err(),
+                "published files are read-only"
+            );
+        }
+    }
+}
