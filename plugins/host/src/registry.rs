@@ -1,0 +1,264 @@
+//! From entries to instances: id, module, patterns, config, all checked before anything starts.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use model::Zone;
+use plugin_sdk::{BuiltIn, Delivery};
+
+use crate::entry::{Entry, EntryKind, Join, Match, OnError};
+use crate::on::Patterns;
+use crate::resolve::{Resolved, missing_text, resolve, stem};
+use crate::status::State;
+
+/// Longest instance id in bytes.
+const ID_BYTES_MAX: usize = 255;
+
+/// Something wrong or odd about an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where the entry stands: `mkts.yml:12`.
+    pub place: String,
+    /// What, in one line.
+    pub message: String,
+    /// Whether it keeps the instance from running. A MarketStore module that is known but not
+    /// included is fatal only if the entry is `required`.
+    pub fatal: bool,
+}
+
+/// Checks entries without starting anything.
+pub fn check(entries: &[Entry], builtins: &[BuiltIn], zone: &Zone) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    // The plugin's own check makes an object with a zone of its own; `zone` is for those to come.
+    let _ = zone;
+    for plan in plan(entries, builtins) {
+        let place = plan.entry.place.clone();
+        let mut add = |message: String, fatal: bool| {
+            problems.push(Problem {
+                place: place.clone(),
+                message,
+                fatal,
+            });
+        };
+        plan.warnings.iter().for_each(|w| add(w.clone(), false));
+        match &plan.outcome {
+            Outcome::Ready(_) | Outcome::Off => {}
+            Outcome::Missing { text, known } => {
+                add(text.clone(), !known || plan.entry.required);
+            }
+            Outcome::Failed(text) => add(text.clone(), true),
+        }
+    }
+    problems
+}
+
+/// An entry that has been looked at.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) id: String,
+    pub(crate) entry: Entry,
+    pub(crate) version: &'static str,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    Ready(Box<Ready>),
+    /// `enabled: false`.
+    Off,
+    Missing {
+        text: String,
+        known: bool,
+    },
+    Failed(String),
+}
+
+/// All that is needed to run.
+#[derive(Debug, Clone)]
+pub(crate) struct Ready {
+    pub(crate) builtin: BuiltIn,
+    pub(crate) patterns: Patterns,
+    pub(crate) policy: Policy,
+}
+
+/// Entry and manifest with every default filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Policy {
+    pub(crate) delivery: Delivery,
+    pub(crate) max_attempts: u32,
+    pub(crate) on_error: OnError,
+    pub(crate) join: Join,
+    pub(crate) accepts_gap: bool,
+}
+
+impl Plan {
+    /// State and reason before the start.
+    pub(crate) fn state(&self) -> (State, String) {
+        match &self.outcome {
+            Outcome::Ready(_) => (State::Resolved, String::new()),
+            Outcome::Off => (State::Disabled, "enabled: false".into()),
+            Outcome::Missing { text, .. } => (State::Missing, text.clone()),
+            Outcome::Failed(text) => (State::Failed, text.clone()),
+        }
+    }
+
+    /// How the place is kept; of what cannot run, as the entry says.
+    pub(crate) fn delivery(&self) -> Delivery {
+        match &self.outcome {
+            Outcome::Ready(ready) => ready.policy.delivery,
+            _ => self.entry.delivery.unwrap_or(Delivery::Durable),
+        }
+    }
+}
+
+/// Looks at every entry, in order.
+pub(crate) fn plan(entries: &[Entry], builtins: &[BuiltIn]) -> Vec<Plan> {
+    let mut plans: Vec<Plan> = Vec::new();
+    for entry in entries {
+        let mut plan = plan_one(entry, builtins);
+        tell_apart(&mut plan, &plans);
+        plans.push(plan);
+    }
+    plans
+}
+
+fn plan_one(entry: &Entry, builtins: &[BuiltIn]) -> Plan {
+    let mut plan = Plan {
+        id: instance_id(entry),
+        entry: entry.clone(),
+        version: "",
+        warnings: Vec::new(),
+        outcome: Outcome::Off,
+    };
+    let resolved = resolve(&entry.module, builtins);
+    let Resolved::BuiltIn(builtin) = resolved else {
+        plan.outcome = Outcome::Missing {
+            text: missing_text(&entry.module, resolved, builtins),
+            known: matches!(resolved, Resolved::Known),
+        };
+        return plan;
+    };
+    plan.version = builtin.manifest.version;
+    match ready(entry, builtin, &mut plan.warnings) {
+        Err(text) => plan.outcome = Outcome::Failed(text),
+        Ok(ready) if entry.enabled => plan.outcome = Outcome::Ready(Box::new(ready)),
+        Ok(_) => {}
+    }
+    plan
+}
+
+fn ready(entry: &Entry, builtin: &BuiltIn, warnings: &mut Vec<String>) -> Result<Ready, String> {
+    if entry.kind != EntryKind::Trigger {
+        return Err(format!(
+            "\"{}\" is a trigger, move the entry to \"triggers:\"",
+            entry.module
+        ));
+    }
+    check_name(entry)?;
+    let patterns = Patterns::parse(&entry.on, entry.match_mode)?;
+    warnings.extend(patterns.warnings());
+    if entry.match_mode == Match::MarketStore && entry.on.is_empty() {
+        warnings.push("match: marketstore without \"on\" fires on every bucket".into());
+    }
+    check_config(entry, builtin)?;
+    Ok(Ready {
+        builtin: *builtin,
+        patterns,
+        policy: policy(entry, builtin),
+    })
+}
+
+fn check_name(entry: &Entry) -> Result<(), String> {
+    let Some(name) = &entry.name else {
+        return Ok(());
+    };
+    let legal = !name.is_empty()
+        && name.len() <= ID_BYTES_MAX
+        && name.chars().all(|c| !c.is_control() && c != '/');
+    legal.then_some(()).ok_or_else(|| {
+        format!("name {name:?}: use 1 to {ID_BYTES_MAX} bytes without \"/\" and control characters")
+    })
+}
+
+fn check_config(entry: &Entry, builtin: &BuiltIn) -> Result<(), String> {
+    // A constructor is a plugin's code like any other: its panic is a bad config, not our end.
+    catch_unwind(AssertUnwindSafe(|| builtin.check(&entry.config)))
+        .unwrap_or_else(|panic| {
+            let text = crate::fire::panic_text(&*panic);
+            Err(plugin_sdk::ConfigError {
+                path: String::new(),
+                message: format!("the plugin panicked: {text}"),
+            })
+        })
+        .map_err(|error| error.to_string())
+}
+
+fn policy(entry: &Entry, builtin: &BuiltIn) -> Policy {
+    let delivery = entry.delivery.unwrap_or(builtin.manifest.delivery);
+    let volatile = delivery == Delivery::Volatile;
+    let join = match delivery {
+        Delivery::Durable => Join::Commit,
+        _ => Join::Key,
+    };
+    let on_error = if volatile {
+        OnError::Skip
+    } else {
+        OnError::DeadLetter
+    };
+    Policy {
+        delivery,
+        max_attempts: entry.max_attempts.unwrap_or(if volatile { 1 } else { 5 }),
+        on_error: entry.on_error.unwrap_or(on_error),
+        join: entry.window.join.unwrap_or(join),
+        accepts_gap: builtin.manifest.accepts_gap,
+    }
+}
+
+/// `name`, else stem and a hash of what makes the entry itself: never its place in the list.
+fn instance_id(entry: &Entry) -> String {
+    if let Some(name) = &entry.name {
+        return name.clone();
+    }
+    let stem = stem(&entry.module);
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(stem.as_bytes());
+    for pattern in &entry.on {
+        hasher.update(&[0]);
+        hasher.update(pattern.as_bytes());
+    }
+    format!("{stem}-{:08x}", hasher.finalize())
+}
+
+/// A second entry with an id gets the hash of its config appended; a third with both is refused.
+fn tell_apart(plan: &mut Plan, before: &[Plan]) {
+    let taken = |id: &str| before.iter().find(|p| p.id == id);
+    let Some(first) = taken(&plan.id) else {
+        return;
+    };
+    let first_place = first.entry.place.clone();
+    let config = crc32fast::hash(plan.entry.config.to_string().as_bytes());
+    let longer = format!("{}-{config:08x}", plan.id);
+    let same_config = first.entry.config == plan.entry.config;
+    if let Some(twin) = taken(&longer).or(same_config.then_some(first)) {
+        plan.outcome = Outcome::Failed(format!(
+            "instance \"{}\" is there already ({}), with the same config; give one of them a \"name\"",
+            twin.id, twin.entry.place
+        ));
+        plan.id = unused_id(&longer, before);
+        return;
+    }
+    plan.warnings.push(format!(
+        "instance \"{}\" is there already ({first_place}), this one is \"{longer}\"; give it a \"name\"",
+        plan.id
+    ));
+    plan.id = longer;
+}
+
+/// A refused entry is shown, so it needs an id of its own; it never owns a cursor.
+fn unused_id(id: &str, before: &[Plan]) -> String {
+    let mut id = format!("{id}-refused");
+    while before.iter().any(|p| p.id == id) {
+        id.push('+');
+    }
+    id
+}

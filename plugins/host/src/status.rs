@@ -1,0 +1,177 @@
+//! What an operator sees of an instance.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+/// Where an instance stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Known, not started yet.
+    Resolved,
+    /// It fires.
+    Running,
+    /// An event or a commit is tried again after a pause.
+    Backoff,
+    /// An event runs far longer than its `timeout`.
+    Hung,
+    /// Ended with the server.
+    Stopped,
+    /// Switched off, by its entry or by `on_error: disable`.
+    Disabled,
+    /// It cannot run; the reason says why.
+    Failed,
+    /// Its module is not there.
+    Missing,
+}
+
+impl State {
+    /// The word shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resolved => "resolved",
+            Self::Running => "running",
+            Self::Backoff => "backoff",
+            Self::Hung => "hung",
+            Self::Stopped => "stopped",
+            Self::Disabled => "disabled",
+            Self::Failed => "failed",
+            Self::Missing => "missing",
+        }
+    }
+
+    /// Whether its cursor moves, now or later.
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Running | Self::Backoff | Self::Hung)
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One instance as `status` shows it.
+#[derive(Debug, Clone)]
+pub struct InstanceStatus {
+    /// Instance id.
+    pub id: String,
+    /// `module:` as written.
+    pub module: String,
+    /// Version of the plugin, empty if there is none.
+    pub version: String,
+    /// Where the entry stands: `mkts.yml:12`.
+    pub place: String,
+    /// Whether the server is ready only when this runs.
+    pub required: bool,
+    /// `volatile`, `durable` or `exact`.
+    pub delivery: &'static str,
+    /// State.
+    pub state: State,
+    /// Why it is in this state, empty if all is well.
+    pub reason: String,
+    /// Since when (wall clock, ns).
+    pub since: i64,
+    /// What is odd about the entry.
+    pub warnings: Vec<String>,
+    /// Everything below has been fired.
+    pub cursor: u64,
+    /// Bytes of log between cursor and the newest visible commit.
+    pub lag_bytes: u64,
+    /// Age of the oldest commit not fired yet.
+    pub lag_seconds: f64,
+    /// Calls of `fire`.
+    pub fires: u64,
+    /// Calls that failed, panics included.
+    pub failures: u64,
+    /// Calls that panicked.
+    pub panics: u64,
+    /// Calls that were further attempts.
+    pub retries: u64,
+    /// Events given up and named in the log.
+    pub dead_letters: u64,
+    /// Rows passed over: given up by `skip`, lost by lag, at the hops limit.
+    pub dropped: u64,
+    /// Ranges delivered instead of a backlog.
+    pub gaps: u64,
+    /// Timers pending.
+    pub timers: u64,
+}
+
+/// State with its reason.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    pub(crate) state: State,
+    pub(crate) reason: String,
+    pub(crate) since: i64,
+}
+
+/// Live numbers of an instance, written by its dispatcher, read by `status`.
+#[derive(Debug)]
+pub(crate) struct Gauges {
+    standing: Mutex<Standing>,
+    pub(crate) cursor: AtomicU64,
+    /// Append time of the oldest commit in the window under way; 0 if none.
+    pub(crate) window_wall: AtomicI64,
+    /// When the event under way was handed over; 0 if none.
+    pub(crate) fire_wall: AtomicI64,
+    /// Set when the host gives the thread up: nothing of it may take effect any more (I18).
+    pub(crate) abandoned: AtomicBool,
+    pub(crate) fires: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) panics: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    pub(crate) dead_letters: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) gaps: AtomicU64,
+    pub(crate) timers: AtomicU64,
+}
+
+impl Gauges {
+    pub(crate) fn new(state: State, reason: String, since: i64) -> Self {
+        Self {
+            standing: Mutex::new(Standing {
+                state,
+                reason,
+                since,
+            }),
+            cursor: AtomicU64::new(0),
+            window_wall: AtomicI64::new(0),
+            fire_wall: AtomicI64::new(0),
+            abandoned: AtomicBool::new(false),
+            fires: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
+            timers: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.lock().clone()
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.standing.lock().state
+    }
+
+    /// Moves to a state; `since` stays if nothing changes.
+    pub(crate) fn set(&self, state: State, reason: &str, now: i64) {
+        let mut standing = self.standing.lock();
+        if standing.state != state {
+            standing.since = now;
+            standing.state = state;
+        }
+        if standing.reason != reason {
+            standing.reason = reason.into();
+        }
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Relaxed)
+    }
+}
