@@ -7,6 +7,8 @@
 //! | `pymarketstore` | does that client itself work |
 //! | `crash` | is everything acknowledged there after kill -9, and nothing else |
 //! | `hostile` | does bad input get a clear error and leave nothing behind |
+//! | `serve` | does it start, stop and refuse as promised |
+//! | `stream` | do subscribers get their own, and only live ones matter |
 //! | `layering` | do the crates import only downwards, is the tree tidy |
 #![forbid(unsafe_code)]
 // Tests prepare their own files beside the store.
@@ -17,4 +19,7 @@ mod golden;
 mod hostile;
 mod layering;
 mod pymarketstore;
+mod serve;
+// mod sim; the engine, the log and the dispatcher on a simulated disk
+mod stream;
 mod vectors;

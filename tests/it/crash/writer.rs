@@ -1,6 +1,6 @@
 //! One client that writes until the server dies.
 
-use super::model::{Model, Request, tick_table};
+use super::model::{Model, Request, bars_difference, tick_table};
 use std::collections::BTreeSet;
 use tests::candles::{self, Bar, Bars};
 use tests::http::Client;
@@ -72,10 +72,33 @@ impl Writer {
                     self.model.apply(&request);
                     self.in_flight = None;
                     self.acknowledged += 1;
+                    if self.rng.chance(2) && !self.reads_its_own_rows(client) {
+                        return;
+                    }
                 }
                 Err(CallError::Io(_)) => return,
                 Err(e) => panic!("writer {}: a good request was refused: {e:?}", self.id),
             }
+        }
+    }
+
+    /// Whoever got an answer sees the rows at once; `false` if the server died meanwhile.
+    fn reads_its_own_rows(&self, client: &mut Client) -> bool {
+        let symbol = format!("W{}", self.id);
+        match wire::query_one(client, &format!("{symbol}/1Min/OHLCV")) {
+            Ok(table) => {
+                let wanted = self.model.bars.get(&symbol).cloned().unwrap_or_default();
+                let stored = candles::bars(&table);
+                assert!(
+                    stored == wanted,
+                    "writer {} does not see its own rows {}",
+                    self.id,
+                    bars_difference(&symbol, &wanted, &stored)
+                );
+                true
+            }
+            Err(CallError::Io(_)) => false,
+            Err(e) => panic!("writer {}: a good query was refused: {e:?}", self.id),
         }
     }
 
