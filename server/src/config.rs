@@ -1,0 +1,357 @@
+//! mkts.yml: text to a checked [`Config`].
+//!
+//! The file format is MarketStore's, so every key MarketStore ever had is known here: it is read,
+//! or accepted with a warning that says what it means now, or refused. Nothing is skipped in
+//! silence. All problems of a file are reported at once, each with its line.
+//!
+//! YAML is named in this file only; everything behind it, plugins included, sees JSON values.
+
+mod expand;
+mod keys;
+mod plugins;
+mod read;
+mod settings;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_yaml as yaml;
+
+pub use keys::{ENTRY_KEYS, LIMIT_KEYS, REPLICATION_KEYS, TOP_KEYS};
+pub use plugins::{Plugins, TriggerEntry};
+pub use settings::{Config, Limits, LogLevel};
+
+use read::{Report, Step};
+
+/// Largest accepted file. A configuration is a page or two; more is a mistake or an attack.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Whether a problem stops the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The server does not start.
+    Error,
+    /// The server starts; the text says what the key means now.
+    Warning,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad.
+    pub severity: Severity,
+    /// Line in the file, from 1; 0 if it concerns the whole file.
+    pub line: usize,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// Problems of one file, ordered by line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems {
+    /// The file as the user named it.
+    pub file: PathBuf,
+    /// Findings.
+    pub list: Vec<Problem>,
+}
+
+impl Problems {
+    fn fatal(file: &Path, line: usize, message: impl Into<String>) -> Self {
+        let problem = Problem {
+            severity: Severity::Error,
+            line,
+            message: message.into(),
+        };
+        Self {
+            file: file.into(),
+            list: vec![problem],
+        }
+    }
+
+    /// Whether one of them stops the server.
+    pub fn any_error(&self) -> bool {
+        self.list.iter().any(|p| p.severity == Severity::Error)
+    }
+
+    /// One line of text per problem: `mkts.yml:12: error: ...`.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.list.iter().map(|problem| {
+            let kind = match problem.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            };
+            let file = self.file.display();
+            match problem.line {
+                0 => format!("{file}: {kind}: {}", problem.message),
+                line => format!("{file}:{line}: {kind}: {}", problem.message),
+            }
+        })
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, line) in self.lines().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            f.write_str(&line)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Reads and checks a file. Warnings come back beside the configuration.
+///
+/// # Errors
+/// All problems of the file, if one of them is an error.
+pub fn load(file: &Path) -> Result<(Config, Problems), Problems> {
+    let text = read_text(file)?;
+    parse(&text, file)
+}
+
+fn read_text(file: &Path) -> Result<String, Problems> {
+    use std::io::Read;
+    let fault = |what: String| Problems::fatal(file, 0, what);
+    let open = std::fs::File::open(file).map_err(|error| {
+        let hint = if error.kind() == std::io::ErrorKind::NotFound {
+            "; `mkts init` writes an example, --config names another file"
+        } else {
+            ""
+        };
+        fault(format!("failed to read configuration file: {error}{hint}"))
+    })?;
+    let mut bytes = Vec::new();
+    open.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| fault(format!("failed to read configuration file: {error}")))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(fault("is larger than 1 MiB".into()));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|b| **b == b'\n').count();
+        Problems::fatal(file, line, "is not UTF-8 text")
+    })
+}
+
+/// Checks a text; `file` is for messages and for paths relative to it.
+///
+/// # Errors
+/// All problems of the text, if one of them is an error.
+pub fn parse(text: &str, file: &Path) -> Result<(Config, Problems), Problems> {
+    let value = parse_yaml(text, file)?;
+    let mut report = Report::new(text);
+    let config = settings::read(&value, file, &mut report);
+    let mut list = report.problems;
+    list.sort_by_key(|problem| problem.line);
+    let problems = Problems {
+        file: file.into(),
+        list,
+    };
+    match config {
+        Some(config) if !problems.any_error() => Ok((config, problems)),
+        _ => Err(problems),
+    }
+}
+
+fn parse_yaml(text: &str, file: &Path) -> Result<Value, Problems> {
+    // The library's own value refuses a key that is there twice; a JSON map would keep the last.
+    let value: yaml::Value =
+        yaml::from_str(text).map_err(|error| syntax_problem(file, text, &error))?;
+    match to_json(value) {
+        Ok(Value::Null) => Err(Problems::fatal(
+            file,
+            0,
+            "is empty; `mkts init` writes an example",
+        )),
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err(Problems::fatal(
+            file,
+            1,
+            "must hold keys and values (`listen_port: 5993`)",
+        )),
+        Err(what) => Err(Problems::fatal(file, 0, what)),
+    }
+}
+
+fn syntax_problem(file: &Path, text: &str, error: &yaml::Error) -> Problems {
+    let line = error.location().map_or(0, |at| at.line());
+    let text_line = text
+        .lines()
+        .nth(line.saturating_sub(1))
+        .unwrap_or("")
+        .trim();
+    let message = error.to_string();
+    let aliased = message.contains("alias")
+        || message.contains("unknown anchor")
+        || message.contains("while parsing a node");
+    let hint = match text_line.split_once(": *") {
+        Some((key, rest)) if aliased => {
+            format!(
+                "; a value that begins with * must be quoted, else YAML takes it for an alias: \
+                 {key}: \"*{rest}\""
+            )
+        }
+        _ if text_line.contains('\t') => {
+            "; YAML does not allow tabs for indentation, use spaces".into()
+        }
+        _ => String::new(),
+    };
+    Problems::fatal(
+        file,
+        line,
+        format!("failed to parse configuration file: {message}{hint}"),
+    )
+}
+
+fn to_json(value: yaml::Value) -> Result<Value, String> {
+    Ok(match value {
+        yaml::Value::Null => Value::Null,
+        yaml::Value::Bool(flag) => flag.into(),
+        yaml::Value::Number(number) => number_to_json(&number),
+        yaml::Value::String(text) => text.into(),
+        yaml::Value::Sequence(list) => {
+            Value::Array(list.into_iter().map(to_json).collect::<Result<_, _>>()?)
+        }
+        yaml::Value::Mapping(map) => {
+            let mut object = serde_json::Map::new();
+            for (key, value) in map {
+                object.insert(key_text(key)?, to_json(value)?);
+            }
+            Value::Object(object)
+        }
+        yaml::Value::Tagged(tagged) => {
+            return Err(format!("the YAML tag {} is not known", tagged.tag));
+        }
+    })
+}
+
+fn number_to_json(number: &yaml::Number) -> Value {
+    if let Some(value) = number.as_u64() {
+        value.into()
+    } else if let Some(value) = number.as_i64() {
+        value.into()
+    } else {
+        // JSON has no NaN or infinity; as text they reach the check of the key with their name.
+        match number.as_f64().and_then(serde_json::Number::from_f64) {
+            Some(value) => Value::Number(value),
+            None => Value::String(number.to_string()),
+        }
+    }
+}
+
+fn key_text(key: yaml::Value) -> Result<String, String> {
+    match key {
+        yaml::Value::String(text) => Ok(text),
+        yaml::Value::Bool(flag) => Ok(flag.to_string()),
+        yaml::Value::Number(number) => Ok(number.to_string()),
+        _ => Err("a key must be plain text".into()),
+    }
+}
+
+/// The line of a place in the text: of the key for a map, of the value for a list. The text is
+/// parsed once more, this time only to fail at that place: the parser's own error then knows the
+/// line, whatever style the YAML is written in. Only called when there is something to report.
+fn line_of(text: &str, path: &[Step]) -> usize {
+    let error = match Walk(path).deserialize(yaml::Deserializer::from_str(text)) {
+        Ok(()) => return 0,
+        Err(error) => error,
+    };
+    error.location().map_or(0, |at| at.line())
+}
+
+struct Walk<'a>(&'a [Step]);
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the place of a problem")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Some((Step::Key(wanted), rest)) = self.0.split_first() else {
+            return Err(de::Error::custom("here"));
+        };
+        let stop = rest.is_empty();
+        while let Some(found) = map.next_key_seed(FindKey { wanted, stop })? {
+            if found {
+                map.next_value_seed(Walk(rest))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Some((Step::Index(wanted), rest)) = self.0.split_first() else {
+            return Err(de::Error::custom("here"));
+        };
+        for _ in 0..*wanted {
+            if seq.next_element::<IgnoredAny>()?.is_none() {
+                return Ok(());
+            }
+        }
+        seq.next_element_seed(Walk(rest)).map(|_| ())
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        Err(E::custom("here"))
+    }
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
+        Err(E::custom("here"))
+    }
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
+        Err(E::custom("here"))
+    }
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        Err(E::custom("here"))
+    }
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        Err(E::custom("here"))
+    }
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Err(E::custom("here"))
+    }
+}
+
+struct FindKey<'a> {
+    wanted: &'a str,
+    stop: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for FindKey<'_> {
+    type Value = bool;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for FindKey<'_> {
+    type Value = bool;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<bool, E> {
+        match (key == self.wanted, self.stop) {
+            (true, true) => Err(E::custom("here")),
+            (same, _) => Ok(same),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! The names of all keys, and which one was meant.
+
+/// Keys at the top level that do something.
+pub const TOP_KEYS: &[&str] = &[
+    "root_directory",
+    "listen_host",
+    "listen_port",
+    "utilities_url",
+    "grpc_listen_port",
+    "grpc_max_send_msg_size",
+    "grpc_max_recv_msg_size",
+    "timezone",
+    "log_level",
+    "stop_grace_period",
+    "sync",
+    "checkpoint",
+    "limits",
+    "allowed_origins",
+    "auth",
+    "tls",
+    "replication",
+    "plugin_dir",
+    "plugins",
+    "triggers",
+    "bgworkers",
+    "sources",
+    "functions",
+    "wal_rotate_interval",
+    "disable_variable_compression",
+    "init_catalog",
+    "init_wal_cache",
+    "background_sync",
+    "wal_bypass",
+];
+
+/// Keys of older MarketStore files that MarketStore itself no longer reads.
+pub(super) const DROPPED_KEYS: &[(&str, &str)] = &[
+    ("queryable", "the server always answers queries"),
+    ("enable_add", "writes and creates are always on"),
+    ("enable_remove", "destroy is always on"),
+    (
+        "enable_last_known",
+        "the last row of a bucket is always read from memory",
+    ),
+    ("cluster_mode", "there is one node"),
+    ("polling_interval", "feeders have their own config"),
+    ("start_time", "feeders have their own config"),
+    ("load_tbk", "use `mkts load`"),
+];
+
+/// Keys of `replication`.
+pub const REPLICATION_KEYS: &[&str] = &[
+    "enabled",
+    "listen_port",
+    "master_host",
+    "tls_enabled",
+    "cert_file",
+    "key_file",
+    "retry_interval",
+    "retry_backoff_coeff",
+];
+
+/// Keys of `checkpoint`.
+pub(super) const CHECKPOINT_KEYS: &[&str] = &["tail", "wal", "wal_segment", "follow"];
+
+/// Keys of `limits`.
+pub const LIMIT_KEYS: &[&str] = &[
+    "request_body",
+    "requests_per_call",
+    "result_bytes",
+    "result_rows",
+    "query_time",
+    "connections",
+    "header_time",
+    "body_idle_time",
+    "ws_message_bytes",
+    "stream_queue_messages",
+    "stream_queue_bytes",
+    "streams_per_subscriber",
+    "frame_bytes",
+    "hops",
+];
+
+/// Keys of `plugins`.
+pub(super) const PLUGINS_KEYS: &[&str] = &["trust_native", "defaults"];
+
+/// Keys of `plugins.defaults`.
+pub(super) const DEFAULTS_KEYS: &[&str] = &["timeout", "wal_hold"];
+
+/// Keys of an entry of `triggers`, `bgworkers`, `sources` and `functions`.
+pub const ENTRY_KEYS: &[&str] = &[
+    "module",
+    "name",
+    "on",
+    "config",
+    "match",
+    "host",
+    "delivery",
+    "start",
+    "parallelism",
+    "window",
+    "timeout",
+    "max_attempts",
+    "on_error",
+    "on_overflow",
+    "required",
+    "schedule",
+    "env",
+    "limits",
+    "wal_hold",
+    "enabled",
+    "fire_on_own",
+    "timezone",
+    "restart",
+    "params",
+    "state_scope",
+];
+
+/// Keys of `window`.
+pub(super) const WINDOW_KEYS: &[&str] = &["rows", "bytes", "wait", "join"];
+
+/// The known key that is closest to a wrong one, if one is close enough to be meant.
+pub(super) fn nearest<'k>(
+    wrong: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
+    let lower = wrong.to_ascii_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|key| {
+            // A part of the name is as good as a slip of the finger: `master`, `origins`.
+            let part = lower.len() >= 4 && key.contains(&lower);
+            (if part { 1 } else { distance(&lower, key) }, key)
+        })
+        .filter(|(far, key)| *far <= 1 + key.len().max(lower.len()) / 4)
+        .min_by_key(|(far, _)| *far)
+        .map(|(_, key)| key)
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) that turn `a` into `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
+    let width = b.len() + 1;
+    let mut cost = vec![0usize; (a.len() + 1) * width];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            let at = i * width + j;
+            if i == 0 || j == 0 {
+                cost[at] = i + j;
+                continue;
+            }
+            let replace = cost[at - width - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = replace.min(cost[at - width] + 1).min(cost[at - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(cost[at - 2 * width - 2] + 1);
+            }
+            cost[at] = best;
+        }
+    }
+    cost[a.len() * width + b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_is_found() {
+        let near = |text| nearest(text, TOP_KEYS.iter().copied());
+        assert_eq!(near("listen_prot"), Some("listen_port"));
+        assert_eq!(near("Listen-Port"), Some("listen_port"));
+        assert_eq!(near("time_zone"), Some("timezone"));
+        assert_eq!(near("trigger"), Some("triggers"));
+        assert_eq!(near("colour"), None);
+        assert_eq!(distance("ab", "ba"), 1);
+        assert_eq!(distance("", "abc"), 3);
+    }
+}

@@ -1,0 +1,414 @@
+use super::*;
+use engine::SyncMode;
+use std::time::Duration;
+
+fn run(text: &str) -> Result<(Config, Problems), Problems> {
+    parse(text, Path::new("mkts.yml"))
+}
+
+fn good(text: &str) -> Config {
+    run(&format!("root_directory: data\n{text}")).unwrap().0
+}
+
+/// The warnings of a text that is accepted.
+fn warnings(text: &str) -> String {
+    run(&format!("root_directory: data\n{text}"))
+        .unwrap()
+        .1
+        .to_string()
+}
+
+/// Every part of MarketStore's shipped file, its examples switched on.
+const SHIPPED: &str = "\
+root_directory: data                # root directory of the database
+# listen_host: \"localhost\"          # listen host for database server (optional)
+listen_port: 5993                   # port exposed by the database server for JSON-RPC API
+grpc_listen_port: 5995              # port exposed by the database server for GRPC API
+log_level: info                     # log level (info|warn|error)
+queryable: true                     # allow database to be queried through a client connection
+stop_grace_period: 0
+wal_rotate_interval: 5
+timezone: \"America/New_York\"
+utilities_url: \"localhost:5994\"   # enable debugging pprof and heartbeat endpoints
+triggers:
+  - module: ondiskagg.so
+    on: \"*/1Min/OHLCV\"
+    config:
+      destinations:
+        - 5Min
+        - 15Min
+        - 1H
+        - 1D
+  - module: stream.so
+    on: \"*/*/*\"
+    config:
+      filter: nasdaq
+bgworkers:
+  - module: gdaxfeeder.so
+    name: GdaxFetcher
+    config:
+      query_start: \"2017-09-01 00:00\"
+";
+
+#[test]
+fn the_shipped_file_of_marketstore_loads() {
+    let (config, problems) = run(SHIPPED).unwrap();
+    assert_eq!(config.listen_port, 5993);
+    assert_eq!(config.listen_host, "127.0.0.1");
+    assert_eq!(config.timezone.name(), "America/New_York");
+    assert_eq!(config.utilities_url.as_deref(), Some("localhost:5994"));
+    assert_eq!(config.stop_grace_period, Duration::from_secs(5));
+    let modules: Vec<&str> = config
+        .plugins
+        .triggers
+        .iter()
+        .map(|t| t.module.as_str())
+        .collect();
+    assert_eq!(modules, ["ondiskagg.so", "stream.so"]);
+    assert_eq!(config.plugins.triggers[0].on, ["*/1Min/OHLCV"]);
+    assert_eq!(config.plugins.triggers[0].config["destinations"][3], "1D");
+    assert_eq!(config.plugins.triggers[1].line, 20);
+    let lines: Vec<usize> = problems.list.iter().map(|p| p.line).collect();
+    assert_eq!(lines, [4, 6, 25], "{problems}");
+}
+
+#[test]
+fn files_of_older_versions_load_with_warnings() {
+    let text = warnings(
+        "polling_interval: 60\nqueryable: true\nstart_time: 2016-09-15 13:45\n\
+         enable_add: true\nenable_remove: false\nenable_last_known: false\ncluster_mode: x\n",
+    );
+    assert_eq!(text.lines().count(), 7, "{text}");
+    assert!(
+        text.contains("mkts.yml:7: warning: enable_last_known: has no effect"),
+        "{text}"
+    );
+}
+
+/// Text of a whole file, line of the first problem, part of its message.
+const BAD: &[(&str, usize, &str)] = &[
+    ("", 0, "is empty"),
+    ("- a\n- b\n", 1, "must hold keys and values"),
+    ("listen_port: 1\n", 0, "root_directory is missing"),
+    (
+        "root_directory: [a]\n",
+        1,
+        "root_directory: must be text, found a list",
+    ),
+    ("root_directory: \"\"\n", 1, "is empty"),
+    (
+        "root_directory: d\nlisten_prot: 1\n",
+        2,
+        "did you mean listen_port?",
+    ),
+    (
+        "root_directory: d\nthe_answer_is: 1\n",
+        2,
+        "unknown key; known here: root_directory",
+    ),
+    (
+        "root_directory: d\nlisten_port: many\n",
+        2,
+        "from 0 to 65535, found \"many\"",
+    ),
+    ("root_directory: d\nlisten_port: 70000\n", 2, "found 70000"),
+    (
+        "root_directory: d\n\n\nlisten_port: 1\nlisten_port: 2\n",
+        0,
+        "duplicate entry",
+    ),
+    (
+        "root_directory: d\ntimezone: Mars/Olympus\n",
+        2,
+        "unknown time zone \"Mars/Olympus\"",
+    ),
+    (
+        "root_directory: d\nwal_bypass: yes\n",
+        2,
+        "\"yes\" is not a bool",
+    ),
+    (
+        "root_directory: d\ninit_catalog: 2\n",
+        2,
+        "\"2\" is not a bool",
+    ),
+    (
+        "root_directory: d\nstop_grace_period: soon\n",
+        2,
+        "must be a time like",
+    ),
+    (
+        "root_directory: d\nsync: maybe\n",
+        2,
+        "write `sync: commit`",
+    ),
+    (
+        "root_directory: d\nsync: {interval: 2h}\n",
+        2,
+        "from 1ms to 60s",
+    ),
+    (
+        "root_directory: d\nutilities_url: localhost\n",
+        2,
+        "must be host:port",
+    ),
+    (
+        "root_directory: d\nallowed_origins:\n - https://a.b\n - evil\n",
+        4,
+        "\"evil\" is not an",
+    ),
+    (
+        "root_directory: d\nlimits: {request_body: 1MiB,\n  conections: 3}\n",
+        3,
+        "connections?",
+    ),
+    (
+        "root_directory: d\nlimits:\n  request_body: big\n",
+        3,
+        "limits.request_body: must be a size",
+    ),
+    (
+        "root_directory: d\ncheckpoint:\n  tail: 1KiB\n",
+        3,
+        "must be at least 64 KiB",
+    ),
+    (
+        "root_directory: d\nauth:\n  tokens_file: x\n",
+        2,
+        "will not start without the protection",
+    ),
+    (
+        "root_directory: d\nreplication:\n  master: x\n",
+        3,
+        "did you mean master_host?",
+    ),
+    (
+        "root_directory: d\ntriggers: ondiskagg.so\n",
+        2,
+        "must be a list",
+    ),
+    (
+        "root_directory: d\ntriggers:\n  - on: \"*/*/*\"\n",
+        3,
+        "triggers[0]: has no module",
+    ),
+    (
+        "root_directory: d\ntriggers:\n  - module: a\n    on: \"*/*/*\"\n  - module: b\n    onn: \"*\"\n",
+        6,
+        "triggers[1].onn: unknown key; did you mean on?",
+    ),
+    (
+        "root_directory: d\ntriggers:\n  - module: a.so\n    on: */1Min/OHLCV\n",
+        4,
+        "must be quoted, else YAML takes it for an alias: on: \"*/1Min/OHLCV\"",
+    ),
+    (
+        "root_directory: d\ntriggers:\n - {module: a, delivery: twice}\n",
+        3,
+        "\"twice\" is not one of volatile, durable, exact",
+    ),
+    (
+        "root_directory: d\ntriggers:\n - module: a\n   config:\n     key: x\n     token: \"${env:MKTS_NO_SUCH}\"\n",
+        6,
+        "triggers[0].config.token: environment variable MKTS_NO_SUCH is not set",
+    ),
+    (
+        "root_directory: d\ntriggers:\n - module: a\n   config: [1]\n",
+        4,
+        "must be keys and values",
+    ),
+    (
+        "root_directory: d\ntriggers:\n - module: a\n   host: native\n",
+        4,
+        "only builtin",
+    ),
+    (
+        "root_directory: d\nbgworkers:\n - module: own\n   required: true\n",
+        3,
+        "not available",
+    ),
+    ("root_directory: d\n\tlisten_port: 1\n", 2, "tab"),
+    (
+        "root_directory: \"d\n",
+        0,
+        "failed to parse configuration file",
+    ),
+    (
+        "root_directory: !secret d\n",
+        0,
+        "the YAML tag !secret is not known",
+    ),
+];
+
+#[test]
+fn bad_files_name_line_and_remedy() {
+    for (text, line, part) in BAD {
+        let problems = run(text).expect_err(text);
+        let first = problems
+            .list
+            .iter()
+            .find(|p| p.severity == Severity::Error)
+            .unwrap();
+        assert!(first.message.contains(part), "{text:?} gave {problems}");
+        if *line > 0 {
+            assert_eq!(first.line, *line, "{text:?} gave {problems}");
+        }
+    }
+}
+
+#[test]
+fn all_problems_are_reported_in_order_of_lines() {
+    let text = "root_directory: d\nlisten_prot: 1\ntimezone: X/Y\nwal_bypass: maybe\n";
+    let problems = run(text).unwrap_err();
+    let lines: Vec<usize> = problems.list.iter().map(|p| p.line).collect();
+    assert_eq!(lines, [2, 3, 4]);
+    assert!(
+        problems
+            .to_string()
+            .starts_with("mkts.yml:2: error: listen_prot: ")
+    );
+}
+
+#[test]
+fn bools_are_those_of_go() {
+    for word in ["1", "t", "T", "TRUE", "true", "True", "\"true\"", "'1'"] {
+        assert!(
+            warnings(&format!("wal_bypass: {word}\n")).contains("wal_bypass"),
+            "{word}"
+        );
+    }
+    for word in ["0", "f", "F", "FALSE", "false", "False", "\"false\""] {
+        assert_eq!(warnings(&format!("wal_bypass: {word}\n")), "", "{word}");
+    }
+}
+
+#[test]
+fn ports_are_numbers_or_text() {
+    assert_eq!(good("listen_port: 5999\n").listen_port, 5999);
+    assert_eq!(good("listen_port: \"5999\"\n").listen_port, 5999);
+    assert_eq!(good("listen_port: \"\"\n").listen_port, 5993);
+    assert_eq!(good("").listen_port, 5993);
+}
+
+#[test]
+fn sync_has_three_spellings() {
+    let half = SyncMode::Interval(Duration::from_millis(500));
+    assert_eq!(good("").sync, SyncMode::Commit);
+    assert_eq!(good("sync: commit\n").sync, SyncMode::Commit);
+    assert_eq!(good("sync: interval 500ms\n").sync, half);
+    assert_eq!(good("sync: \"interval: 500ms\"\n").sync, half);
+    assert_eq!(good("sync: {interval: 500ms}\n").sync, half);
+}
+
+#[test]
+fn log_levels_follow_marketstore_and_common_sense() {
+    assert_eq!(good("log_level: warning\n").log_level, LogLevel::Warning);
+    assert_eq!(good("log_level: WARN\n").log_level, LogLevel::Warning);
+    assert_eq!(good("log_level: fatal\n").log_level, LogLevel::Error);
+    assert_eq!(good("").log_level, LogLevel::Info);
+    assert!(warnings("log_level: debgu\n").contains("did you mean debug?"));
+}
+
+#[test]
+fn replication_is_answered_with_a_warning() {
+    let replica = warnings("replication:\n  master_host: \"m:5998\"\n  retry_interval: 10s\n");
+    assert!(replica.contains("mkts.yml:2: warning: replication: replication is not available"));
+    assert!(replica.contains("stands alone"), "{replica}");
+    assert_eq!(warnings("replication:\n  enabled: false\n"), "");
+}
+
+#[test]
+fn limits_and_sizes_reach_their_fields() {
+    let config = good(
+        "limits: {request_body: 1MiB, query_time: 2s, hops: 3, connections: 7}\n\
+         checkpoint: {tail: 1MiB, wal: 32MiB}\n",
+    );
+    assert_eq!(config.limits.request_body, 1 << 20);
+    assert_eq!(config.limits.query_time, Duration::from_secs(2));
+    assert_eq!(config.limits.hops, 3);
+    assert_eq!(config.limits.connections, 7);
+    assert_eq!(
+        config.limits.requests_per_call,
+        Limits::default().requests_per_call
+    );
+    assert_eq!(config.tail_bytes_max, Some(1 << 20));
+    assert_eq!(config.wal_bytes_max, Some(32 << 20));
+    assert_eq!(config.wal_segment_bytes, None);
+}
+
+#[test]
+fn entries_know_every_key() {
+    let config = good(
+        "triggers:\n  - module: stream.so\n    name: live\n    on: [\"A/*/*\", \"B/*/*\"]\n    \
+         match: marketstore\n    delivery: durable\n    start: earliest\n    \
+         window: {rows: 10, bytes: 1MiB, wait: 5ms, join: commit}\n    timeout: 2s\n    \
+         max_attempts: 8\n    on_error: skip\n    on_overflow: hold\n    required: true\n    \
+         wal_hold: 1GiB\n    enabled: false\n    fire_on_own: true\n",
+    );
+    let entry = &config.plugins.triggers[0];
+    assert_eq!(entry.name.as_deref(), Some("live"));
+    assert_eq!(entry.on, ["A/*/*", "B/*/*"]);
+    assert!(entry.match_marketstore && entry.from_earliest && entry.required);
+    assert!(entry.fire_on_own && !entry.enabled);
+    assert_eq!(entry.delivery, Some(plugin_sdk::Delivery::Durable));
+    assert_eq!(
+        (entry.window_rows, entry.window_bytes),
+        (Some(10), Some(1 << 20))
+    );
+    assert_eq!(entry.window_wait, Some(Duration::from_millis(5)));
+    assert_eq!(entry.join_commits, Some(true));
+    assert_eq!(entry.max_attempts, Some(8));
+    assert_eq!(
+        (entry.on_error, entry.on_overflow),
+        (Some("skip"), Some("hold"))
+    );
+    assert_eq!(entry.wal_hold, Some(1 << 30));
+}
+
+#[test]
+fn utilities_on_the_main_port_are_not_bound_twice() {
+    let text = "listen_port: 5993\nutilities_url: \"localhost:5993\"\n";
+    assert_eq!(good(text).utilities_url, None);
+    assert!(warnings(text).contains("already"));
+}
+
+#[test]
+fn an_alias_bomb_is_refused() {
+    let mut text = String::from("root_directory: d\na0: &a0 [x,x,x,x,x,x,x,x,x]\n");
+    for level in 1..9 {
+        let before = level - 1;
+        let refs = vec![format!("*a{before}"); 9].join(",");
+        text.push_str(&format!("a{level}: &a{level} [{refs}]\n"));
+    }
+    assert!(run(&text).is_err());
+}
+
+/// The example that `mkts init` writes names every key and switches the two triggers on.
+#[test]
+fn the_example_is_complete() {
+    let text = crate::cli::EXAMPLE;
+    let (config, problems) = parse(text, Path::new("mkts.yml")).unwrap();
+    assert_eq!(problems.to_string(), "");
+    assert_eq!(config.plugins.triggers.len(), 2);
+    let all = TOP_KEYS
+        .iter()
+        .chain(REPLICATION_KEYS)
+        .chain(LIMIT_KEYS)
+        .chain(ENTRY_KEYS);
+    for key in all {
+        let named = text.lines().any(|line| {
+            let line = line.trim_start_matches(['#', ' ', '-']);
+            line.strip_prefix(key)
+                .is_some_and(|rest| rest.starts_with(':'))
+        });
+        assert!(named, "{key} is not in the example");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_say_so() {
+    let problems = load(Path::new("/does/not/exist.yml")).unwrap_err();
+    let text = problems.to_string();
+    assert!(text.starts_with("/does/not/exist.yml: error: failed to read configuration file"));
+    assert!(text.contains("mkts init"));
+}

@@ -1,0 +1,7 @@
+//! The mkts server: configuration, command line, RPC, WebSocket.
+//!
+//! A library, so that the binary is wiring only and tests can start a server in their own process.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
