@@ -70,7 +70,14 @@ impl Preparer {
 }
 
 fn prepare(shared: &Shared, first: Lsn) -> Answer {
-    let released = || shared.chain.lock().free.pop().map(|segment| segment.first);
+    let released = || {
+        shared
+            .chain
+            .lock()
+            .free
+            .pop_front()
+            .map(|segment| segment.first)
+    };
     segment::prepare(&*shared.disk, first, shared.options.segment_bytes, released)
 }
 

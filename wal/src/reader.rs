@@ -65,6 +65,8 @@ impl Reader {
             if frame.kind != KIND_SEGMENT_END {
                 return Ok(Some(frame));
             }
+            // Nothing behind a segment end is a frame, wherever the next header says it ended.
+            self.position = segment.end.unwrap_or(frame.end);
         }
     }
 

@@ -88,7 +88,8 @@ pub fn open<E: From<WalError>>(
     let mut recovery = Recovery::new(&*disk, store_id, files, from);
     recovery.replay(visit)?;
     recovery.make_durable()?;
-    let (chain, plan) = recovery.plan();
+    let plan = recovery.plan()?;
+    let chain = recovery.chain(&plan, &options);
     let shared = Arc::new(Shared {
         disk: disk.clone(),
         store_id,
@@ -188,8 +189,8 @@ impl<'a> Recovery<'a> {
         let start = self.files.iter().position(|file| self.from < file.limit);
         for index in start.unwrap_or(self.files.len())..self.files.len() {
             let file = self.files[index];
-            if file.limit <= file.first {
-                continue; // cut off by a later header
+            if file.is_cut_off() {
+                continue;
             }
             let mut position = self.from.max(file.frames_start());
             if self.from <= file.first && !self.enter(index, expected)? {
@@ -199,6 +200,10 @@ impl<'a> Recovery<'a> {
                 self.found.end = position;
             }
             let buffer = Buffer::read(self.disk, &self.store_id, file)?;
+            expected = file.limit;
+            if buffer.ended_at(position) {
+                continue;
+            }
             loop {
                 match buffer.at(position) {
                     Found::End => break,
@@ -222,7 +227,6 @@ impl<'a> Recovery<'a> {
                     }
                 }
             }
-            expected = file.limit;
         }
         Ok(())
     }
@@ -265,6 +269,9 @@ impl<'a> Recovery<'a> {
         self.survey(index, to)?;
         if from >= self.promised {
             self.found.end = from;
+            if buffer.header_at(from).is_some() {
+                self.found.cut_bytes = to.0 - from.0;
+            }
             return Ok(false);
         }
         let copy = self.quarantine(from, to, &buffer.range(from, to))?;
@@ -285,6 +292,9 @@ impl<'a> Recovery<'a> {
         }
         let mut last = Lsn::ZERO;
         for file in &self.files[index..] {
+            if file.is_cut_off() {
+                continue;
+            }
             let buffer = Buffer::read(self.disk, &self.store_id, *file)?;
             let mut position = from.max(file.frames_start());
             while position < file.limit {
@@ -319,7 +329,7 @@ impl<'a> Recovery<'a> {
         for file in &self.files {
             let from = self.promised.max(file.first);
             let to = self.found.end.min(file.limit);
-            if from >= to || file.previous_end.is_none() {
+            if from >= to {
                 continue;
             }
             let path = path_of(file.first);
@@ -335,79 +345,97 @@ impl<'a> Recovery<'a> {
     /// Decides where to go on. Bytes behind the end that read as frames must never become part
     /// of the log: then a new segment begins beyond every file, and its header says where the
     /// log ended.
-    fn plan(&mut self) -> (Chain, Plan) {
+    fn plan(&mut self) -> Result<Plan> {
         let end = self.found.end;
         let last_header_end = self.last_header_end.unwrap_or(Lsn::ZERO);
         let stale = last_header_end > end;
-        self.found.cut_bytes = last_header_end.0.saturating_sub(end.0);
+        self.found.cut_bytes = self
+            .found
+            .cut_bytes
+            .max(last_header_end.0.saturating_sub(end.0));
 
-        let in_place = self.end_file.map(|index| self.files[index]).filter(|file| {
+        let current = self.end_file.map(|index| self.files[index]).filter(|file| {
             let room = end.advanced(FRAME_HEADER_BYTES) <= file.file_end();
             !stale && room && file.limit == file.file_end() && file.previous_end.is_some()
         });
-        let members: Vec<LogFile> = self
-            .files
-            .iter()
-            .copied()
-            .filter(|f| f.first < end)
-            .collect();
-        let beyond = self
-            .files
+        let next_first = if stale {
+            self.beyond()
+        } else {
+            self.next_in_order()
+        };
+        let unused = |file: &&LogFile| file.is_cut_off() || file.first >= end;
+        let unused = self.files.iter().filter(unused).map(|file| file.first);
+        let mut leftovers: Vec<String> = unused.filter(|f| *f != next_first).map(path_of).collect();
+        if !stale {
+            // A later segment may get the name of one of these: remove them before there is one.
+            for path in leftovers.drain(..) {
+                self.disk.unlink(&path)?;
+            }
+        }
+        Ok(Plan {
+            current,
+            position: end,
+            next_first,
+            leftovers,
+        })
+    }
+
+    /// Behind every file, so that no position is used twice.
+    fn beyond(&self) -> Lsn {
+        self.files
             .iter()
             .map(LogFile::file_end)
             .max()
-            .unwrap_or(end)
-            .max(end);
-        let next_first = match (in_place, members.last()) {
-            _ if stale => beyond,
-            (Some(file), _) => file.file_end(),
-            (None, Some(last)) if last.file_end() >= end => last.file_end(),
-            _ => end,
-        };
-        let leftovers = self.files.iter().map(|file| file.first);
-        let leftovers = leftovers.filter(|first| *first >= end && *first != next_first);
-        let plan = Plan {
-            current: in_place,
-            position: end,
-            next_first,
-            leftovers: leftovers.map(path_of).collect(),
-        };
-        (self.chain(&members, in_place), plan)
+            .unwrap_or(Lsn::ZERO)
+            .max(self.found.end)
     }
 
-    fn chain(&self, members: &[LogFile], in_place: Option<LogFile>) -> Chain {
-        let segment = |file: &LogFile| {
-            let grows = in_place.is_some_and(|current| current.first == file.first);
-            let end = if grows {
-                None
-            } else {
-                Some(file.limit.min(self.found.end))
-            };
-            Segment {
+    /// Right behind the last segment of the log, or where the log ends if that is further.
+    fn next_in_order(&self) -> Lsn {
+        let last = self.members().last().map_or(Lsn::ZERO, LogFile::file_end);
+        last.max(self.found.end)
+    }
+
+    fn members(&self) -> impl DoubleEndedIterator<Item = &LogFile> {
+        self.files
+            .iter()
+            .filter(|file| !file.is_cut_off() && file.first < self.found.end)
+    }
+
+    /// The segments readers may use: those of the replay, and older ones as far back as they
+    /// follow each other. What is older still had been released.
+    fn chain(&self, plan: &Plan, options: &Options) -> Chain {
+        let mut chain = Chain {
+            released_to: self.found.end,
+            ..Chain::default()
+        };
+        let mut kept = true;
+        for file in self.members().rev() {
+            let followed = file.limit == chain.released_to || file.limit > self.found.start;
+            let end = file.limit.min(self.found.end);
+            let grows = plan
+                .current
+                .is_some_and(|current| current.first == file.first);
+            let end = (!grows).then_some(end);
+            let segment = Segment {
                 first: file.first,
                 end,
                 bytes: file.bytes,
+            };
+            kept &= followed || chain.segments.is_empty();
+            if kept {
+                chain.segments.insert(0, segment);
+                chain.released_to = file.previous_end.unwrap_or(file.first);
+            } else if file.bytes == options.segment_bytes {
+                chain.free.push_front(segment);
             }
-        };
-        let segments: Vec<Segment> = members
-            .iter()
-            .filter(|f| f.limit > f.first)
-            .map(segment)
-            .collect();
-        let released_to = match members.first() {
-            Some(file) => file.previous_end.unwrap_or(file.first),
-            None => self.found.end,
-        };
-        let damaged = self
+        }
+        chain.damaged = self
             .found
             .quarantined
             .iter()
-            .map(|damage| (damage.from, damage.to));
-        Chain {
-            segments,
-            free: Vec::new(),
-            released_to,
-            damaged: damaged.collect(),
-        }
+            .map(|gap| (gap.from, gap.to))
+            .collect();
+        chain
     }
 }

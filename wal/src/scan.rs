@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use disk::Disk;
 
-use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, Header};
+use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, Header, KIND_SEGMENT_END};
 use crate::segment::{SEGMENT_HEADER_BYTES, WAL_DIR, decode_header, parse_name, path_of};
 use crate::{Lsn, Result};
 
@@ -20,6 +20,11 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
+    /// Whether a later header says that nothing of this file belongs to the log.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.limit <= self.first
+    }
+
     pub(crate) fn file_end(&self) -> Lsn {
         self.first.advanced(self.bytes)
     }
@@ -111,6 +116,15 @@ impl Buffer {
             // The header holds, so its length does: do not look for frames inside the payload.
             Found::Bad(header.end())
         }
+    }
+
+    /// Whether the frame that ends at `position` is a segment end.
+    pub(crate) fn ended_at(&self, position: Lsn) -> bool {
+        let start = Lsn(position.0.saturating_sub(FRAME_HEADER_BYTES));
+        start >= self.file.frames_start()
+            && self
+                .header_at(start)
+                .is_some_and(|header| header.kind == KIND_SEGMENT_END)
     }
 
     /// A header that holds, of a frame that ends within the file's limit.

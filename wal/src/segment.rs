@@ -96,6 +96,8 @@ pub(crate) fn prepare(
     let path = path_of(first);
     if disk.exists(&path)? {
         if disk.len(&path)? == segment_bytes {
+            // Left by an earlier process, which may have died before it synced the name.
+            disk.sync_dir(WAL_DIR)?;
             return Ok(disk.open_write(&path)?);
         }
         disk.unlink(&path)?;

@@ -1,5 +1,6 @@
 //! What the committer, the readers and the callers' handle know together.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -25,7 +26,7 @@ pub(crate) struct Chain {
     /// In LSN order; readers may open these.
     pub(crate) segments: Vec<Segment>,
     /// Released segments that still have their old name, waiting to be used again.
-    pub(crate) free: Vec<Segment>,
+    pub(crate) free: VecDeque<Segment>,
     /// Everything below was given back; the end of the last released segment.
     pub(crate) released_to: Lsn,
     /// Promised bytes that recovery found damaged; readers pass over them.
@@ -92,7 +93,7 @@ impl Shared {
             for segment in released {
                 let reusable = segment.bytes == self.options.segment_bytes;
                 if reusable && chain.free.len() < self.options.recycle_max {
-                    chain.free.push(segment);
+                    chain.free.push_back(segment);
                 } else {
                     surplus.push(segment);
                 }

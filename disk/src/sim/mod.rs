@@ -112,6 +112,14 @@ impl SimDisk {
         self.state.lock().crashed
     }
 
+    /// An independent disk in the same state; both go on.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let mut state = self.state.lock().clone();
+        state.locked = false;
+        Self::of_state(state)
+    }
+
     /// The disk after a power cut: what was synced, and a random part of what was not. This
     /// disk counts as crashed.
     pub fn reopen(&self) -> Self {

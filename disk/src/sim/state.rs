@@ -175,7 +175,7 @@ impl DirOp {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) rng: Rng,
     pub(super) inodes: Vec<Inode>,
