@@ -6,6 +6,7 @@
 //! | `vectors` | the same for the exchanges of an unmodified Python client |
 //! | `pymarketstore` | does that client itself work |
 //! | `crash` | is everything acknowledged there after kill -9, and nothing else |
+//! | `aggregates` | do coarser bars equal recomputation for rows in any order, zone and volume |
 //! | `hostile` | does bad input get a clear error and leave nothing behind |
 //! | `serve` | does it start, stop and refuse as promised |
 //! | `stream` | do subscribers get their own, and only live ones matter |
@@ -14,6 +15,7 @@
 // Tests prepare their own files beside the store.
 #![allow(clippy::disallowed_methods)]
 
+mod aggregates;
 mod crash;
 mod golden;
 mod hostile;

@@ -83,6 +83,7 @@ impl Life {
     fn write_pipelined(&mut self, engine: &Engine, count: usize) -> bool {
         let ops: Vec<Op> = (0..count).map(|_| self.draw()).collect();
         let tickets: Vec<_> = ops.iter().map(|op| (op, engine.write(commit(op)))).collect();
+        let mut refused = false;
         for (op, ticket) in tickets {
             match ticket {
                 Ok(ticket) => {
@@ -94,10 +95,10 @@ impl Life {
                     }
                 }
                 // Refused before it was queued; what defined its buckets may have been written.
-                Err(_) => return false,
+                Err(_) => refused = true,
             }
         }
-        self.in_doubt.is_empty()
+        self.in_doubt.is_empty() && !refused
     }
 
     fn draw(&mut self) -> Op {
@@ -156,7 +157,8 @@ impl Life {
         assert!(host.drain(Duration::from_secs(60)), "seed {}: triggers drain", self.seed);
         host.stop();
         engine.close().expect("a clean stop");
-        self.running = Some(open(&self.disk.restart_after_close()).expect("opens again"));
+        self.disk = self.disk.restart();
+        self.running = Some(open(&self.disk).expect("opens again"));
     }
 
     pub(super) fn fail_a_sync_after(&mut self, count: u64) {
@@ -264,10 +266,9 @@ fn after(disk: &SimDisk, kind: Crash) -> SimDisk {
 
 fn open(disk: &SimDisk) -> Result<(Engine, Host), engine::Error> {
     let entry = |module: &str, on: &str, config| Entry {
-        module: module.into(),
         on: vec![on.into()],
         config,
-        ..Entry::default()
+        ..Entry::trigger(module)
     };
     let entries = vec![
         entry("ondiskagg.so", "*/1Min/OHLCV", serde_json::json!({ "destinations": DESTINATIONS })),
