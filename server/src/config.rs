@@ -20,7 +20,7 @@ use serde_json::Value;
 use serde_yaml as yaml;
 
 pub use keys::{ENTRY_KEYS, LIMIT_KEYS, REPLICATION_KEYS, TOP_KEYS};
-pub use plugins::{Plugins, TriggerEntry};
+pub use plugins::Plugins;
 pub use settings::{Config, Limits, LogLevel};
 
 use read::{Report, Step};
@@ -137,6 +137,51 @@ fn read_text(file: &Path) -> Result<String, Problems> {
         let line = 1 + valid.iter().filter(|b| **b == b'\n').count();
         Problems::fatal(file, line, "is not UTF-8 text")
     })
+}
+
+/// Checks the entries as the plugins themselves do: modules, patterns, configs. The line is that of
+/// the key inside `config` where the plugin names one.
+pub fn check_entries(
+    config: &Config,
+    builtins: &[plugin_sdk::BuiltIn],
+    file: &Path,
+) -> Result<Problems, Problems> {
+    let text = read_text(file)?;
+    let report = Report::new(&text);
+    let found = plugin_host::check(&config.plugins.entries, builtins, &config.timezone);
+    let list = found.into_iter().map(|problem| Problem {
+        severity: match problem.fatal {
+            true => Severity::Error,
+            false => Severity::Warning,
+        },
+        line: entry_line(config, &report, &problem),
+        message: problem.message,
+    });
+    let problems = Problems {
+        file: file.into(),
+        list: list.collect(),
+    };
+    match problems.any_error() {
+        true => Err(problems),
+        false => Ok(problems),
+    }
+}
+
+fn entry_line(config: &Config, report: &Report<'_>, problem: &plugin_host::Problem) -> usize {
+    let plugins = &config.plugins;
+    let at = plugins
+        .entries
+        .iter()
+        .position(|e| e.place == problem.place);
+    let Some(place) = at.map(|index| &plugins.places[index]) else {
+        return 0;
+    };
+    let words = problem.message.split([':', ' ']).next().unwrap_or("");
+    match words.starts_with("config") {
+        true => report.line(&place.below(words)),
+        false if words == "on" => report.line(&place.key("on")),
+        false => report.line(place),
+    }
 }
 
 /// Checks a text; `file` is for messages and for paths relative to it.

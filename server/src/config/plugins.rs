@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use plugin_host::{Entry, EntryKind, Join, Match, OnError, WindowOptions};
+use plugin_sdk::Delivery;
 use serde_json::{Map, Value};
 
 use super::expand::{Sources, expand};
@@ -14,75 +16,17 @@ use super::read::{Place, Section, show};
 pub struct Plugins {
     /// Folders that are searched for modules, after the built-in table.
     pub dirs: Vec<PathBuf>,
-    /// Time for one event unless the entry says otherwise.
-    pub timeout: Option<Duration>,
-    /// Log kept for a trigger that is behind, unless the entry says otherwise.
-    pub wal_hold: Option<u64>,
-    /// Entries of `triggers`.
-    pub triggers: Vec<TriggerEntry>,
+    /// Entries of `triggers`, `bgworkers` and `sources`, in this order.
+    pub entries: Vec<Entry>,
+    /// Where each of the entries stands.
+    pub(super) places: Vec<Place>,
 }
 
-/// One entry of `triggers`.
-#[derive(Debug, Clone)]
-pub struct TriggerEntry {
-    /// Line of the entry in the file.
-    pub line: usize,
-    /// Position in the list.
-    pub index: usize,
-    /// Module name as written.
-    pub module: String,
-    /// Identity, if given.
-    pub name: Option<String>,
-    /// Patterns; none means every bucket.
-    pub on: Vec<String>,
-    /// The old reading of `on`: a regular expression searched anywhere.
-    pub match_marketstore: bool,
-    /// Delivery, if not the plugin's own.
-    pub delivery: Option<plugin_sdk::Delivery>,
-    /// Fire the rows that are stored already when the instance is new.
-    pub from_earliest: bool,
-    /// Rows of one window.
-    pub window_rows: Option<usize>,
-    /// Bytes of one window.
-    pub window_bytes: Option<usize>,
-    /// How long a window waits for more.
-    pub window_wait: Option<Duration>,
-    /// One event per commit and bucket, not per bucket.
-    pub join_commits: Option<bool>,
-    /// Time for one event.
-    pub timeout: Option<Duration>,
-    /// Attempts before `on_error`; 0 for ever.
-    pub max_attempts: Option<u32>,
-    /// What happens to an event that keeps failing.
-    pub on_error: Option<&'static str>,
-    /// What happens when the trigger is too far behind.
-    pub on_overflow: Option<&'static str>,
-    /// Log kept for this trigger.
-    pub wal_hold: Option<u64>,
-    /// Refuse to start the server without it.
-    pub required: bool,
-    /// Whether it runs.
-    pub enabled: bool,
-    /// Whether it sees its own rows.
-    pub fire_on_own: bool,
-    /// The plugin's own config.
-    pub config: Value,
+/// Values of `plugins.defaults`.
+struct Defaults {
+    timeout: Duration,
+    wal_hold: u64,
 }
-
-/// Modules that come with MarketStore. Old files name them; they are not an unknown file.
-const MARKETSTORE_MODULES: &[&str] = &[
-    "gdaxfeeder",
-    "polygon",
-    "polyiex",
-    "binancefeeder",
-    "bitmexfeeder",
-    "iex",
-    "xignitefeeder",
-    "slait",
-    "alpaca",
-    "alpacabkfeeder",
-    "ice",
-];
 
 pub(super) fn read(top: &mut Section<'_, '_>, file: &Path) -> Plugins {
     let dir = file.parent().unwrap_or(Path::new(""));
@@ -95,22 +39,40 @@ pub(super) fn read(top: &mut Section<'_, '_>, file: &Path) -> Plugins {
             .collect(),
         ..Plugins::default()
     };
-    defaults(top, &mut out);
-    out.triggers = entries(top, "triggers")
-        .into_iter()
-        .filter_map(|(index, value)| trigger(top, index, &value, dir))
-        .collect();
-    for kind in ["bgworkers", "sources", "functions"] {
-        for (index, value) in entries(top, kind) {
-            not_run_yet(top, kind, index, &value);
+    let defaults = defaults(top);
+    let kinds = [
+        ("triggers", EntryKind::Trigger),
+        ("bgworkers", EntryKind::BgWorker),
+        ("sources", EntryKind::Source),
+    ];
+    for (list, kind) in kinds {
+        for (index, value) in list_of(top, list) {
+            let place = top.place.key(list).index(index);
+            if let Some(mut entry) = entry(top, kind, &place, &value, &defaults, dir) {
+                entry.place = format!("{}:{}", file.display(), top.report.line(&place));
+                out.entries.push(entry);
+                out.places.push(place);
+            }
+        }
+    }
+    for (index, value) in list_of(top, "functions") {
+        let place = top.place.key("functions").index(index);
+        let mut entry = Section::open(top.report, place.clone(), &value, ENTRY_KEYS, &[]);
+        if module(&mut entry).is_some() {
+            let what = "functions are not available in this version, the entry is ignored";
+            entry.report.warn(&place, what);
         }
     }
     out
 }
 
-fn defaults(top: &mut Section<'_, '_>, out: &mut Plugins) {
+fn defaults(top: &mut Section<'_, '_>) -> Defaults {
+    let mut out = Defaults {
+        timeout: plugin_host::TIMEOUT,
+        wal_hold: plugin_host::WAL_HOLD,
+    };
     let Some(mut section) = top.section("plugins", PLUGINS_KEYS) else {
-        return;
+        return out;
     };
     if section
         .texts("trust_native")
@@ -122,12 +84,13 @@ fn defaults(top: &mut Section<'_, '_>, out: &mut Plugins) {
         );
     }
     if let Some(mut defaults) = section.section("defaults", DEFAULTS_KEYS) {
-        out.timeout = defaults.duration("timeout", None);
-        out.wal_hold = defaults.size("wal_hold");
+        out.timeout = defaults.duration("timeout", None).unwrap_or(out.timeout);
+        out.wal_hold = defaults.size("wal_hold").unwrap_or(out.wal_hold);
     }
+    out
 }
 
-fn entries(top: &mut Section<'_, '_>, kind: &str) -> Vec<(usize, Value)> {
+fn list_of(top: &mut Section<'_, '_>, kind: &str) -> Vec<(usize, Value)> {
     match top.get(kind) {
         None => Vec::new(),
         Some(Value::Array(list)) => list.iter().cloned().enumerate().collect(),
@@ -139,81 +102,58 @@ fn entries(top: &mut Section<'_, '_>, kind: &str) -> Vec<(usize, Value)> {
     }
 }
 
-/// Name of a module without folder, extension and version.
-pub(super) fn stem(module: &str) -> &str {
-    let name = module.rsplit('/').next().unwrap_or(module);
-    let name = name.split('@').next().unwrap_or(name);
-    let name = name.strip_suffix(".so").unwrap_or(name);
-    name.strip_prefix("lib").unwrap_or(name)
-}
-
-fn trigger(
+fn entry(
     top: &mut Section<'_, '_>,
-    index: usize,
+    kind: EntryKind,
+    place: &Place,
     value: &Value,
+    defaults: &Defaults,
     dir: &Path,
-) -> Option<TriggerEntry> {
-    let place = top.place.key("triggers").index(index);
-    let line = top.report.line(&place);
+) -> Option<Entry> {
     let mut entry = Section::open(top.report, place.clone(), value, ENTRY_KEYS, &[]);
     let module = module(&mut entry)?;
-    for key in ["restart", "params"] {
-        if entry.has(key) {
-            entry.error(key, "belongs to bgworkers and sources, not to a trigger");
-        }
-    }
     let config = entry.get("config").cloned().unwrap_or(Value::Null);
     let config = plugin_config(&mut entry, config, dir);
-    let window = window(&mut entry);
-    host_and_limits(&mut entry);
-    Some(TriggerEntry {
-        line,
-        index,
-        name: name(&mut entry),
+    keys_of_kind(&mut entry, kind);
+    later(&mut entry);
+    Some(Entry {
+        kind,
+        module,
+        name: entry.text("name"),
         on: patterns(&mut entry),
-        match_marketstore: entry
-            .word("match", &[("glob", false), ("marketstore", true)])
-            .unwrap_or(false),
+        match_mode: entry
+            .word(
+                "match",
+                &[("glob", Match::Glob), ("marketstore", Match::MarketStore)],
+            )
+            .unwrap_or_default(),
+        config,
         delivery: entry.word(
             "delivery",
             &[
-                ("volatile", plugin_sdk::Delivery::Volatile),
-                ("durable", plugin_sdk::Delivery::Durable),
-                ("exact", plugin_sdk::Delivery::Exact),
+                ("volatile", Delivery::Volatile),
+                ("durable", Delivery::Durable),
+                ("exact", Delivery::Exact),
             ],
         ),
-        from_earliest: start(&mut entry),
-        window_rows: window.rows,
-        window_bytes: window.bytes,
-        window_wait: window.wait,
-        join_commits: window.join_commits,
-        timeout: entry.duration("timeout", None),
         max_attempts: entry
             .int("max_attempts", 0, i64::from(u32::MAX))
             .and_then(|count| u32::try_from(count).ok()),
         on_error: entry.word(
             "on_error",
             &[
-                ("dead_letter", "dead_letter"),
-                ("skip", "skip"),
-                ("disable", "disable"),
+                ("dead_letter", OnError::DeadLetter),
+                ("skip", OnError::Skip),
+                ("disable", OnError::Disable),
             ],
         ),
-        on_overflow: entry.word(
-            "on_overflow",
-            &[
-                ("coalesce", "coalesce"),
-                ("disable", "disable"),
-                ("drop", "drop"),
-                ("hold", "hold"),
-            ],
-        ),
-        wal_hold: entry.size("wal_hold"),
+        timeout: entry.duration("timeout", None).unwrap_or(defaults.timeout),
+        window: window(&mut entry),
         required: entry.flag("required").unwrap_or(false),
         enabled: entry.flag("enabled").unwrap_or(true),
         fire_on_own: entry.flag("fire_on_own").unwrap_or(false),
-        module,
-        config,
+        wal_hold: entry.size("wal_hold").unwrap_or(defaults.wal_hold),
+        place: String::new(),
     })
 }
 
@@ -231,16 +171,6 @@ fn module(entry: &mut Section<'_, '_>) -> Option<String> {
     }
 }
 
-fn name(entry: &mut Section<'_, '_>) -> Option<String> {
-    let name = entry.text("name")?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
-        entry.error("name", "must be 1 to 64 letters, digits, '-', '_' or '.'");
-        return None;
-    }
-    Some(name)
-}
-
 fn patterns(entry: &mut Section<'_, '_>) -> Vec<String> {
     let patterns = entry.texts("on").unwrap_or_default();
     if patterns.iter().any(|pattern| pattern.trim().is_empty()) {
@@ -249,48 +179,57 @@ fn patterns(entry: &mut Section<'_, '_>) -> Vec<String> {
     patterns
 }
 
-fn start(entry: &mut Section<'_, '_>) -> bool {
-    if matches!(entry.get("start"), Some(Value::Object(_))) {
-        entry.error(
-            "start",
-            "a time is not available in this version; write latest or earliest",
-        );
-        return false;
-    }
-    entry
-        .word("start", &[("latest", false), ("earliest", true)])
-        .unwrap_or(false)
-}
-
-#[derive(Default)]
-struct Window {
-    rows: Option<usize>,
-    bytes: Option<usize>,
-    wait: Option<Duration>,
-    join_commits: Option<bool>,
-}
-
-fn window(entry: &mut Section<'_, '_>) -> Window {
+fn window(entry: &mut Section<'_, '_>) -> WindowOptions {
+    let mut out = WindowOptions::default();
     let Some(mut section) = entry.section("window", WINDOW_KEYS) else {
-        return Window::default();
+        return out;
     };
-    Window {
-        rows: section
-            .int("rows", 1, 1 << 24)
-            .and_then(|rows| usize::try_from(rows).ok()),
-        bytes: section
-            .size("bytes")
-            .and_then(|bytes| usize::try_from(bytes).ok()),
-        wait: section.duration("wait", None),
-        join_commits: section.word("join", &[("key", false), ("commit", true)]),
+    if let Some(rows) = section.int("rows", 1, 1 << 24) {
+        out.rows = usize::try_from(rows).unwrap_or(out.rows);
     }
+    if let Some(bytes) = section.size("bytes") {
+        out.bytes = usize::try_from(bytes).unwrap_or(out.bytes);
+    }
+    out.wait = section.duration("wait", None).unwrap_or(out.wait);
+    out.join = section.word("join", &[("key", Join::Key), ("commit", Join::Commit)]);
+    out
 }
 
-/// Keys of plugins that run outside of the server or on a clock: decided, not built.
-fn host_and_limits(entry: &mut Section<'_, '_>) {
+fn keys_of_kind(entry: &mut Section<'_, '_>, kind: EntryKind) {
+    let (foreign, owner): (&[&str], &str) = match kind {
+        EntryKind::Trigger => (&["restart", "params"], "bgworkers and sources"),
+        _ => (&["on", "match", "window", "delivery", "start"], "triggers"),
+    };
+    for key in foreign
+        .iter()
+        .filter(|key| entry.get(key).is_some())
+        .collect::<Vec<_>>()
+    {
+        entry.error(key, format!("belongs to {owner}"));
+    }
+    entry.word(
+        "restart",
+        &[("always", ()), ("on-failure", ()), ("never", ())],
+    );
+    entry.text("params");
+}
+
+/// Keys of plugins that run outside of the server, on a clock, or over stored rows: decided, not
+/// built. Where ignoring the key would change what is computed, the entry is refused.
+fn later(entry: &mut Section<'_, '_>) {
     let host = [("builtin", true), ("native", false), ("process", false)];
     if entry.word("host", &host) == Some(false) {
         entry.error("host", "only builtin is available in this version");
+    }
+    let latest = matches!(entry.get("start"), None | Some(Value::String(_)))
+        && entry.word("start", &[("latest", true), ("earliest", false)]) != Some(false);
+    if !latest {
+        entry.error("start", "only latest is available in this version");
+    }
+    for key in ["schedule", "timezone", "state_scope"] {
+        if entry.has(key) {
+            entry.error(key, "is not available in this version");
+        }
     }
     if entry
         .int("parallelism", 1, 1024)
@@ -301,17 +240,21 @@ fn host_and_limits(entry: &mut Section<'_, '_>) {
             "one thread is used in this version; the order per bucket holds",
         );
     }
+    let overflow = [
+        ("coalesce", ()),
+        ("disable", ()),
+        ("drop", ()),
+        ("hold", ()),
+    ];
+    if entry.word("on_overflow", &overflow).is_some() {
+        entry.warn("on_overflow", "is chosen by the plugin in this version");
+    }
     for key in ["env", "limits"] {
         if entry.has(key) {
             entry.warn(
                 key,
                 "is for plugins in a process of their own; built-in ones ignore it",
             );
-        }
-    }
-    for key in ["schedule", "timezone", "state_scope"] {
-        if entry.has(key) {
-            entry.error(key, "is not available in this version");
         }
     }
 }
@@ -350,43 +293,6 @@ fn expand_at(value: &mut Value, place: &Place, entry: &mut Section<'_, '_>, from
             if let Err(error) = expand(other, from) {
                 entry.report.error(place, error);
             }
-        }
-    }
-}
-
-fn not_run_yet(top: &mut Section<'_, '_>, kind: &str, index: usize, value: &Value) {
-    let place = top.place.key(kind).index(index);
-    let mut entry = Section::open(top.report, place.clone(), value, ENTRY_KEYS, &[]);
-    let Some(module) = module(&mut entry) else {
-        return;
-    };
-    let known = MARKETSTORE_MODULES.contains(&stem(&module));
-    let what = if known {
-        format!("{module} is a known MarketStore module, not included in this version; not started")
-    } else {
-        format!("{kind} are not available in this version; {module} is not started")
-    };
-    let required = entry.flag("required") == Some(true);
-    match required {
-        true => entry.report.error(&place, what),
-        false => entry.report.warn(&place, what),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::stem;
-
-    #[test]
-    fn the_stem_of_a_module_drops_folder_extension_and_version() {
-        for name in [
-            "stream.so",
-            "./bin/stream.so",
-            "libstream.so",
-            "stream@^1.2",
-            "stream",
-        ] {
-            assert_eq!(stem(name), "stream");
         }
     }
 }

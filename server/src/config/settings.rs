@@ -115,15 +115,14 @@ impl Default for Limits {
 
 /// MarketStore's default of 0 means no wait at all; triggers get a moment all the same.
 const GRACE_DEFAULT: Duration = Duration::from_secs(5);
-const PORT_DEFAULT: u16 = 5993;
 
 /// Reads everything; `None` if a part without which there is no configuration is wrong.
 pub(super) fn read(value: &Value, file: &Path, report: &mut Report<'_>) -> Option<Config> {
     let mut top = Section::open(report, Place::default(), value, TOP_KEYS, DROPPED_KEYS);
     let root_directory = root_directory(&mut top);
     let listen_host = listen_host(&mut top);
-    let listen_port = top.port("listen_port").unwrap_or(PORT_DEFAULT);
-    let utilities_url = utilities_url(&mut top, &listen_host, listen_port);
+    let listen_port = listen_port(&mut top);
+    let utilities_url = utilities_url(&mut top, &listen_host, listen_port.unwrap_or(0));
     let timezone = timezone(&mut top);
     let log_level = log_level(&mut top);
     let stop_grace_period = stop_grace_period(&mut top);
@@ -138,7 +137,7 @@ pub(super) fn read(value: &Value, file: &Path, report: &mut Report<'_>) -> Optio
     Some(Config {
         root_directory: root_directory?,
         listen_host,
-        listen_port,
+        listen_port: listen_port?,
         utilities_url,
         timezone: timezone?,
         log_level,
@@ -183,6 +182,16 @@ fn listen_host(top: &mut Section<'_, '_>) -> String {
         Some(host) => host,
         None => "127.0.0.1".into(),
     }
+}
+
+fn listen_port(top: &mut Section<'_, '_>) -> Option<u16> {
+    let empty = matches!(top.get("listen_port"), Some(Value::String(text)) if text.is_empty());
+    if top.has("listen_port") && !empty {
+        return top.port("listen_port");
+    }
+    let what = "listen_port is missing: the port of HTTP, like `listen_port: 5993`";
+    top.report.error(&Place::default(), what);
+    None
 }
 
 fn utilities_url(top: &mut Section<'_, '_>, host: &str, port: u16) -> Option<String> {

@@ -7,12 +7,14 @@ fn run(text: &str) -> Result<(Config, Problems), Problems> {
 }
 
 fn good(text: &str) -> Config {
-    run(&format!("root_directory: data\n{text}")).unwrap().0
+    run(&format!("root_directory: data\nlisten_port: 0\n{text}"))
+        .unwrap()
+        .0
 }
 
 /// The warnings of a text that is accepted.
 fn warnings(text: &str) -> String {
-    run(&format!("root_directory: data\n{text}"))
+    run(&format!("root_directory: data\nlisten_port: 0\n{text}"))
         .unwrap()
         .1
         .to_string()
@@ -58,18 +60,15 @@ fn the_shipped_file_of_marketstore_loads() {
     assert_eq!(config.timezone.name(), "America/New_York");
     assert_eq!(config.utilities_url.as_deref(), Some("localhost:5994"));
     assert_eq!(config.stop_grace_period, Duration::from_secs(5));
-    let modules: Vec<&str> = config
-        .plugins
-        .triggers
-        .iter()
-        .map(|t| t.module.as_str())
-        .collect();
-    assert_eq!(modules, ["ondiskagg.so", "stream.so"]);
-    assert_eq!(config.plugins.triggers[0].on, ["*/1Min/OHLCV"]);
-    assert_eq!(config.plugins.triggers[0].config["destinations"][3], "1D");
-    assert_eq!(config.plugins.triggers[1].line, 20);
+    let entries = &config.plugins.entries;
+    let modules: Vec<&str> = entries.iter().map(|entry| entry.module.as_str()).collect();
+    assert_eq!(modules, ["ondiskagg.so", "stream.so", "gdaxfeeder.so"]);
+    assert_eq!(entries[0].on, ["*/1Min/OHLCV"]);
+    assert_eq!(entries[0].config["destinations"][3], "1D");
+    assert_eq!(entries[1].place, "mkts.yml:20");
+    assert_eq!(entries[2].kind, plugin_host::EntryKind::BgWorker);
     let lines: Vec<usize> = problems.list.iter().map(|p| p.line).collect();
-    assert_eq!(lines, [4, 6, 25], "{problems}");
+    assert_eq!(lines, [4, 6], "{problems}");
 }
 
 #[test]
@@ -80,7 +79,7 @@ fn files_of_older_versions_load_with_warnings() {
     );
     assert_eq!(text.lines().count(), 7, "{text}");
     assert!(
-        text.contains("mkts.yml:7: warning: enable_last_known: has no effect"),
+        text.contains("mkts.yml:8: warning: enable_last_known: has no effect"),
         "{text}"
     );
 }
@@ -284,10 +283,10 @@ fn bools_are_those_of_go() {
 
 #[test]
 fn ports_are_numbers_or_text() {
-    assert_eq!(good("listen_port: 5999\n").listen_port, 5999);
-    assert_eq!(good("listen_port: \"5999\"\n").listen_port, 5999);
-    assert_eq!(good("listen_port: \"\"\n").listen_port, 5993);
-    assert_eq!(good("").listen_port, 5993);
+    for port in ["5999", "\"5999\""] {
+        let text = format!("root_directory: d\nlisten_port: {port}\n");
+        assert_eq!(run(&text).unwrap().0.listen_port, 5999);
+    }
 }
 
 #[test]
@@ -312,7 +311,7 @@ fn log_levels_follow_marketstore_and_common_sense() {
 #[test]
 fn replication_is_answered_with_a_warning() {
     let replica = warnings("replication:\n  master_host: \"m:5998\"\n  retry_interval: 10s\n");
-    assert!(replica.contains("mkts.yml:2: warning: replication: replication is not available"));
+    assert!(replica.contains("mkts.yml:3: warning: replication: replication is not available"));
     assert!(replica.contains("stands alone"), "{replica}");
     assert_eq!(warnings("replication:\n  enabled: false\n"), "");
 }
@@ -340,36 +339,32 @@ fn limits_and_sizes_reach_their_fields() {
 fn entries_know_every_key() {
     let config = good(
         "triggers:\n  - module: stream.so\n    name: live\n    on: [\"A/*/*\", \"B/*/*\"]\n    \
-         match: marketstore\n    delivery: durable\n    start: earliest\n    \
+         match: marketstore\n    delivery: durable\n    start: latest\n    \
          window: {rows: 10, bytes: 1MiB, wait: 5ms, join: commit}\n    timeout: 2s\n    \
          max_attempts: 8\n    on_error: skip\n    on_overflow: hold\n    required: true\n    \
          wal_hold: 1GiB\n    enabled: false\n    fire_on_own: true\n",
     );
-    let entry = &config.plugins.triggers[0];
+    let entry = &config.plugins.entries[0];
     assert_eq!(entry.name.as_deref(), Some("live"));
     assert_eq!(entry.on, ["A/*/*", "B/*/*"]);
-    assert!(entry.match_marketstore && entry.from_earliest && entry.required);
-    assert!(entry.fire_on_own && !entry.enabled);
+    assert_eq!(entry.match_mode, plugin_host::Match::MarketStore);
+    assert!(entry.required && entry.fire_on_own && !entry.enabled);
     assert_eq!(entry.delivery, Some(plugin_sdk::Delivery::Durable));
-    assert_eq!(
-        (entry.window_rows, entry.window_bytes),
-        (Some(10), Some(1 << 20))
-    );
-    assert_eq!(entry.window_wait, Some(Duration::from_millis(5)));
-    assert_eq!(entry.join_commits, Some(true));
+    assert_eq!((entry.window.rows, entry.window.bytes), (10, 1 << 20));
+    assert_eq!(entry.window.wait, Duration::from_millis(5));
+    assert_eq!(entry.window.join, Some(plugin_host::Join::Commit));
     assert_eq!(entry.max_attempts, Some(8));
-    assert_eq!(
-        (entry.on_error, entry.on_overflow),
-        (Some("skip"), Some("hold"))
-    );
-    assert_eq!(entry.wal_hold, Some(1 << 30));
+    assert_eq!(entry.on_error, Some(plugin_host::OnError::Skip));
+    assert_eq!(entry.timeout, Duration::from_secs(2));
+    assert_eq!(entry.wal_hold, 1 << 30);
 }
 
 #[test]
 fn utilities_on_the_main_port_are_not_bound_twice() {
-    let text = "listen_port: 5993\nutilities_url: \"localhost:5993\"\n";
-    assert_eq!(good(text).utilities_url, None);
-    assert!(warnings(text).contains("already"));
+    let text = "root_directory: d\nlisten_port: 5993\nutilities_url: \"localhost:5993\"\n";
+    let (config, problems) = run(text).unwrap();
+    assert_eq!(config.utilities_url, None);
+    assert!(problems.to_string().contains("already"));
 }
 
 #[test]
@@ -389,7 +384,7 @@ fn the_example_is_complete() {
     let text = crate::cli::EXAMPLE;
     let (config, problems) = parse(text, Path::new("mkts.yml")).unwrap();
     assert_eq!(problems.to_string(), "");
-    assert_eq!(config.plugins.triggers.len(), 2);
+    assert_eq!(config.plugins.entries.len(), 2);
     let all = TOP_KEYS
         .iter()
         .chain(REPLICATION_KEYS)
