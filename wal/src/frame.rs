@@ -16,7 +16,7 @@ pub(crate) const FRAME_ALIGN: u64 = 8;
 /// The frame kind that ends a WAL segment. All other kinds belong to the caller.
 pub const KIND_SEGMENT_END: u8 = 8;
 
-const _: () = assert!(FRAME_HEADER_BYTES % FRAME_ALIGN == 0);
+const _: () = assert!(FRAME_HEADER_BYTES.is_multiple_of(FRAME_ALIGN));
 
 /// What a caller hands to the log. The checksum is computed here, on the caller's thread.
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ const VERSION: u32 = 1;
 const TEMPORARY: &str = "wal/next.tmp";
 
 /// Zeros are written in pieces of this size while a segment is prepared.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The path of the segment with this first LSN.
 pub(crate) fn path_of(first: Lsn) -> String {

@@ -26,12 +26,15 @@ pub(crate) fn small_options() -> Options {
     }
 }
 
-/// What the sink was told, by token.
+/// A token, and its frame's begin and end or why there is none.
+pub(crate) type Outcome = (u64, Result<(Lsn, Lsn)>);
+
+/// What the sink was told.
 #[derive(Clone, Default)]
-pub(crate) struct Outcomes(Arc<Mutex<Vec<(u64, Result<(Lsn, Lsn)>)>>>);
+pub(crate) struct Outcomes(Arc<Mutex<Vec<Outcome>>>);
 
 impl Outcomes {
-    pub(crate) fn take(&self) -> Vec<(u64, Result<(Lsn, Lsn)>)> {
+    pub(crate) fn take(&self) -> Vec<Outcome> {
         std::mem::take(&mut self.0.lock())
     }
 }
@@ -80,12 +83,15 @@ pub(crate) fn token_of(frame: &FrameView) -> u64 {
     token
 }
 
+/// Tokens with their LSNs.
+pub(crate) type Tokens = Vec<(u64, Lsn)>;
+
 /// Opens and returns what was replayed, as tokens with their LSNs.
 pub(crate) fn replay(
     disk: &Arc<dyn Disk>,
     options: &Options,
     from: Lsn,
-) -> Result<(Log, Recovered, Vec<(u64, Lsn)>)> {
+) -> Result<(Log, Recovered, Tokens)> {
     let mut frames = Vec::new();
     let clock = Arc::new(ManualClock::new(1));
     let (log, recovered) = open::<WalError>(
