@@ -222,9 +222,20 @@ const BAD: &[(&str, usize, &str)] = &[
         "only builtin",
     ),
     (
-        "root_directory: d\nbgworkers:\n - module: own\n   required: true\n",
-        3,
-        "not available",
+        "root_directory: d\nbgworkers:\n - module: own\n   on: \"*/*/*\"\n",
+        4,
+        "belongs to triggers",
+    ),
+    (
+        "root_directory: d\ntriggers:\n - module: own\n   start: earliest\n",
+        4,
+        "only latest",
+    ),
+    ("root_directory: d\n", 0, "listen_port is missing"),
+    (
+        "root_directory: d\nlisten_port: \"\"\n",
+        0,
+        "listen_port is missing",
     ),
     ("root_directory: d\n\tlisten_port: 1\n", 2, "tab"),
     (
@@ -243,24 +254,22 @@ const BAD: &[(&str, usize, &str)] = &[
 fn bad_files_name_line_and_remedy() {
     for (text, line, part) in BAD {
         let problems = run(text).expect_err(text);
-        let first = problems
-            .list
-            .iter()
-            .find(|p| p.severity == Severity::Error)
-            .unwrap();
-        assert!(first.message.contains(part), "{text:?} gave {problems}");
+        let found = problems.list.iter().find(|p| p.message.contains(part));
+        let found = found.unwrap_or_else(|| panic!("{text:?} gave {problems}"));
+        assert_eq!(found.severity, Severity::Error, "{text:?}");
         if *line > 0 {
-            assert_eq!(first.line, *line, "{text:?} gave {problems}");
+            assert_eq!(found.line, *line, "{text:?} gave {problems}");
         }
     }
 }
 
 #[test]
 fn all_problems_are_reported_in_order_of_lines() {
-    let text = "root_directory: d\nlisten_prot: 1\ntimezone: X/Y\nwal_bypass: maybe\n";
+    let text =
+        "root_directory: d\nlisten_prot: 1\nlisten_port: 1\ntimezone: X/Y\nwal_bypass: maybe\n";
     let problems = run(text).unwrap_err();
     let lines: Vec<usize> = problems.list.iter().map(|p| p.line).collect();
-    assert_eq!(lines, [2, 3, 4]);
+    assert_eq!(lines, [2, 4, 5]);
     assert!(
         problems
             .to_string()
