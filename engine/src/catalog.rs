@@ -1,0 +1,283 @@
+//! Bucket key to `BucketId`, schemas, writer names to `Origin`.
+//!
+//! Holds what is visible: entries are made by frames of the log after their sync, in LSN order,
+//! and saved as `catalog.<lsn>` at a checkpoint. Numbers are never given twice, so frames of a
+//! dropped bucket can never reach a later one of the same name.
+
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt};
+use model::{BucketKey, ColumnDef, ColumnType, RowKind, Schema, Timeframe};
+use wal::Lsn;
+
+use crate::Error;
+use crate::fields::{Fields, put_text, seal, unseal};
+
+const MAGIC: &[u8; 8] = b"MKTSCAT\0";
+/// Major version in the high half; a newer major is refused.
+const VERSION: u32 = 1 << 16;
+
+/// Number of a bucket, never given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BucketId(pub u32);
+
+/// Who wrote a commit: 0 a client, else a plugin instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Origin(pub u16);
+
+impl Origin {
+    /// A client of the server.
+    pub const CLIENT: Self = Self(0);
+}
+
+/// What the catalog knows of a bucket.
+#[derive(Debug, Clone)]
+pub struct BucketInfo {
+    /// Number.
+    pub id: BucketId,
+    /// Name.
+    pub key: BucketKey,
+    /// One row per time, or every row.
+    pub kind: RowKind,
+    /// Parsed timeframe of the key.
+    pub timeframe: Timeframe,
+    /// Version of `schema`, from 1.
+    pub schema_version: u32,
+    /// Columns.
+    pub schema: Schema,
+}
+
+impl BucketInfo {
+    /// The bytes of a definition, in frames and in catalog files alike.
+    pub(crate) fn encode(&self, target: &mut Vec<u8>) {
+        target.extend_from_slice(&self.id.0.to_le_bytes());
+        target.extend_from_slice(&self.schema_version.to_le_bytes());
+        target.extend_from_slice(&[self.kind.code(), 0]);
+        put_text(target, self.key.as_str());
+        let count = u16::try_from(self.schema.len()).expect("a schema has at most 1024 columns");
+        target.extend_from_slice(&count.to_le_bytes());
+        for (index, column) in (0_u16..).zip(self.schema.columns()) {
+            // The number of the column, for schema changes to come.
+            target.extend_from_slice(&index.to_le_bytes());
+            target.extend_from_slice(&[column.ty.code(), 0]);
+            put_text(target, &column.name);
+        }
+    }
+
+    pub(crate) fn decode(fields: &mut Fields<'_>) -> Option<Self> {
+        let id = BucketId(fields.u32()?);
+        let schema_version = fields.u32()?;
+        let kind = RowKind::from_code(fields.u8()?)?;
+        fields.u8()?;
+        let key = BucketKey::parse(fields.text()?).ok()?;
+        let count = fields.u16()?;
+        let mut columns = Vec::new();
+        for _ in 0..count {
+            fields.u16()?;
+            let ty = ColumnType::from_code(fields.u8()?)?;
+            fields.u8()?;
+            columns.push(ColumnDef::new(fields.text()?, ty));
+        }
+        Some(Self {
+            id,
+            timeframe: Timeframe::parse(key.timeframe()).ok()?,
+            key,
+            kind,
+            schema_version,
+            schema: Schema::new(columns).ok()?,
+        })
+    }
+}
+
+/// Names and numbers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Catalog {
+    by_key: HashMap<BucketKey, Arc<BucketInfo>>,
+    by_id: HashMap<BucketId, Arc<BucketInfo>>,
+    /// Dropped in this process's life: followers may still meet their frames.
+    dropped: HashMap<BucketId, Arc<BucketInfo>>,
+    /// `origins[n]` is the name of `Origin(n + 1)`.
+    origins: Vec<String>,
+    next_bucket: u32,
+    /// All buckets by key, made when asked for.
+    sorted: Option<Arc<Vec<Arc<BucketInfo>>>>,
+}
+
+impl Catalog {
+    pub(crate) fn new() -> Self {
+        Self {
+            by_key: HashMap::new(),
+            by_id: HashMap::new(),
+            next_bucket: 1,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(crate) fn by_key(&self, key: &BucketKey) -> Option<&Arc<BucketInfo>> {
+        self.by_key.get(key)
+    }
+
+    pub(crate) fn by_id(&self, id: BucketId) -> Option<&Arc<BucketInfo>> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn dropped(&self, id: BucketId) -> Option<&Arc<BucketInfo>> {
+        self.dropped.get(&id)
+    }
+
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = &Arc<BucketInfo>> {
+        self.by_id.values()
+    }
+
+    /// The smallest number never given.
+    pub(crate) fn next_bucket(&self) -> u32 {
+        self.next_bucket
+    }
+
+    /// The sorted list if it is up to date.
+    pub(crate) fn sorted(&self) -> Option<Arc<Vec<Arc<BucketInfo>>>> {
+        self.sorted.clone()
+    }
+
+    pub(crate) fn sort(&mut self) -> Arc<Vec<Arc<BucketInfo>>> {
+        if let Some(sorted) = &self.sorted {
+            return sorted.clone();
+        }
+        let mut all: Vec<_> = self.by_id.values().cloned().collect();
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        let all = Arc::new(all);
+        self.sorted = Some(all.clone());
+        all
+    }
+
+    /// False if the number or the name is taken. Numbers need not come in order: they are given
+    /// before the frames are queued.
+    pub(crate) fn define(&mut self, info: &Arc<BucketInfo>) -> bool {
+        let taken = self.by_id.contains_key(&info.id) || self.dropped.contains_key(&info.id);
+        if taken || self.by_key.contains_key(&info.key) {
+            return false;
+        }
+        self.next_bucket = self.next_bucket.max(info.id.0.saturating_add(1));
+        self.by_key.insert(info.key.clone(), info.clone());
+        self.by_id.insert(info.id, info.clone());
+        self.sorted = None;
+        true
+    }
+
+    pub(crate) fn drop_bucket(&mut self, id: BucketId) -> Option<Arc<BucketInfo>> {
+        let info = self.by_id.remove(&id)?;
+        self.by_key.remove(&info.key);
+        self.dropped.insert(id, info.clone());
+        self.sorted = None;
+        Some(info)
+    }
+
+    pub(crate) fn origin(&self, name: &str) -> Option<Origin> {
+        let index = self.origins.iter().position(|n| n == name)?;
+        u16::try_from(index + 1).ok().map(Origin)
+    }
+
+    pub(crate) fn origin_name(&self, origin: Origin) -> Option<&str> {
+        let index = usize::from(origin.0).checked_sub(1)?;
+        self.origins.get(index).map(String::as_str)
+    }
+
+    pub(crate) fn origins(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// Origins are numbered in the order of their frames; one seen before changes nothing.
+    pub(crate) fn define_origin(&mut self, origin: Origin, name: &str) {
+        if usize::from(origin.0) == self.origins.len() + 1 {
+            self.origins.push(name.to_owned());
+        }
+    }
+
+    /// The name of the file that holds the catalog as it was at `lsn`.
+    pub(crate) fn file_name(lsn: Lsn) -> String {
+        format!("catalog.{:016x}", lsn.0)
+    }
+
+    /// The bytes of the catalog file.
+    pub(crate) fn encode(&self, lsn: Lsn) -> Vec<u8> {
+        let mut target = MAGIC.to_vec();
+        target.extend_from_slice(&VERSION.to_le_bytes());
+        target.extend_from_slice(&self.next_bucket.to_le_bytes());
+        target.extend_from_slice(&lsn.0.to_le_bytes());
+        let mut buckets: Vec<_> = self.by_id.values().collect();
+        buckets.sort_by_key(|info| info.id);
+        let count = |len: usize| u32::try_from(len).expect("numbers of buckets are 32 bits");
+        target.extend_from_slice(&count(buckets.len()).to_le_bytes());
+        target.extend_from_slice(&count(self.origins.len()).to_le_bytes());
+        for info in buckets {
+            info.encode(&mut target);
+        }
+        for name in &self.origins {
+            put_text(&mut target, name);
+        }
+        seal(target)
+    }
+
+    /// Inverse of [`Catalog::encode`].
+    pub(crate) fn decode(file: &str, bytes: &[u8], lsn: Lsn) -> Result<Self, Error> {
+        let mut fields = Fields::new(bytes);
+        check_start(file, &mut fields, MAGIC, VERSION)?;
+        let Some(body) = unseal(bytes) else {
+            return Err(Error::corrupt(file, 0, "the catalog fails its checksum"));
+        };
+        let mut fields = Fields::new(body);
+        Self::decode_body(&mut fields, lsn)
+            .filter(|_| fields.is_empty())
+            .ok_or_else(|| Error::corrupt(file, fields.position(), "not a catalog entry"))
+    }
+
+    fn decode_body(fields: &mut Fields<'_>, lsn: Lsn) -> Option<Self> {
+        fields.take(12)?;
+        let next_bucket = fields.u32()?;
+        if fields.u64()? != lsn.0 {
+            return None;
+        }
+        let (buckets, origins) = (fields.u32()?, fields.u32()?);
+        let mut catalog = Self::new();
+        for _ in 0..buckets {
+            let info = Arc::new(BucketInfo::decode(fields)?);
+            if !catalog.define(&info) {
+                return None;
+            }
+        }
+        for _ in 0..origins {
+            catalog.origins.push(fields.text()?.to_owned());
+        }
+        catalog.next_bucket = catalog.next_bucket.max(next_bucket);
+        Some(catalog)
+    }
+}
+
+/// Checks magic and version at the start of a file; a newer major version is refused by name.
+pub(crate) fn check_start(
+    file: &str,
+    fields: &mut Fields<'_>,
+    magic: &[u8; 8],
+    version: u32,
+) -> Result<(), Error> {
+    if fields.take(8) != Some(magic) {
+        return Err(Error::corrupt(file, 0, "not a file of this kind"));
+    }
+    match fields.u32() {
+        Some(found) if found >> 16 == version >> 16 => Ok(()),
+        Some(found) if found >> 16 > version >> 16 => Err(Error::corrupt(
+            file,
+            8,
+            format!(
+                "format version {} is newer than {}, the newest this mkts reads",
+                found >> 16,
+                version >> 16
+            ),
+        )),
+        _ => Err(Error::corrupt(file, 8, "no known format version")),
+    }
+}

@@ -1,0 +1,179 @@
+//! One atomic set of rows, and the checks it passes in the caller's thread.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::{BucketKey, ColumnBatch, RowKind, Schema, TIME_MAX, TIME_MIN, Timeframe, Zone};
+
+use crate::catalog::{BucketId, BucketInfo, Origin};
+use crate::{Error, Options, frame};
+
+/// One atomic set of rows. Shared by clients (`section: None`) and plugins (`Some`).
+#[derive(Debug)]
+pub struct Commit {
+    /// Who writes.
+    pub origin: Origin,
+    /// How many triggers led to this write; 0 from a client.
+    pub hops: u8,
+    /// Rows of any number of buckets. Several entries of one bucket are applied in order.
+    pub rows: Vec<Rows>,
+    /// Plugin section, opaque to the engine: its presence makes a plugin commit.
+    pub section: Option<Bytes>,
+}
+
+/// Rows for one bucket. Columns are matched by name, in any order, and cast to the bucket's types.
+/// Bars are floored to the timeframe (in `Options::zone`), sorted, and reduced to one row per time.
+#[derive(Debug)]
+pub struct Rows {
+    /// The bucket.
+    pub key: BucketKey,
+    /// The rows; need not be sorted.
+    pub batch: ColumnBatch,
+    /// What kind of bucket to make if there is none; `None` makes a missing bucket an error.
+    pub create: Option<RowKind>,
+}
+
+/// Rows as they go into the log.
+pub(crate) struct Prepared {
+    pub(crate) bucket: Target,
+    pub(crate) batch: ColumnBatch,
+}
+
+/// The bucket of prepared rows.
+pub(crate) enum Target {
+    Stored(Arc<BucketInfo>),
+    /// Position in [`Checked::missing`].
+    Missing(usize),
+}
+
+/// A commit that passed every check.
+pub(crate) struct Checked {
+    pub(crate) rows: Vec<Prepared>,
+    /// Buckets to define, in the order of their first rows; their numbers are not given yet.
+    pub(crate) missing: Vec<BucketInfo>,
+}
+
+/// Checks a commit against the catalog, which `find` asks. Entries without rows are left out.
+pub(crate) fn check(
+    rows: Vec<Rows>,
+    section: Option<&Bytes>,
+    options: &Options,
+    find: impl Fn(&BucketKey) -> Option<Arc<BucketInfo>>,
+) -> Result<Checked, Error> {
+    let mut checked = Checked {
+        rows: Vec::with_capacity(rows.len()),
+        missing: Vec::new(),
+    };
+    for Rows { key, batch, create } in rows {
+        if batch.is_empty() {
+            continue;
+        }
+        let (bucket, info) = match find(&key) {
+            Some(info) => (Target::Stored(info.clone()), info),
+            None => {
+                let (index, info) = missing(&mut checked.missing, key, create, batch.schema())?;
+                (Target::Missing(index), Arc::new(info))
+            }
+        };
+        let batch = fit(batch, &info, &options.zone)?;
+        checked.rows.push(Prepared { bucket, batch });
+    }
+    let batches = checked.rows.iter().map(|prepared| &prepared.batch);
+    let bytes = frame::rows_bytes(section, batches);
+    if bytes > options.frame_bytes_max {
+        return Err(Error::Limit {
+            what: "bytes of one commit",
+            found: bytes as u64,
+            limit: options.frame_bytes_max as u64,
+            option: "frame_bytes_max",
+        });
+    }
+    Ok(checked)
+}
+
+fn missing(
+    missing: &mut Vec<BucketInfo>,
+    key: BucketKey,
+    create: Option<RowKind>,
+    schema: &Schema,
+) -> Result<(usize, BucketInfo), Error> {
+    if let Some(index) = missing.iter().position(|info| info.key == key) {
+        return Ok((index, missing[index].clone()));
+    }
+    let Some(kind) = create else {
+        return Err(Error::NotFound(key));
+    };
+    let info = new_bucket(key, kind, schema.clone())?;
+    missing.push(info.clone());
+    Ok((missing.len() - 1, info))
+}
+
+/// A bucket that has no number yet.
+pub(crate) fn new_bucket(
+    key: BucketKey,
+    kind: RowKind,
+    schema: Schema,
+) -> Result<BucketInfo, Error> {
+    let timeframe =
+        Timeframe::parse(key.timeframe()).map_err(|error| Error::Invalid(error.to_string()))?;
+    Ok(BucketInfo {
+        id: BucketId(0),
+        key,
+        kind,
+        timeframe,
+        schema_version: 1,
+        schema,
+    })
+}
+
+/// Rows as the bucket keeps them.
+fn fit(batch: ColumnBatch, info: &BucketInfo, zone: &Zone) -> Result<ColumnBatch, Error> {
+    check_times(&batch)?;
+    let batch = fit_columns(batch, &info.schema)?;
+    let batch = match info.kind {
+        RowKind::Tick => batch,
+        RowKind::Bar => {
+            let mut times = batch.times().to_vec();
+            info.timeframe.floor_all(&mut times, zone);
+            let floored = batch.with_times(times);
+            floored.expect("there are as many times as before")
+        }
+    };
+    Ok(batch.ordered(info.kind))
+}
+
+fn check_times(batch: &ColumnBatch) -> Result<(), Error> {
+    let times = batch.times();
+    let (min, max) = times.iter().fold((i64::MAX, i64::MIN), |(min, max), time| {
+        (min.min(*time), max.max(*time))
+    });
+    for time in [min, max] {
+        if !(TIME_MIN..=TIME_MAX).contains(&time) {
+            let (seconds, _) = model::epoch_and_nanos(time);
+            return Err(Error::Invalid(format!(
+                "epoch {seconds} is outside 1678-01-01..2261-12-31 (seconds)"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The columns of `stored`, in its order and of its types.
+fn fit_columns(batch: ColumnBatch, stored: &Schema) -> Result<ColumnBatch, Error> {
+    if batch.schema() == stored {
+        return Ok(batch);
+    }
+    let mismatch = || Error::SchemaMismatch {
+        given: batch.schema().clone(),
+        stored: stored.clone(),
+    };
+    if batch.schema().len() != stored.len() {
+        return Err(mismatch());
+    }
+    let columns = stored.columns().iter().map(|def| {
+        let column = batch.column(&def.name).ok_or_else(mismatch)?;
+        column.cast(def.ty).map_err(|_| mismatch())
+    });
+    let columns = columns.collect::<Result<Vec<_>, Error>>()?;
+    ColumnBatch::new(stored.clone(), batch.time_column().clone(), columns).map_err(|_| mismatch())
+}

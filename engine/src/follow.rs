@@ -1,0 +1,230 @@
+//! Commits from an LSN up to `visible`: recent frames from memory, older ones from the WAL.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::ColumnBatch;
+use wal::{Committed, Lsn};
+
+use crate::Error;
+use crate::catalog::{BucketInfo, Origin};
+use crate::frame::{self, Content};
+use crate::store::{Store, Token};
+
+/// A frame as followers need it.
+#[derive(Debug, Clone)]
+struct Frame {
+    lsn: Lsn,
+    end: Lsn,
+    wall_ns: i64,
+    kind: u8,
+    hops: u8,
+    origin: u16,
+    payload: Bytes,
+}
+
+/// The newest frames, all of them from `start` on.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    start: Lsn,
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Recent {
+    pub(crate) fn new(start: Lsn, bytes_max: usize) -> Self {
+        Self {
+            start,
+            frames: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    /// Forgets everything; frames from `start` on will follow.
+    pub(crate) fn restart(&mut self, start: Lsn) {
+        *self = Self::new(start, self.bytes_max);
+    }
+
+    pub(crate) fn extend(&mut self, group: &[Committed<Token>]) {
+        for commit in group {
+            self.bytes += commit.payload.len() + size_of::<Frame>();
+            self.frames.push_back(Frame {
+                lsn: commit.lsn,
+                end: commit.end,
+                wall_ns: commit.wall_ns,
+                kind: commit.kind,
+                hops: commit.hops,
+                origin: commit.origin,
+                payload: commit.payload.clone(),
+            });
+        }
+        while self.bytes > self.bytes_max {
+            let Some(oldest) = self.frames.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.payload.len() + size_of::<Frame>();
+            self.start = oldest.end;
+        }
+    }
+
+    /// The first frame at or after `position`, if memory reaches back that far.
+    fn next(&self, position: Lsn) -> Option<Frame> {
+        if position < self.start {
+            return None;
+        }
+        let index = self.frames.partition_point(|frame| frame.lsn < position);
+        self.frames.get(index).cloned()
+    }
+}
+
+/// Follows commits in LSN order, never past `visible`.
+#[derive(Debug)]
+pub struct CommitReader {
+    store: Arc<Store>,
+    position: Lsn,
+    /// Reads what memory no longer has; thrown away once memory has the position.
+    log: Option<wal::Reader>,
+    /// Read from the log, not visible yet.
+    held: Option<Frame>,
+}
+
+impl CommitReader {
+    pub(crate) fn new(store: Arc<Store>, from: Lsn) -> Result<Self, Error> {
+        let oldest = store.with_wal(|wal| Ok(wal.oldest()))?;
+        if from < oldest {
+            return Err(Error::Released {
+                wanted: from,
+                oldest,
+            });
+        }
+        Ok(Self {
+            store,
+            position: from,
+            log: None,
+            held: None,
+        })
+    }
+
+    /// The next commit if it is visible by now.
+    ///
+    /// # Errors
+    /// `Error::Released` if the log was released before it was read here; `Error::Corrupt`;
+    /// `Error::Closed`.
+    pub fn next_commit(&mut self) -> Result<Option<FollowedCommit>, Error> {
+        let visible = self.store.visible();
+        if self.position >= visible {
+            return Ok(None);
+        }
+        let Some(frame) = self.next_frame()? else {
+            return Ok(None);
+        };
+        if frame.end > visible {
+            self.held = Some(frame);
+            return Ok(None);
+        }
+        self.position = frame.end;
+        let changes = self.changes(&frame)?;
+        Ok(Some(FollowedCommit {
+            lsn: frame.lsn,
+            end: frame.end,
+            wall_ns: frame.wall_ns,
+            origin: Origin(frame.origin),
+            hops: frame.hops,
+            changes,
+        }))
+    }
+
+    /// Where the next commit will be read from.
+    pub fn position(&self) -> Lsn {
+        self.position
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Frame>, Error> {
+        if let Some(held) = self.held.take() {
+            return Ok(Some(held));
+        }
+        if let Some(frame) = self.store.recent.lock().next(self.position) {
+            self.log = None;
+            return Ok(Some(frame));
+        }
+        let reader = match &mut self.log {
+            Some(reader) => reader,
+            None => {
+                let position = self.position;
+                let reader = self.store.with_wal(|wal| Ok(wal.reader(position)))?;
+                self.log.insert(reader)
+            }
+        };
+        let frame = reader.next_frame()?;
+        Ok(frame.map(|frame| Frame {
+            lsn: frame.lsn,
+            end: frame.end,
+            wall_ns: frame.wall_ns,
+            kind: frame.kind,
+            hops: frame.hops,
+            origin: frame.origin,
+            payload: frame.payload,
+        }))
+    }
+
+    fn changes(&self, frame: &Frame) -> Result<Vec<Change>, Error> {
+        let Some(content) = frame::decode(frame.kind, &frame.payload) else {
+            return Err(Error::Corrupt {
+                file: "wal".to_owned(),
+                offset: frame.lsn.0,
+                what: format!("frame {} is not of its kind {}", frame.lsn, frame.kind),
+            });
+        };
+        let catalog = self.store.catalog.read();
+        Ok(match content {
+            Content::Rows { rows, .. } => {
+                let rows = rows.iter().filter_map(|section| {
+                    let info = catalog.by_id(section.bucket)?;
+                    let batch = section.batch(&info.schema)?;
+                    Some(Change::Rows(info.clone(), batch))
+                });
+                rows.collect()
+            }
+            Content::Define(info) => {
+                let info = catalog.by_id(info.id).cloned();
+                info.map(Change::Defined).into_iter().collect()
+            }
+            Content::Drop(ids) => {
+                let dropped = ids.iter().filter_map(|id| catalog.dropped(*id).cloned());
+                dropped.map(Change::Dropped).collect()
+            }
+            Content::Origin(..) | Content::Unknown => Vec::new(),
+        })
+    }
+}
+
+/// A commit as a follower sees it.
+#[derive(Debug, Clone)]
+pub struct FollowedCommit {
+    /// Its position.
+    pub lsn: Lsn,
+    /// Position after it.
+    pub end: Lsn,
+    /// Wall clock at the append (ns), for display of lag only.
+    pub wall_ns: i64,
+    /// Who wrote it.
+    pub origin: Origin,
+    /// Triggers that led to it.
+    pub hops: u8,
+    /// What it changed, in order. Frames without interest for plugins have none.
+    pub changes: Vec<Change>,
+}
+
+/// One change of a commit.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Rows written to a bucket; columns are views of the frame's bytes.
+    Rows(Arc<BucketInfo>, ColumnBatch),
+    /// A bucket was defined.
+    Defined(Arc<BucketInfo>),
+    /// A bucket was dropped.
+    Dropped(Arc<BucketInfo>),
+}

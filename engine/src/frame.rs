@@ -1,0 +1,201 @@
+//! The payloads of the log's frames (docs/format.md).
+
+use bytes::Bytes;
+use model::{Column, ColumnBatch, Schema};
+use wal::Payload;
+
+use crate::catalog::{BucketId, BucketInfo, Origin};
+use crate::fields::{Fields, put_text};
+
+pub(crate) const KIND_ROWS: u8 = 1;
+pub(crate) const KIND_DEFINE: u8 = 2;
+// 3 is "change schema" and 5 "delete range", not written yet; 8 belongs to the log.
+pub(crate) const KIND_DROP: u8 = 4;
+pub(crate) const KIND_ORIGIN: u8 = 6;
+pub(crate) const KIND_PLUGIN: u8 = 7;
+
+/// Bytes before the columns of a section.
+const SECTION_HEADER_BYTES: usize = 24;
+
+/// Rows of one bucket in a frame; the bytes are a view of the frame's.
+#[derive(Debug, Clone)]
+pub(crate) struct Section {
+    pub(crate) bucket: BucketId,
+    pub(crate) schema_version: u32,
+    rows: usize,
+    columns: usize,
+    data: Bytes,
+}
+
+impl Section {
+    /// The rows, without a copy. `None` if they do not fit the schema.
+    pub(crate) fn batch(&self, schema: &Schema) -> Option<ColumnBatch> {
+        if self.columns != schema.len() {
+            return None;
+        }
+        let mut at = 0;
+        let mut next = |ty: model::ColumnType| {
+            let len = self.rows.checked_mul(ty.size())?;
+            let end = at + len;
+            if end > self.data.len() {
+                return None;
+            }
+            let column = Column::new(ty, self.data.slice(at..end)).ok();
+            at = end.next_multiple_of(8);
+            column
+        };
+        let times = next(model::ColumnType::I64)?;
+        let columns: Option<Vec<_>> = schema.columns().iter().map(|c| next(c.ty)).collect();
+        ColumnBatch::new(schema.clone(), times, columns?).ok()
+    }
+}
+
+/// What a frame of the log holds.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Rows; `section` is the plugin's part of a plugin commit.
+    Rows {
+        section: Option<Bytes>,
+        rows: Vec<Section>,
+    },
+    Define(BucketInfo),
+    Drop(Vec<BucketId>),
+    Origin(Origin, String),
+    /// A kind that a later version writes.
+    Unknown,
+}
+
+/// `None` if the bytes are not what the kind says.
+pub(crate) fn decode(kind: u8, payload: &Bytes) -> Option<Content> {
+    match kind {
+        KIND_ROWS => Some(Content::Rows {
+            section: None,
+            rows: sections(payload, 0)?,
+        }),
+        KIND_PLUGIN => {
+            let len = Fields::new(payload).u32()? as usize;
+            let start = len.checked_add(8)?.next_multiple_of(8);
+            if start > payload.len() {
+                return None;
+            }
+            Some(Content::Rows {
+                section: Some(payload.slice(8..8 + len)),
+                rows: sections(payload, start)?,
+            })
+        }
+        KIND_DEFINE => BucketInfo::decode(&mut Fields::new(payload)).map(Content::Define),
+        KIND_DROP => {
+            let ids = payload.chunks_exact(4).map(|id| Fields::new(id).u32());
+            let ids: Option<Vec<_>> = ids.map(|id| id.map(BucketId)).collect();
+            Some(Content::Drop(ids?))
+        }
+        KIND_ORIGIN => {
+            let mut fields = Fields::new(payload);
+            Some(Content::Origin(
+                Origin(fields.u16()?),
+                fields.text()?.to_owned(),
+            ))
+        }
+        _ => Some(Content::Unknown),
+    }
+}
+
+fn sections(payload: &Bytes, start: usize) -> Option<Vec<Section>> {
+    let mut sections = Vec::new();
+    let mut at = start;
+    while at < payload.len() {
+        let mut fields = Fields::new(&payload[at..]);
+        let bucket = BucketId(fields.u32()?);
+        let schema_version = fields.u32()?;
+        let rows = fields.u32()? as usize;
+        let columns = usize::from(fields.u16()?);
+        fields.u16()?;
+        let bytes = usize::try_from(fields.u64()?).ok()?;
+        fields.take(bytes)?;
+        let from = at + SECTION_HEADER_BYTES;
+        at = from + bytes;
+        sections.push(Section {
+            bucket,
+            schema_version,
+            rows,
+            columns,
+            data: payload.slice(from..at),
+        });
+    }
+    Some(sections)
+}
+
+/// Bytes of the payload that [`encode_rows`] makes.
+pub(crate) fn rows_bytes<'a>(
+    section: Option<&Bytes>,
+    parts: impl Iterator<Item = &'a ColumnBatch>,
+) -> usize {
+    let section = section.map_or(0, |s| (8 + s.len()).next_multiple_of(8));
+    section
+        + parts
+            .map(|batch| SECTION_HEADER_BYTES + columns_bytes(batch))
+            .sum::<usize>()
+}
+
+fn columns_bytes(batch: &ColumnBatch) -> usize {
+    let padded = |column: &Column| column.bytes().len().next_multiple_of(8);
+    padded(batch.time_column()) + batch.columns().iter().map(padded).sum::<usize>()
+}
+
+/// The payload of a commit with rows, or of a plugin commit.
+pub(crate) fn encode_rows(
+    section: Option<&Bytes>,
+    parts: &[(BucketId, u32, &ColumnBatch)],
+) -> Vec<u8> {
+    let bytes = rows_bytes(section, parts.iter().map(|part| part.2));
+    let mut target = Vec::with_capacity(bytes);
+    if let Some(section) = section {
+        let len = u32::try_from(section.len()).expect("frames are far below 4 GiB");
+        target.extend_from_slice(&len.to_le_bytes());
+        target.extend_from_slice(&[0; 4]);
+        target.extend_from_slice(section);
+        pad(&mut target);
+    }
+    for (bucket, schema_version, batch) in parts {
+        encode_section(&mut target, *bucket, *schema_version, batch);
+    }
+    assert!(target.len() == bytes, "the length was computed before");
+    target
+}
+
+fn encode_section(target: &mut Vec<u8>, bucket: BucketId, version: u32, batch: &ColumnBatch) {
+    let rows = u32::try_from(batch.rows()).expect("frames are far below 4 Gi rows");
+    let columns = u16::try_from(batch.columns().len()).expect("at most 1024 columns");
+    target.extend_from_slice(&bucket.0.to_le_bytes());
+    target.extend_from_slice(&version.to_le_bytes());
+    target.extend_from_slice(&rows.to_le_bytes());
+    target.extend_from_slice(&columns.to_le_bytes());
+    target.extend_from_slice(&[0; 2]);
+    target.extend_from_slice(&(columns_bytes(batch) as u64).to_le_bytes());
+    target.extend_from_slice(batch.time_column().bytes());
+    for column in batch.columns() {
+        target.extend_from_slice(column.bytes());
+        pad(target);
+    }
+}
+
+fn pad(target: &mut Vec<u8>) {
+    target.resize(target.len().next_multiple_of(8), 0);
+}
+
+pub(crate) fn define(info: &BucketInfo) -> Payload {
+    let mut target = Vec::new();
+    info.encode(&mut target);
+    Payload::new(KIND_DEFINE, 0, 0, target.into())
+}
+
+pub(crate) fn drop_buckets(ids: &[BucketId]) -> Payload {
+    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.0.to_le_bytes()).collect();
+    Payload::new(KIND_DROP, 0, 0, bytes.into())
+}
+
+pub(crate) fn define_origin(origin: Origin, name: &str) -> Payload {
+    let mut target = origin.0.to_le_bytes().to_vec();
+    put_text(&mut target, name);
+    Payload::new(KIND_ORIGIN, 0, 0, target.into())
+}

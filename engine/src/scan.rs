@@ -1,0 +1,321 @@
+//! Range, columns, limit from either end -> one `ColumnBatch`.
+//!
+//! I7: later source wins. The sources of a bucket (chunks, frozen tails, tail) are each in scan
+//! order. Where only one has rows its rows are taken as they stand; only in stretches of time
+//! that several share are they merged, older first, so that of equal times the newest row stays.
+//! With a limit, stretches are read from the end that is wanted and no further than needed.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use model::{ColumnBatch, RowKind, Schema};
+use wal::Lsn;
+
+use crate::Error;
+use crate::segment::Chunk;
+use crate::tail::{Tail, concat, project};
+use crate::view::View;
+
+/// More overlapping sources than this are merged as one stretch: cutting it into pieces costs
+/// the square of their number.
+const CUT_SOURCES_MAX: usize = 256;
+
+/// Which rows of a bucket.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// First time, inclusive (ns).
+    pub from: i64,
+    /// Last time, inclusive (ns).
+    pub to: i64,
+    /// Positions of the columns in the bucket's schema, in the order wanted; `None` for all.
+    pub columns: Option<Vec<usize>>,
+    /// At most this many rows.
+    pub limit: Option<Limit>,
+}
+
+/// How many rows, counted from which end of the range. Rows come back ascending either way.
+#[derive(Debug, Clone, Copy)]
+pub enum Limit {
+    /// The first n.
+    First(usize),
+    /// The last n.
+    Last(usize),
+}
+
+impl Scan {
+    /// All rows, all columns.
+    pub fn all() -> Self {
+        Self {
+            from: i64::MIN,
+            to: i64::MAX,
+            columns: None,
+            limit: None,
+        }
+    }
+}
+
+impl Limit {
+    fn count(self) -> usize {
+        match self {
+            Self::First(count) | Self::Last(count) => count,
+        }
+    }
+
+    fn is_last(self) -> bool {
+        matches!(self, Self::Last(_))
+    }
+
+    /// At most `left` of the rows, from the end that is wanted.
+    fn trim(self, rows: Range<usize>, left: usize) -> Range<usize> {
+        match self {
+            _ if rows.len() <= left => rows,
+            Self::First(_) => rows.start..rows.start + left,
+            Self::Last(_) => rows.end - left..rows.end,
+        }
+    }
+}
+
+/// Rows of a bucket at an LSN.
+pub(crate) fn scan(view: &View, lsn: Lsn, scan: &Scan) -> Result<ColumnBatch, Error> {
+    let projection = Projection::new(&view.info.schema, scan.columns.as_deref())?;
+    let limit = scan.limit.unwrap_or(Limit::First(usize::MAX));
+    let sources = sources(view, lsn, scan);
+    let clusters = clusters(&sources);
+    let reader = Reader {
+        view,
+        projection: &projection,
+        limit,
+    };
+    let mut left = limit.count();
+    let mut groups: Vec<Vec<ColumnBatch>> = Vec::new();
+    let mut cluster = |range: &Range<usize>, left: &mut usize| -> Result<(), Error> {
+        let mut stretches = stretches(&sources[range.clone()], scan);
+        if limit.is_last() {
+            stretches.reverse();
+        }
+        for stretch in stretches {
+            if *left == 0 {
+                break;
+            }
+            let group = reader.read(&stretch, *left)?;
+            *left -= group.iter().map(ColumnBatch::rows).sum::<usize>();
+            groups.push(group);
+        }
+        Ok(())
+    };
+    if limit.is_last() {
+        for range in clusters.iter().rev() {
+            cluster(range, &mut left)?;
+            if left == 0 {
+                break;
+            }
+        }
+        groups.reverse();
+    } else {
+        for range in &clusters {
+            cluster(range, &mut left)?;
+            if left == 0 {
+                break;
+            }
+        }
+    }
+    let pieces = groups.into_iter().flatten().collect();
+    Ok(concat(&projection.schema, pieces))
+}
+
+/// The columns wanted.
+struct Projection {
+    columns: Vec<usize>,
+    schema: Schema,
+}
+
+impl Projection {
+    fn new(schema: &Schema, columns: Option<&[usize]>) -> Result<Self, Error> {
+        let Some(columns) = columns else {
+            return Ok(Self {
+                columns: (0..schema.len()).collect(),
+                schema: schema.clone(),
+            });
+        };
+        let defs = columns.iter().map(|index| schema.columns().get(*index));
+        let Some(defs) = defs.map(|def| def.cloned()).collect::<Option<Vec<_>>>() else {
+            let message = format!("columns {columns:?} of a bucket with {}", schema.len());
+            return Err(Error::Invalid(message));
+        };
+        let projected = Schema::new(defs).map_err(|error| Error::Invalid(error.to_string()))?;
+        Ok(Self {
+            columns: columns.to_vec(),
+            schema: projected,
+        })
+    }
+}
+
+/// Rows in scan order from one place.
+struct Source<'a> {
+    min: i64,
+    max: i64,
+    /// Later wins.
+    age: u64,
+    rows: Rows<'a>,
+}
+
+enum Rows<'a> {
+    Chunk(&'a Chunk),
+    Tail(&'a Tail, usize),
+    Sorted(Arc<ColumnBatch>),
+}
+
+/// The sources with times in the range, by least time.
+fn sources<'a>(view: &'a View, lsn: Lsn, scan: &Scan) -> Vec<Source<'a>> {
+    let begin_in_range = view.chunks.partition_point(|chunk| chunk.min <= scan.to);
+    let chunks = view.chunks[..begin_in_range].iter();
+    let mut sources: Vec<Source<'_>> = chunks
+        .filter(|chunk| chunk.max >= scan.from)
+        .map(|chunk| Source {
+            min: chunk.min,
+            max: chunk.max,
+            age: chunk.age(),
+            rows: Rows::Chunk(chunk),
+        })
+        .collect();
+    let tails = view.frozen.iter().chain([&view.tail]);
+    for (index, tail) in tails.enumerate() {
+        let Some(prefix) = tail.prefix(lsn) else {
+            continue;
+        };
+        if prefix.min > scan.to || prefix.max < scan.from {
+            continue;
+        }
+        let rows = if prefix.ordered {
+            Rows::Tail(tail, prefix.rows)
+        } else {
+            Rows::Sorted(tail.sorted(prefix.rows))
+        };
+        sources.push(Source {
+            min: prefix.min,
+            max: prefix.max,
+            age: u64::MAX / 2 + index as u64,
+            rows,
+        });
+    }
+    if !sources.is_sorted_by_key(|source| source.min) {
+        sources.sort_by_key(|source| source.min);
+    }
+    sources
+}
+
+/// Groups of neighbours whose spans of time touch; different groups share no time.
+fn clusters(sources: &[Source<'_>]) -> Vec<Range<usize>> {
+    let mut clusters: Vec<Range<usize>> = Vec::with_capacity(sources.len());
+    let mut max = i64::MIN;
+    for (index, source) in sources.iter().enumerate() {
+        match clusters.last_mut() {
+            Some(cluster) if source.min <= max => cluster.end = index + 1,
+            _ => clusters.push(index..index + 1),
+        }
+        max = max.max(source.max);
+    }
+    clusters
+}
+
+/// A span of time (inclusive) and who may have rows in it, oldest first.
+struct Stretch<'s, 'a> {
+    from: i64,
+    to: i64,
+    sources: Vec<&'s Source<'a>>,
+}
+
+/// Cuts a cluster where sources begin and end, so that rows are merged only where they must be.
+fn stretches<'s, 'a>(cluster: &'s [Source<'a>], scan: &Scan) -> Vec<Stretch<'s, 'a>> {
+    let mut by_age: Vec<&Source<'_>> = cluster.iter().collect();
+    by_age.sort_by_key(|source| source.age);
+    if cluster.len() == 1 || cluster.len() > CUT_SOURCES_MAX {
+        return vec![Stretch {
+            from: scan.from,
+            to: scan.to,
+            sources: by_age,
+        }];
+    }
+    // Stored times are far from the ends of i64, so `max + 1` cannot overflow after the clip.
+    let clip = |source: &Source<'_>| (source.min.max(scan.from), source.max.min(scan.to));
+    let mut cuts: Vec<i64> = Vec::with_capacity(2 * cluster.len());
+    for source in cluster {
+        let (from, to) = clip(source);
+        cuts.extend([from, to.saturating_add(1)]);
+    }
+    cuts.sort_unstable();
+    cuts.dedup();
+    let mut stretches = Vec::with_capacity(cuts.len());
+    for pair in cuts.windows(2) {
+        let (from, to) = (pair[0], pair[1] - 1);
+        let inside = |source: &&&Source<'_>| source.min <= from && source.max >= to;
+        let sources: Vec<_> = by_age.iter().filter(inside).copied().collect();
+        if !sources.is_empty() {
+            stretches.push(Stretch { from, to, sources });
+        }
+    }
+    stretches
+}
+
+struct Reader<'a> {
+    view: &'a View,
+    projection: &'a Projection,
+    limit: Limit,
+}
+
+impl Reader<'_> {
+    /// At most `left` rows of a stretch, in scan order.
+    fn read(&self, stretch: &Stretch<'_, '_>, left: usize) -> Result<Vec<ColumnBatch>, Error> {
+        let mut pieces = Vec::new();
+        let mut contributors = 0;
+        for source in &stretch.sources {
+            let rows = self.rows_between(source, stretch.from, stretch.to)?;
+            // Rows beyond the limit of one source cannot be within the limit of the merge.
+            let rows = self.limit.trim(rows, left);
+            if !rows.is_empty() {
+                contributors += 1;
+                self.read_rows(source, rows, &mut pieces)?;
+            }
+        }
+        if contributors < 2 {
+            return Ok(pieces);
+        }
+        let merged = merge(&self.projection.schema, pieces, self.view.info.kind);
+        let rows = self.limit.trim(0..merged.rows(), left);
+        Ok(vec![merged.slice(rows)])
+    }
+
+    fn rows_between(&self, source: &Source<'_>, from: i64, to: i64) -> Result<Range<usize>, Error> {
+        match &source.rows {
+            Rows::Chunk(chunk) => chunk.rows_between(from, to),
+            Rows::Tail(tail, rows) => Ok(tail.rows_between(*rows, from, to)),
+            Rows::Sorted(batch) => {
+                let times = batch.times();
+                let start = times.partition_point(|time| *time < from);
+                Ok(start..times.partition_point(|time| *time <= to).max(start))
+            }
+        }
+    }
+
+    fn read_rows(
+        &self,
+        source: &Source<'_>,
+        rows: Range<usize>,
+        pieces: &mut Vec<ColumnBatch>,
+    ) -> Result<(), Error> {
+        let Projection { columns, schema } = self.projection;
+        match &source.rows {
+            Rows::Chunk(chunk) => {
+                pieces.push(chunk.read(rows, columns, schema, &self.view.info)?);
+            }
+            Rows::Tail(tail, _) => tail.read(rows, columns, schema, pieces),
+            Rows::Sorted(batch) => pieces.push(project(batch, rows, columns, schema)),
+        }
+        Ok(())
+    }
+}
+
+/// Joins sorted runs, oldest first. The sort is stable and made for runs: it merges.
+fn merge(schema: &Schema, pieces: Vec<ColumnBatch>, kind: RowKind) -> ColumnBatch {
+    concat(schema, pieces).ordered(kind)
+}

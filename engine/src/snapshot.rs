@@ -1,0 +1,100 @@
+//! A consistent view of some buckets at one LSN.
+
+use std::sync::Arc;
+
+use model::ColumnBatch;
+use wal::Lsn;
+
+use crate::catalog::BucketInfo;
+use crate::latest::Latest;
+use crate::scan::{self, Scan};
+use crate::view::View;
+use crate::{BucketId, Error};
+
+/// A consistent view of some buckets at one LSN. Files it needs live as long as it does.
+#[derive(Debug)]
+pub struct Snapshot {
+    lsn: Lsn,
+    views: Vec<Arc<View>>,
+    infos: Vec<Arc<BucketInfo>>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(lsn: Lsn, views: Vec<Arc<View>>) -> Self {
+        let infos = views.iter().map(|view| view.info.clone()).collect();
+        Self { lsn, views, infos }
+    }
+
+    /// Everything below is in the view.
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// The buckets of the view, in the order asked for.
+    pub fn buckets(&self) -> &[Arc<BucketInfo>] {
+        &self.infos
+    }
+
+    /// Where a bucket stands in [`Snapshot::buckets`].
+    pub fn position(&self, id: BucketId) -> Option<usize> {
+        self.infos.iter().position(|info| info.id == id)
+    }
+
+    /// Rows of a bucket, ascending in time. `index` is the position in [`Snapshot::buckets`].
+    ///
+    /// # Errors
+    /// If a page that is needed is damaged, or a column does not exist.
+    ///
+    /// # Panics
+    /// If `index` is not below the number of buckets.
+    pub fn scan(&self, index: usize, scan: &Scan) -> Result<ColumnBatch, Error> {
+        scan::scan(&self.views[index], self.lsn, scan)
+    }
+
+    /// The last row, without a scan: it is kept in memory per bucket.
+    ///
+    /// # Errors
+    /// If the stored row does not fit the schema.
+    ///
+    /// # Panics
+    /// If `index` is not below the number of buckets.
+    pub fn last(&self, index: usize) -> Result<Option<ColumnBatch>, Error> {
+        let view = &self.views[index];
+        let Some(latest) = self.latest(view) else {
+            return Ok(None);
+        };
+        match latest.batch(&view.info.schema) {
+            Some(batch) => Ok(Some(batch)),
+            None => Err(Error::Corrupt {
+                file: view.info.key.to_string(),
+                offset: 0,
+                what: "the last row does not fit the schema".to_owned(),
+            }),
+        }
+    }
+
+    fn latest(&self, view: &View) -> Option<Latest> {
+        let mut latest = view.latest.clone();
+        for tail in view.frozen.iter().chain([&view.tail]) {
+            let at_least = latest.as_ref().map_or(i64::MIN, Latest::time);
+            if let Some(newer) = tail.last(self.lsn, at_least) {
+                latest = Some(newer);
+            }
+        }
+        latest
+    }
+
+    /// Least and greatest time of the bucket (an upper bound on what is stored), if it has rows.
+    ///
+    /// # Panics
+    /// If `index` is not below the number of buckets.
+    pub fn time_range(&self, index: usize) -> Option<(i64, i64)> {
+        let view = &self.views[index];
+        let tails = view.frozen.iter().chain([&view.tail]);
+        let tails = tails.filter_map(|tail| tail.prefix(self.lsn));
+        let chunks = view.chunks.iter().map(|chunk| (chunk.min, chunk.max));
+        chunks
+            .chain(tails.map(|prefix| (prefix.min, prefix.max)))
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+}

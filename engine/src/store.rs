@@ -1,0 +1,390 @@
+//! What the callers, the committer and the checkpoint share.
+//!
+//! Locks, in the order of taking; no I/O under any of them:
+//!
+//! | lock | protects | held for |
+//! |---|---|---|
+//! | `apply` | the border between two groups of commits | applying a group; freezing tails |
+//! | `defining` | names on their way into the catalog | a look-up |
+//! | `catalog` | names and numbers that are visible | a look-up or a change |
+//! | `views` | the publish lock: pointers to views | look-ups; swaps of pointers |
+//! | a tail's own | its rows | see `tail.rs` |
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use disk::{Clock, Disk};
+use model::BucketKey;
+use parking_lot::{Condvar, Mutex, RwLock};
+use wal::{Committed, Lsn, Wal, WalError};
+
+use crate::catalog::{BucketId, BucketInfo, Catalog};
+use crate::engine::CheckpointHook;
+use crate::follow::Recent;
+use crate::frame::{self, Content, Section};
+use crate::manifest::Manifest;
+use crate::poison::Poison;
+use crate::ticket::Outcome;
+use crate::view::{View, Views};
+use crate::{Error, Options};
+
+/// Goes through the log with a payload.
+#[derive(Debug)]
+pub(crate) struct Token {
+    pub(crate) outcome: Option<Arc<Outcome>>,
+    /// The bucket that this frame defines.
+    pub(crate) defines: Option<BucketKey>,
+}
+
+/// Names on their way into the catalog.
+#[derive(Debug, Default)]
+pub(crate) struct Defining {
+    /// Queued to the log, outcome unknown.
+    pub(crate) pending: HashSet<BucketKey>,
+    /// Numbers below were given.
+    pub(crate) next_bucket: u32,
+}
+
+/// Counts since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) syncs: AtomicU64,
+    pub(crate) commits: AtomicU64,
+    pub(crate) rows: AtomicU64,
+    pub(crate) checkpoints: AtomicU64,
+}
+
+/// What the checkpoint thread waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    pub(crate) wanted: bool,
+    pub(crate) stop: bool,
+    /// Checkpoints tried since the start, and why the last one failed.
+    pub(crate) tried: u64,
+    pub(crate) failed: Option<Error>,
+}
+
+pub(crate) struct Store {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: Options,
+    pub(crate) hook: Arc<dyn CheckpointHook>,
+    pub(crate) apply: Mutex<()>,
+    pub(crate) defining: Mutex<Defining>,
+    /// With `defining`: names left `pending`.
+    pub(crate) defined: Condvar,
+    /// With the origins of the catalog: held over the look-up and the commit of a new one.
+    pub(crate) origins: Mutex<()>,
+    pub(crate) catalog: RwLock<Catalog>,
+    pub(crate) views: RwLock<Views>,
+    /// Release after rows are in tails and before tickets end; Acquire in readers.
+    visible: AtomicU64,
+    pub(crate) checkpointed: AtomicU64,
+    pub(crate) recent: Mutex<Recent>,
+    /// Counts calls of `wake`.
+    wakes: Mutex<u64>,
+    moved: Condvar,
+    /// What is published; held during a whole checkpoint.
+    pub(crate) manifest: Mutex<Manifest>,
+    /// Number and bytes of the data segments.
+    pub(crate) published: Mutex<(usize, u64)>,
+    pub(crate) signal: Mutex<Signal>,
+    pub(crate) signalled: Condvar,
+    /// Bytes of tails that are not frozen, and of those that are.
+    pub(crate) tail_bytes: AtomicUsize,
+    pub(crate) frozen_bytes: AtomicUsize,
+    pub(crate) poison: Poison,
+    pub(crate) closed: AtomicBool,
+    pub(crate) counters: Counters,
+    pub(crate) wal: RwLock<Option<Wal<Token>>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("visible", &self.visible())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+        hook: Arc<dyn CheckpointHook>,
+        manifest: Manifest,
+        catalog: Catalog,
+        views: Views,
+    ) -> Self {
+        let checkpoint = manifest.checkpoint;
+        Self {
+            disk,
+            clock,
+            apply: Mutex::new(()),
+            defining: Mutex::new(Defining::default()),
+            defined: Condvar::new(),
+            origins: Mutex::new(()),
+            catalog: RwLock::new(catalog),
+            views: RwLock::new(views),
+            visible: AtomicU64::new(checkpoint.0),
+            checkpointed: AtomicU64::new(checkpoint.0),
+            recent: Mutex::new(Recent::new(checkpoint, options.follow_bytes)),
+            wakes: Mutex::new(0),
+            moved: Condvar::new(),
+            manifest: Mutex::new(manifest),
+            published: Mutex::new((0, 0)),
+            signal: Mutex::new(Signal::default()),
+            signalled: Condvar::new(),
+            tail_bytes: AtomicUsize::new(0),
+            frozen_bytes: AtomicUsize::new(0),
+            poison: Poison::default(),
+            closed: AtomicBool::new(false),
+            counters: Counters::default(),
+            wal: RwLock::new(None),
+            options,
+            hook,
+        }
+    }
+
+    pub(crate) fn visible(&self) -> Lsn {
+        Lsn(self.visible.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn checkpointed(&self) -> Lsn {
+        Lsn(self.checkpointed.load(Ordering::Acquire))
+    }
+
+    /// I5, I6: the mark only moves forward, and only in the committer (or before it runs).
+    pub(crate) fn set_visible(&self, lsn: Lsn) {
+        assert!(lsn >= self.visible(), "visible moves forward");
+        self.visible.store(lsn.0, Ordering::Release);
+    }
+
+    pub(crate) fn with_wal<R>(
+        &self,
+        call: impl FnOnce(&Wal<Token>) -> Result<R, WalError>,
+    ) -> Result<R, Error> {
+        match &*self.wal.read() {
+            Some(wal) => call(wal).map_err(|error| match (error, self.poison.reason()) {
+                (WalError::Poisoned, Some(reason)) => Error::Poisoned(reason.to_owned()),
+                (error, _) => error.into(),
+            }),
+            None => Err(Error::Closed),
+        }
+    }
+
+    /// A new definition got its outcome.
+    fn settle(&self, key: &BucketKey) {
+        self.defining.lock().pending.remove(key);
+        self.defined.notify_all();
+    }
+
+    pub(crate) fn unreserve(&self, keys: impl Iterator<Item = BucketKey>) {
+        let mut defining = self.defining.lock();
+        for key in keys {
+            defining.pending.remove(&key);
+        }
+        drop(defining);
+        self.defined.notify_all();
+    }
+
+    /// Blocks until `visible` is past `past`, a wake, the timeout, or close.
+    pub(crate) fn wait_visible(&self, past: Lsn, timeout: std::time::Duration) -> Lsn {
+        let deadline = std::time::Instant::now() + timeout;
+        let mut wakes = self.wakes.lock();
+        let before = *wakes;
+        while self.visible() <= past && *wakes == before && !self.closed.load(Ordering::Acquire) {
+            if self.moved.wait_until(&mut wakes, deadline).timed_out() {
+                break;
+            }
+        }
+        self.visible()
+    }
+
+    /// Ends every [`Store::wait_visible`].
+    pub(crate) fn wake(&self) {
+        *self.wakes.lock() += 1;
+        self.moved.notify_all();
+    }
+
+    /// Wakes those for whom `visible` moved.
+    fn notify_visible(&self) {
+        // Taken so that nobody is between the look at `visible` and the wait.
+        drop(self.wakes.lock());
+        self.moved.notify_all();
+    }
+
+    pub(crate) fn want_checkpoint(&self) {
+        let mut signal = self.signal.lock();
+        if !signal.wanted {
+            signal.wanted = true;
+            drop(signal);
+            self.signalled.notify_all();
+        }
+    }
+
+    /// Applies one durable frame. Returns the buckets whose tails may be rebuilt, in `rebuild`.
+    pub(crate) fn apply(&self, content: Content, end: Lsn, rebuild: &mut Vec<BucketId>) -> u64 {
+        match content {
+            Content::Rows { rows, .. } => return self.apply_rows(&rows, end, rebuild),
+            Content::Define(info) => {
+                let info = Arc::new(info);
+                if self.catalog.write().define(&info) {
+                    let mut views = self.views.write();
+                    views.insert(info.id, Arc::new(View::new(info)));
+                    self.set_visible(end);
+                }
+            }
+            Content::Drop(ids) => {
+                let mut catalog = self.catalog.write();
+                let mut views = self.views.write();
+                for id in ids {
+                    catalog.drop_bucket(id);
+                    if let Some(view) = views.remove(&id) {
+                        self.tail_bytes
+                            .fetch_sub(view.tail.bytes(), Ordering::Relaxed);
+                    }
+                }
+                self.set_visible(end);
+            }
+            Content::Origin(origin, name) => self.catalog.write().define_origin(origin, &name),
+            Content::Unknown => {}
+        }
+        0
+    }
+
+    fn apply_rows(&self, rows: &[Section], end: Lsn, rebuild: &mut Vec<BucketId>) -> u64 {
+        let views = self.views.read();
+        let mut count = 0;
+        for section in rows {
+            // Rows of a dropped bucket: the drop came first in the log.
+            let Some(view) = views.get(&section.bucket) else {
+                continue;
+            };
+            let Some(batch) = self.batch(section, &view.info) else {
+                continue;
+            };
+            if batch.is_empty() {
+                continue;
+            }
+            let appended = view.tail.append(&batch, end);
+            self.tail_bytes.fetch_add(appended.bytes, Ordering::Relaxed);
+            count += batch.rows() as u64;
+            if appended.rebuild {
+                rebuild.push(section.bucket);
+            }
+        }
+        count
+    }
+
+    fn batch(&self, section: &Section, info: &BucketInfo) -> Option<model::ColumnBatch> {
+        if section.schema_version != info.schema_version {
+            return None;
+        }
+        section.batch(&info.schema)
+    }
+
+    /// Replaces tails of which most rows are superseded; everything applied is visible.
+    pub(crate) fn rebuild(&self, buckets: &[BucketId]) {
+        for id in buckets {
+            let Some(view) = self.views.read().get(id).cloned() else {
+                continue;
+            };
+            if let Some(tail) = view.tail.rebuilt(self.visible()) {
+                let (old, new) = (view.tail.bytes(), tail.bytes());
+                self.tail_bytes.fetch_add(new, Ordering::Relaxed);
+                self.tail_bytes.fetch_sub(old, Ordering::Relaxed);
+                let mut view = (*view).clone();
+                view.tail = Arc::new(tail);
+                self.views.write().insert(*id, Arc::new(view));
+            }
+        }
+    }
+
+    fn apply_group(&self, group: &[Committed<Token>]) {
+        let _apply = self.apply.lock();
+        let mut rebuild = Vec::new();
+        for commit in group {
+            // Written by this process a moment ago: it decodes.
+            if let Some(content) = frame::decode(commit.kind, &commit.payload) {
+                let rows = self.apply(content, commit.end, &mut rebuild);
+                self.counters.rows.fetch_add(rows, Ordering::Relaxed);
+            }
+        }
+        if let Some(last) = group.last() {
+            self.set_visible(last.end);
+        }
+        rebuild.dedup();
+        self.rebuild(&rebuild);
+    }
+
+    fn over_limit(&self) -> bool {
+        let wal = self.visible().0.saturating_sub(self.checkpointed().0);
+        self.tail_bytes.load(Ordering::Relaxed) >= self.options.tail_bytes_max
+            || wal >= self.options.wal_bytes_max
+    }
+}
+
+/// The committer's end of the store.
+pub(crate) struct Sink(pub(crate) Arc<Store>);
+
+impl wal::Sink<Token> for Sink {
+    /// I2: called after the sync, so rows become visible only when they are durable.
+    fn durable(&mut self, group: Vec<Committed<Token>>) {
+        let store = &*self.0;
+        store.recent.lock().extend(&group);
+        store.apply_group(&group);
+        store.notify_visible();
+        store.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        let commits = group.len() as u64;
+        store.counters.commits.fetch_add(commits, Ordering::Relaxed);
+        for commit in group {
+            if let Some(key) = &commit.token.defines {
+                store.settle(key);
+            }
+            if let Some(outcome) = &commit.token.outcome {
+                outcome.set(Ok(commit.lsn));
+            }
+        }
+        if store.over_limit() {
+            store.want_checkpoint();
+        }
+    }
+
+    fn failed(&mut self, tokens: Vec<Token>, error: &WalError) {
+        let store = &*self.0;
+        let error = match error {
+            WalError::DiskFull => Error::from(error.clone()),
+            other => {
+                store.poison.set(other.to_string());
+                Error::Poisoned(store.poison.reason().unwrap_or_default().to_owned())
+            }
+        };
+        for token in tokens {
+            if let Some(key) = &token.defines {
+                store.settle(key);
+            }
+            if let Some(outcome) = token.outcome {
+                outcome.set(Err(error.clone()));
+            }
+        }
+        // Writers that wait for a checkpoint look at the poison again.
+        store.signalled.notify_all();
+    }
+}
+
+/// A payload on the heap, ready for the log.
+pub(crate) fn rows_payload(kind: u8, hops: u8, origin: u16, bytes: Vec<u8>) -> wal::Payload {
+    wal::Payload::new(kind, hops, origin, Bytes::from(bytes))
+}
+
+impl Store {
+    /// Data segments and their bytes.
+    pub(crate) fn segments(&self) -> (usize, u64) {
+        let published = self.published.lock();
+        (published.0, published.1)
+    }
+}
