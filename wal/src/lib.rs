@@ -24,6 +24,7 @@ mod prepare;
 mod queue;
 mod reader;
 mod recover;
+mod replay;
 mod scan;
 mod segment;
 mod shared;

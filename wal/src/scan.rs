@@ -1,5 +1,7 @@
 //! Walks over the bytes of the log: the next frame, or how far the bytes are no frames.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use disk::Disk;
 
@@ -57,9 +59,9 @@ pub(crate) fn list(disk: &dyn Disk, store_id: &[u8; 16]) -> Result<Vec<LogFile>>
     let mut limit = Lsn(u64::MAX);
     for file in files.iter_mut().rev() {
         file.limit = file.limit.min(limit);
-        limit = limit
-            .min(file.first)
-            .min(file.previous_end.unwrap_or(limit));
+        if !file.is_cut_off() {
+            limit = file.first.min(file.previous_end.unwrap_or(file.first));
+        }
     }
     Ok(files)
 }
@@ -93,10 +95,15 @@ impl Buffer {
         })
     }
 
-    /// The bytes of a range of the log that lies in this file.
+    /// The bytes of a range of the log, as far as they lie in this file.
     pub(crate) fn range(&self, from: Lsn, to: Lsn) -> Bytes {
-        let offset = |lsn: Lsn| (lsn.0 - self.file.first.0).min(self.bytes.len() as u64) as usize;
-        self.bytes.slice(offset(from)..offset(to))
+        self.bytes.slice(self.offsets(from, to))
+    }
+
+    fn offsets(&self, from: Lsn, to: Lsn) -> Range<usize> {
+        let len = self.bytes.len() as u64;
+        let offset = |lsn: Lsn| lsn.0.saturating_sub(self.file.first.0).min(len) as usize;
+        offset(from)..offset(to).max(offset(from))
     }
 
     /// Looks at `position`, which is at or behind the first frame's place.
@@ -129,19 +136,21 @@ impl Buffer {
 
     /// A header that holds, of a frame that ends within the file's limit.
     pub(crate) fn header_at(&self, position: Lsn) -> Option<Header> {
-        let bytes = self.range(position, position.advanced(FRAME_HEADER_BYTES));
-        let header = Header::decode(&self.store_id, position, &bytes)?;
+        let bytes = &self.bytes[self.offsets(position, position.advanced(FRAME_HEADER_BYTES))];
+        let header = Header::decode(&self.store_id, position, bytes)?;
         (header.end() <= self.file.limit).then_some(header)
     }
 
     /// The next position from which a header can be read, or the limit.
     pub(crate) fn next_header(&self, after: Lsn) -> Lsn {
-        let mut position = after.advanced(FRAME_ALIGN);
-        while position.advanced(FRAME_HEADER_BYTES) <= self.file.limit {
-            if self.header_at(position).is_some() {
+        let first = after.advanced(FRAME_ALIGN);
+        let words = &self.bytes[self.offsets(first, self.file.limit)];
+        // Nearly all of these are zeros or stale: one comparison each.
+        for (index, word) in words.chunks_exact(FRAME_ALIGN as usize).enumerate() {
+            let position = first.advanced(index as u64 * FRAME_ALIGN);
+            if word == position.0.to_le_bytes() && self.header_at(position).is_some() {
                 return position;
             }
-            position = position.advanced(FRAME_ALIGN);
         }
         self.file.limit
     }

@@ -44,7 +44,11 @@ fn one_seed(seed: u64) {
     let mut options = small_options();
     options.segment_bytes = 3072 + rng.below(4) * 1024;
     options.group_bytes_max = 1 << (9 + rng.below(6));
-    let mut model = Model::default();
+    let next_token = if rng.chance(2) { 0 } else { EQUAL_TOKENS };
+    let mut model = Model {
+        next_token,
+        ..Model::default()
+    };
     let mut disk = SimDisk::new(seed);
     for life in 0..8 {
         let story = format!("MKTS_SIM_SEED={seed}, life {life}");
@@ -212,4 +216,52 @@ fn a_failed_sync_poisons_at_every_place() {
             );
         }
     }
+}
+
+/// The later half of a torn group survives, and the next life writes a frame that ends exactly
+/// where it begins: it must stay cut, whether or not another crash comes in between.
+#[test]
+fn a_cut_frame_never_comes_back() {
+    for crash_at in 0..12 {
+        let disk = SimDisk::new(crash_at);
+        let mut model = Model {
+            next_token: EQUAL_TOKENS,
+            ..Model::default()
+        };
+        let outcomes = Outcomes::default();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let (log, ..) = replay(&shared, &small_options(), Lsn::ZERO).unwrap();
+        let wal = log.start(Box::new(outcomes.clone())).unwrap();
+        assert!(model.append(&wal, &outcomes, 3));
+        let torn = wal.durable_lsn();
+        assert!(model.append(&wal, &outcomes, 3));
+        wal.close().unwrap();
+
+        // As if the last group's sync had not returned: its first sector is lost.
+        model.certain.truncate(3);
+        let disk = disk.restart();
+        disk.rot(&wal_path(0), |bytes| bytes[torn.0 as usize] ^= 1)
+            .unwrap();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let (log, found, frames) = replay(&shared, &small_options(), Lsn::ZERO).unwrap();
+        assert_eq!((frames.len(), found.end), (3, torn));
+        assert_eq!(found.cut_bytes, 3 * 152);
+        let wal = log.start(Box::new(outcomes.clone())).unwrap();
+        disk.crash_after(crash_at);
+        model.append(&wal, &outcomes, 1);
+        model.append(&wal, &outcomes, 1);
+        drop(wal);
+        let mut rng = Rng::new(crash_at);
+        recover(
+            disk.reopen(),
+            &small_options(),
+            &mut model,
+            &mut rng,
+            "after the cut",
+        );
+    }
+}
+
+fn wal_path(first: u64) -> String {
+    segment::path_of(Lsn(first))
 }

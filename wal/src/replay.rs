@@ -1,0 +1,234 @@
+//! Replay: walks the log from a mark, judges what is no frame, sets damage aside.
+//!
+//! `S` (`promised` below) is the highest `synced` of any frame header that holds, of the
+//! caller's mark, and of the segment headers' `previous end`: everything below it was promised.
+//! The first bad bytes at or behind `S` are the end of the log; bad bytes before it are damage.
+
+use disk::Disk;
+
+use crate::frame::KIND_SEGMENT_END;
+use crate::scan::{Buffer, Found, LogFile};
+use crate::segment::path_of;
+use crate::{Damage, FrameView, Lsn, Recovered, Result, WalError};
+
+/// Where damaged bytes are set aside; nothing there is ever removed by mkts.
+const QUARANTINE_DIR: &str = "quarantine";
+
+/// What the caller does with a frame.
+pub(crate) type Visit<'v, E> = &'v mut dyn FnMut(FrameView) -> Result<(), E>;
+
+#[derive(Debug)]
+pub(crate) struct Replay<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) files: Vec<LogFile>,
+    /// `S` as far as it is known.
+    promised: Lsn,
+    /// The end of the last header that holds, anywhere; known after the first bad bytes.
+    pub(crate) last_header_end: Option<Lsn>,
+    /// The file the log ends in, if its end is a place where a frame may be written.
+    pub(crate) end_file: Option<LogFile>,
+    pub(crate) found: Recovered,
+}
+
+impl<'a> Replay<'a> {
+    pub(crate) fn new(
+        disk: &'a dyn Disk,
+        store_id: [u8; 16],
+        files: Vec<LogFile>,
+        from: Lsn,
+    ) -> Self {
+        let previous_ends = files.iter().filter_map(|file| file.previous_end);
+        let promised = previous_ends.max().unwrap_or(from).max(from);
+        let found = Recovered {
+            start: from,
+            end: from,
+            ..Recovered::default()
+        };
+        Self {
+            disk,
+            store_id,
+            files,
+            promised,
+            last_header_end: None,
+            end_file: None,
+            found,
+        }
+    }
+
+    /// Visits every frame of the log from the mark on.
+    pub(crate) fn run<E: From<WalError>>(&mut self, visit: Visit<'_, E>) -> Result<(), E> {
+        let from = self.found.start;
+        // Where the log goes on: behind a segment end that is the next file.
+        let mut expected = from;
+        let start = self.files.iter().position(|file| from < file.limit);
+        for index in start.unwrap_or(self.files.len())..self.files.len() {
+            let file = self.files[index];
+            if file.is_cut_off() {
+                continue;
+            }
+            let buffer = Buffer::read(self.disk, &self.store_id, file)?;
+            if from <= file.first {
+                if !self.enter(index, &buffer, expected)? {
+                    return Ok(());
+                }
+                self.found.end = file.frames_start();
+            }
+            if !self.run_file(index, &buffer, visit)? {
+                self.end_file = Some(file);
+                return Ok(());
+            }
+            expected = file.limit;
+        }
+        Ok(())
+    }
+
+    /// Visits the frames of one file; false if the log ends in it.
+    fn run_file<E: From<WalError>>(
+        &mut self,
+        index: usize,
+        buffer: &Buffer,
+        visit: Visit<'_, E>,
+    ) -> Result<bool, E> {
+        let mut position = self.found.start.max(buffer.file.frames_start());
+        if buffer.ended_at(position) {
+            return Ok(true);
+        }
+        loop {
+            match buffer.at(position) {
+                Found::End => return Ok(true),
+                Found::Frame(header, payload) => {
+                    position = header.end();
+                    self.promised = self.promised.max(header.synced);
+                    self.found.end = position;
+                    if header.kind == KIND_SEGMENT_END {
+                        return Ok(true);
+                    }
+                    self.found.frames += 1;
+                    self.found.bytes += header.end().0 - header.lsn.0;
+                    visit(header.view(payload))?;
+                }
+                Found::Bad(to) => {
+                    if !self.bad(index, buffer, position, to)? {
+                        return Ok(false);
+                    }
+                    position = to;
+                }
+            }
+        }
+    }
+
+    /// Whether the log goes on into this file, whose predecessor ended at `expected`. A header
+    /// that does not hold, or a missing file before this one, are bad bytes like any others.
+    fn enter(&mut self, index: usize, buffer: &Buffer, expected: Lsn) -> Result<bool> {
+        let file = buffer.file;
+        if file.previous_end.is_some_and(|end| end <= expected) {
+            return Ok(true);
+        }
+        self.survey(index, buffer, file.frames_start())?;
+        if expected >= self.promised {
+            return Ok(false);
+        }
+        let (to, copy) = match file.previous_end {
+            Some(_) => (file.first, None),
+            None => {
+                let to = file.frames_start();
+                (
+                    to,
+                    Some(self.quarantine(expected, to, &buffer.range(file.first, to))?),
+                )
+            }
+        };
+        self.found.quarantined.push(Damage {
+            file: path_of(file.first),
+            from: expected,
+            to,
+            copy,
+        });
+        Ok(true)
+    }
+
+    /// Judges bad bytes: true if they are damage (set aside, go on), false if the log ends here.
+    fn bad(&mut self, index: usize, buffer: &Buffer, from: Lsn, to: Lsn) -> Result<bool> {
+        self.survey(index, buffer, to)?;
+        if from >= self.promised {
+            self.found.end = from;
+            if buffer.header_at(from).is_some() {
+                self.found.cut_bytes = to.0 - from.0;
+            }
+            return Ok(false);
+        }
+        let copy = Some(self.quarantine(from, to, &buffer.range(from, to))?);
+        let file = path_of(buffer.file.first);
+        self.found.quarantined.push(Damage {
+            file,
+            from,
+            to,
+            copy,
+        });
+        Ok(true)
+    }
+
+    /// Looks once at everything from here on, to know `S` and whether anything reads as a frame.
+    fn survey(&mut self, index: usize, buffer: &Buffer, from: Lsn) -> Result<()> {
+        if self.last_header_end.is_some() {
+            return Ok(());
+        }
+        let mut last = self.survey_file(buffer, from).unwrap_or(Lsn::ZERO);
+        for later in index + 1..self.files.len() {
+            if !self.files[later].is_cut_off() {
+                let buffer = Buffer::read(self.disk, &self.store_id, self.files[later])?;
+                last = self.survey_file(&buffer, from).unwrap_or(last);
+            }
+        }
+        self.last_header_end = Some(last);
+        Ok(())
+    }
+
+    fn survey_file(&mut self, buffer: &Buffer, from: Lsn) -> Option<Lsn> {
+        let mut last = None;
+        let mut position = from.max(buffer.file.frames_start());
+        while position < buffer.file.limit {
+            match buffer.header_at(position) {
+                Some(header) => {
+                    self.promised = self.promised.max(header.synced);
+                    position = header.end();
+                    last = Some(position);
+                }
+                None => position = buffer.next_header(position),
+            }
+        }
+        last
+    }
+
+    /// Copies damaged bytes; a second recovery finds the copy of the first.
+    fn quarantine(&self, from: Lsn, to: Lsn, bytes: &[u8]) -> Result<String> {
+        let path = format!("{QUARANTINE_DIR}/wal-{:016x}-{:016x}.bin", from.0, to.0);
+        if !self.disk.exists(&path)? {
+            self.disk.create_dir_all(QUARANTINE_DIR)?;
+            let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+            let written = &bytes[..bytes.len() - zeros];
+            disk::publish(self.disk, &path, |file| file.write_at(0, written))?;
+        }
+        Ok(path)
+    }
+
+    /// Writes what was never promised, but is going to be, once more, and syncs it. Without this
+    /// the frames could be in the page cache only, and after a failed sync not even dirty there.
+    pub(crate) fn make_durable(&self) -> Result<()> {
+        for file in &self.files {
+            let from = self.promised.max(file.first);
+            let to = self.found.end.min(file.limit);
+            if from >= to {
+                continue;
+            }
+            let path = path_of(file.first);
+            let offset = from.0 - file.first.0;
+            let bytes = self.disk.read_at(&path, offset, (to.0 - from.0) as usize)?;
+            let handle = self.disk.open_write(&path)?;
+            handle.write_at(offset, &bytes)?;
+            handle.sync_data()?;
+        }
+        Ok(())
+    }
+}
