@@ -1,6 +1,44 @@
-//! One call of a trigger, contained.
+//! I19: a failed fire leaves no trace but its dead letter.
+//!
+//! A call of a trigger is contained: its effects are collected apart and joined to the window's only
+//! when it returns `Ok`. A panic ends the object, not the instance: a new object takes its place.
 
 use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use plugin_sdk::{Batch, CloseReason, Delivery, Event, FireCtx, FireError, FireInfo, Init};
+
+use crate::calls::{Calls, EFFECT_BYTES_MAX, Effects};
+use crate::dispatch::{Dispatcher, End};
+use crate::entry::OnError;
+use crate::section::Change;
+use crate::status::State;
+use crate::window::{Lane, Pending, What};
+
+/// First pause after a failure; each further one is twice as long.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// Longest pause.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// How the events of a window ended.
+#[derive(Debug)]
+pub(crate) enum Fired {
+    /// Every event has fired or was given up.
+    Done(Effects),
+    /// Together they want more than a commit holds.
+    TooLarge,
+}
+
+enum Outcome {
+    Ok(Effects),
+    Failed(String),
+    Skipped(String),
+    Fatal(String),
+    TooLarge(String),
+}
 
 /// The message of a panic, as one line.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -10,4 +48,322 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "no message".into())
         .replace('\n', " ")
+}
+
+/// Pause before the attempt after `failures` failures.
+pub(crate) fn backoff(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    (BACKOFF_MIN * (1 << doublings)).min(BACKOFF_MAX)
+}
+
+impl Dispatcher {
+    /// Fires every event. A lane whose event failed waits behind the others for its next attempt.
+    /// `can_split`: whether a smaller window could be tried instead.
+    pub(crate) fn fire_lanes(&mut self, lanes: Vec<Lane>, can_split: bool) -> Result<Fired, End> {
+        let mut effects = Effects::new();
+        let mut ready: VecDeque<Lane> = lanes.into();
+        let mut waiting: Vec<Lane> = Vec::new();
+        loop {
+            self.check_stop()?;
+            let Some(mut lane) = ready.pop_front() else {
+                if waiting.is_empty() {
+                    return Ok(Fired::Done(effects));
+                }
+                self.pause_until_one_is_ready(&mut waiting, &mut ready)?;
+                continue;
+            };
+            while let Some(event) = lane.events.front_mut() {
+                let room = EFFECT_BYTES_MAX.saturating_sub(effects.bytes);
+                if is_stale(event, &effects) {
+                    lane.next();
+                    continue;
+                }
+                let why = match self.fire_one(event, lane.attempts + 1, room) {
+                    Outcome::Ok(more) => {
+                        let more = self.send_at_once(more);
+                        effects.append(more);
+                        lane.next();
+                        continue;
+                    }
+                    Outcome::TooLarge(_) if can_split => return Ok(Fired::TooLarge),
+                    Outcome::Fatal(why) => return Err(End::Failed(why)),
+                    Outcome::Skipped(why) => {
+                        self.skip(event, &why);
+                        drop_timer(event, &mut effects);
+                        lane.next();
+                        continue;
+                    }
+                    Outcome::Failed(why) | Outcome::TooLarge(why) => why,
+                };
+                lane.attempts += 1;
+                if self.is_last_attempt(lane.attempts) {
+                    self.give_up(event, lane.attempts, &why)?;
+                    drop_timer(event, &mut effects);
+                    lane.next();
+                    continue;
+                }
+                self.retry_later(&mut lane, &why);
+                waiting.push(std::mem::take(&mut lane));
+            }
+            self.check_stop()?;
+        }
+    }
+
+    fn fire_one(&mut self, event: &mut Pending, attempt: u32, room: usize) -> Outcome {
+        event.joined();
+        let mut trigger = match self.trigger.take().map_or_else(|| self.create(), Ok) {
+            Ok(trigger) => trigger,
+            Err(why) => return Outcome::Failed(why),
+        };
+        let now = self.clock.now_ns();
+        self.gauges.fire_wall.store(now, Relaxed);
+        let started = Instant::now();
+        let mut calls = Calls {
+            engine: &self.engine,
+            instance: &self.id,
+            info: FireInfo {
+                first_lsn: event.first.0,
+                last_lsn: event.last.0,
+                attempt,
+                is_replay: event.first < self.replay_below,
+                now,
+            },
+            effects: Effects::new(),
+            room,
+            is_over: false,
+            timers_pending: self.timers.len(),
+        };
+        if let What::Timer(timer) = &event.what {
+            // Removal and effects of a timer are one commit.
+            let key = timer.key.clone();
+            calls.effects.change(Change::TimerCancel { key });
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            trigger.fire(&mut FireCtx::new(&mut calls), &event.to_sdk())
+        }));
+        let (effects, is_over) = (calls.effects, calls.is_over);
+        self.meter.fire_seconds.record(started.elapsed());
+        self.gauges.fire_wall.store(0, Relaxed);
+        self.gauges.fires.fetch_add(1, Relaxed);
+        if attempt > 1 {
+            self.gauges.retries.fetch_add(1, Relaxed);
+            self.meter.retries.increment(1);
+        }
+        let result = match result {
+            Ok(result) => {
+                self.trigger = Some(trigger);
+                result
+            }
+            Err(panic) => {
+                self.panicked(&panic_text(&*panic));
+                close(trigger, CloseReason::Panic);
+                return Outcome::Failed(format!("panic: {}", panic_text(&*panic)));
+            }
+        };
+        match result {
+            Ok(()) => {
+                self.meter.fires_ok.increment(1);
+                Outcome::Ok(effects)
+            }
+            Err(error) => {
+                self.gauges.failures.fetch_add(1, Relaxed);
+                self.meter.fires_error.increment(1);
+                match error {
+                    FireError::Retry(why) if is_over => Outcome::TooLarge(why),
+                    FireError::Retry(why) => Outcome::Failed(why),
+                    FireError::Skip(why) => Outcome::Skipped(why),
+                    FireError::Fatal(why) => Outcome::Fatal(why),
+                }
+            }
+        }
+    }
+
+    /// Outside `exact` nothing ties messages to the commit, so nobody waits for it.
+    fn send_at_once(&self, mut effects: Effects) -> Effects {
+        if self.policy.delivery != Delivery::Exact {
+            self.send(std::mem::take(&mut effects.messages));
+        }
+        effects
+    }
+
+    /// Hands messages to the subscribers.
+    pub(crate) fn send(&self, messages: Vec<(String, bytes::Bytes)>) {
+        for (stream, payload) in messages {
+            self.publisher.publish(&self.id, &stream, payload);
+        }
+    }
+
+    fn panicked(&self, why: &str) {
+        self.gauges.failures.fetch_add(1, Relaxed);
+        self.gauges.panics.fetch_add(1, Relaxed);
+        self.meter.fires_panic.increment(1);
+        tracing::error!(instance = &*self.id, "the plugin panicked: {why}");
+    }
+
+    fn is_last_attempt(&self, attempts: u32) -> bool {
+        self.policy.max_attempts != 0 && attempts >= self.policy.max_attempts
+    }
+
+    fn retry_later(&self, lane: &mut Lane, why: &str) {
+        let pause = backoff(lane.attempts);
+        lane.not_before = Some(Instant::now() + pause);
+        self.stand(State::Backoff, why);
+        if let Some(event) = lane.events.front() {
+            tracing::warn!(
+                instance = &*self.id,
+                attempt = lane.attempts,
+                "{why}; {} fires again in {pause:?}",
+                event.name()
+            );
+        }
+    }
+
+    fn pause_until_one_is_ready(
+        &self,
+        waiting: &mut Vec<Lane>,
+        ready: &mut VecDeque<Lane>,
+    ) -> Result<(), End> {
+        let next = waiting.iter().filter_map(|lane| lane.not_before).min();
+        if let Some(next) = next {
+            if self
+                .stop
+                .pause(next.saturating_duration_since(Instant::now()))
+            {
+                return Err(End::Stopped);
+            }
+        }
+        let now = Instant::now();
+        let is_ready = |lane: &mut Lane| lane.not_before.is_none_or(|at| at <= now);
+        ready.extend(waiting.extract_if(.., is_ready));
+        Ok(())
+    }
+
+    fn skip(&self, event: &Pending, why: &str) {
+        tracing::warn!(instance = &*self.id, "{why}; {} is skipped", event.name());
+        self.count_dropped(event.rows());
+    }
+
+    pub(crate) fn count_dropped(&self, rows: usize) {
+        let rows = rows as u64;
+        self.gauges.dropped.fetch_add(rows, Relaxed);
+        self.meter.dropped_rows.increment(rows);
+    }
+
+    /// The attempts of an event are used up.
+    fn give_up(&self, event: &Pending, attempts: u32, why: &str) -> Result<(), End> {
+        let name = event.name();
+        match self.policy.on_error {
+            OnError::Disable => {
+                return Err(End::Disabled(format!(
+                    "{name} failed {attempts} times (on_error: disable): {why}"
+                )));
+            }
+            OnError::Skip => {
+                tracing::error!(instance = &*self.id, attempts, "{why}; {name} is skipped");
+                self.count_dropped(event.rows());
+            }
+            OnError::DeadLetter => {
+                tracing::error!(
+                    instance = &*self.id,
+                    attempts,
+                    "{why}; dead letter: {name}, times {}",
+                    event.times()
+                );
+                self.gauges.dead_letters.fetch_add(1, Relaxed);
+                self.meter.dead_letters.increment(1);
+            }
+        }
+        self.stand(State::Running, "");
+        Ok(())
+    }
+
+    /// Makes an object of the plugin.
+    pub(crate) fn create(&self) -> Result<Box<dyn plugin_sdk::AnyTrigger>, String> {
+        let mut init = Init {
+            instance: &self.id,
+            epoch: self.epoch,
+            zone: &self.zone,
+        };
+        catch_unwind(AssertUnwindSafe(|| {
+            self.builtin.create(&self.config, &mut init)
+        }))
+        .map_err(|panic| format!("the plugin panicked when made: {}", panic_text(&*panic)))?
+        .map_err(|error| error.0)
+    }
+
+    /// Ends the object. After [`CloseReason::Panic`] the next fire makes a new one; that is also
+    /// how an object forgets events whose window was dropped.
+    pub(crate) fn close_trigger(&mut self, why: CloseReason) {
+        if let Some(trigger) = self.trigger.take() {
+            close(trigger, why);
+        }
+    }
+}
+
+/// A plugin's last words may panic, too.
+fn close(mut trigger: Box<dyn plugin_sdk::AnyTrigger>, why: CloseReason) {
+    let closed = catch_unwind(AssertUnwindSafe(|| {
+        trigger.close(why);
+        drop(trigger);
+    }));
+    if let Err(panic) = closed {
+        tracing::error!("a plugin panicked when closed: {}", panic_text(&*panic));
+    }
+}
+
+/// A timer that this window has set or cancelled since is no longer due.
+fn is_stale(event: &Pending, effects: &Effects) -> bool {
+    matches!(&event.what, What::Timer(timer) if effects.touches(&timer.key))
+}
+
+/// A timer given up must not come again.
+fn drop_timer(event: &Pending, effects: &mut Effects) {
+    if let What::Timer(timer) = &event.what {
+        let key = timer.key.clone();
+        effects.change(Change::TimerCancel { key });
+    }
+}
+
+impl Lane {
+    fn next(&mut self) {
+        self.events.pop_front();
+        self.attempts = 0;
+        self.not_before = None;
+    }
+}
+
+impl Pending {
+    fn to_sdk(&self) -> Event<'_> {
+        match &self.what {
+            What::Write(bucket, parts) => Event::Write(Batch {
+                key: &bucket.key,
+                kind: bucket.kind,
+                timeframe: bucket.timeframe,
+                rows: &parts[0],
+            }),
+            What::Gap(bucket, from, to) => Event::Gap {
+                key: &bucket.key,
+                from: *from,
+                to: *to,
+            },
+            What::Deleted(bucket) => Event::Deleted(&bucket.key),
+            What::Timer(timer) => Event::Timer {
+                key: &timer.key,
+                due: timer.due,
+                payload: &timer.payload,
+            },
+        }
+    }
+
+    /// Range of times for a dead letter's line.
+    fn times(&self) -> String {
+        let What::Write(_, parts) = &self.what else {
+            return "none".into();
+        };
+        let times = || parts.iter().flat_map(|part| part.times());
+        match (times().min(), times().max()) {
+            (Some(from), Some(to)) => format!("{from}..={to}"),
+            _ => "none".into(),
+        }
+    }
 }

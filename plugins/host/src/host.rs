@@ -1,15 +1,31 @@
 //! The host as the server sees it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use engine::{CheckpointHook, Engine};
+use crossbeam_channel::{Receiver, bounded};
+use disk::{Clock, SystemClock};
+use engine::{CheckpointHook, Commit, Engine, Lsn, Origin};
 use model::Zone;
-use plugin_sdk::BuiltIn;
+use parking_lot::{Condvar, Mutex};
+use plugin_sdk::{BuiltIn, Delivery};
 
+use crate::cursor::{Book, Recovered};
+use crate::dispatch::Dispatcher;
 use crate::entry::Entry;
-use crate::status::InstanceStatus;
+use crate::meter::Meter;
+use crate::on::{Matcher, difference};
+use crate::registry::{Outcome, Plan, Ready, plan};
+use crate::section::Section;
+use crate::status::{Gauges, InstanceStatus, State};
+use crate::stop::Stop;
+use crate::timers::{Timers, WINDOW_TIMERS_MAX};
+use crate::window::{Filter, Limits};
+
+/// How long `stop` waits for a thread whose event has not passed its own time limit.
+const STOP_WAIT: Duration = Duration::from_secs(5);
 
 /// Takes the messages that plugins publish.
 pub trait Publisher: Send + Sync {
@@ -39,10 +55,58 @@ pub enum Error {
     Thread(String),
 }
 
-/// Runs the instances of mkts.yml. Cheap to clone; the last clone stops them.
+/// Runs the instances of mkts.yml. Cheap to clone; dropping the last clone stops them.
 #[derive(Clone)]
 pub struct Host {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    instances: Vec<Instance>,
+    zone: Zone,
+    publisher: Arc<dyn Publisher>,
+    clock: Arc<dyn Clock>,
+    book: Arc<Book>,
+    progress: Arc<Progress>,
+    /// Between start and stop.
+    engine: Mutex<Option<Engine>>,
+}
+
+struct Instance {
+    plan: Plan,
+    gauges: Arc<Gauges>,
+    stop: Arc<Stop>,
+    warnings: Mutex<Vec<String>>,
+    /// Disconnected when the thread has ended.
+    thread: Mutex<Option<Receiver<()>>>,
+}
+
+/// Tells those who wait in `drain` that a cursor moved.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    waiting: Mutex<usize>,
+    moved: Condvar,
+}
+
+impl Progress {
+    pub(crate) fn tell(&self) {
+        if *self.waiting.lock() > 0 {
+            self.moved.notify_all();
+        }
+    }
+
+    /// Waits until `done`, which cursors decide; whether it was reached in time.
+    fn wait(&self, until: Instant, done: impl Fn() -> bool) -> bool {
+        let mut waiting = self.waiting.lock();
+        *waiting += 1;
+        // A cursor that moves after the test finds us waiting: it takes the lock to tell.
+        let mut reached = done();
+        while !reached && !self.moved.wait_until(&mut waiting, until).timed_out() {
+            reached = done();
+        }
+        *waiting -= 1;
+        reached || done()
+    }
 }
 
 impl Host {
@@ -52,43 +116,438 @@ impl Host {
     /// # Errors
     /// If such an entry is `required`.
     pub fn new(
-        _entries: Vec<Entry>,
-        _builtins: Vec<BuiltIn>,
-        _zone: Zone,
-        _publisher: Arc<dyn Publisher>,
+        entries: Vec<Entry>,
+        builtins: Vec<BuiltIn>,
+        zone: Zone,
+        publisher: Arc<dyn Publisher>,
     ) -> Result<Self, Error> {
-        unimplemented!()
+        let clock = Arc::new(SystemClock::new());
+        Self::with_clock(entries, builtins, zone, publisher, clock)
     }
-    /// What the engine calls at open and at checkpoints.
-    pub fn hook(&self) -> Arc<dyn CheckpointHook> {
-        unimplemented!()
-    }
-    /// Starts every instance at its cursor. To be called before clients can write: a new instance
-    /// starts at the newest commit of this moment.
+
+    /// [`Host::new`] with a clock of one's own: timers are due by it.
     ///
     /// # Errors
-    /// If the store refuses, or a `required` instance does not start.
-    pub fn start(&self, _engine: Engine) -> Result<(), Error> {
-        unimplemented!()
+    /// As [`Host::new`].
+    pub fn with_clock(
+        entries: Vec<Entry>,
+        builtins: Vec<BuiltIn>,
+        zone: Zone,
+        publisher: Arc<dyn Publisher>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let now = clock.now_ns();
+        let instances = plan(&entries, &builtins)
+            .into_iter()
+            .map(|plan| Instance::new(plan, now))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                instances,
+                zone,
+                publisher,
+                clock,
+                book: Arc::new(Book::default()),
+                progress: Arc::new(Progress::default()),
+                engine: Mutex::new(None),
+            }),
+        })
     }
+
+    /// What the engine calls at open and at checkpoints.
+    pub fn hook(&self) -> Arc<dyn CheckpointHook> {
+        Arc::clone(&self.inner.book) as Arc<dyn CheckpointHook>
+    }
+
+    /// Starts every instance at its cursor. To be called before clients can write: a new instance
+    /// starts at the newest commit of this moment. Install the metrics recorder first.
+    ///
+    /// # Errors
+    /// If the store refuses, or a `required` instance does not start. What has started then runs
+    /// until [`Host::stop`].
+    pub fn start(&self, engine: Engine) -> Result<(), Error> {
+        let inner = &self.inner;
+        *inner.engine.lock() = Some(engine.clone());
+        inner.book.lend(Some(engine.clone()));
+        inner.book.hold(&engine, |id| inner.hold_bytes(id));
+        inner
+            .instances
+            .iter()
+            .try_for_each(|instance| inner.start(instance, &engine))
+    }
+
     /// Every instance, in the order of the entries.
     pub fn status(&self) -> Vec<InstanceStatus> {
-        unimplemented!()
+        let visible = self.inner.visible();
+        let now = self.inner.clock.now_ns();
+        let instances = self.inner.instances.iter();
+        instances.map(|i| i.status(visible, now)).collect()
     }
+
     /// Waits until every running instance has fired all commits visible at the call, and then, as
     /// far as time allows, those that came of it. Whether the first was reached in time.
-    pub fn drain(&self, _deadline: Duration) -> bool {
-        unimplemented!()
+    pub fn drain(&self, deadline: Duration) -> bool {
+        let inner = &self.inner;
+        let Some(engine) = inner.engine.lock().clone() else {
+            return true;
+        };
+        let until = Instant::now() + deadline;
+        let mut target = engine.marks().visible;
+        let reached = inner.wait_for(target, until);
+        // A chain of triggers is at most so long.
+        for _ in 0..engine.options().hops_max {
+            let next = engine.marks().visible;
+            if next == target || !inner.wait_for(next, until) {
+                break;
+            }
+            target = next;
+        }
+        reached
     }
-    /// Stops every instance behind its current event and joins its thread; one that hangs is given
-    /// up. The hook goes on working, so that the last checkpoint stores every cursor.
+
+    /// Stops every instance behind its current event and waits for its thread; one that hangs is
+    /// given up. The hook goes on working, so that the last checkpoint stores every cursor.
     pub fn stop(&self) {
-        unimplemented!()
+        self.inner.stop();
     }
 }
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Host")
+        let ids = self.inner.instances.iter().map(|i| &i.plan.id);
+        f.debug_list().entries(ids).finish()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Inner {
+    fn visible(&self) -> Lsn {
+        let engine = self.engine.lock();
+        engine.as_ref().map_or(Lsn(0), |e| e.marks().visible)
+    }
+
+    /// Log is kept for what may run again without being asked.
+    fn hold_bytes(&self, id: &str) -> u64 {
+        let found = self.instances.iter().find(|i| i.plan.id == id);
+        found.map_or(0, |instance| match &instance.plan.outcome {
+            Outcome::Off => 0,
+            _ if instance.plan.delivery() == Delivery::Volatile => 0,
+            _ => instance.plan.entry.wal_hold,
+        })
+    }
+
+    fn start(&self, instance: &Instance, engine: &Engine) -> Result<(), Error> {
+        instance.compare_readings(engine);
+        let Outcome::Ready(ready) = &instance.plan.outcome else {
+            return Ok(());
+        };
+        let dispatcher = match self.dispatcher(instance, ready, engine)? {
+            Ok(dispatcher) => dispatcher,
+            Err(reason) => {
+                let now = self.clock.now_ns();
+                instance.gauges.set(State::Failed, &reason, now);
+                tracing::error!(instance = instance.plan.id, "failed: {reason}");
+                return instance.plan.refuse_if_required(&reason);
+            }
+        };
+        let now = self.clock.now_ns();
+        instance.gauges.set(State::Running, "", now);
+        instance.gauges.cursor.store(dispatcher.cursor.0, Relaxed);
+        let (alive, ended) = bounded::<()>(0);
+        std::thread::Builder::new()
+            .name(format!("trigger-{}", instance.plan.id))
+            .spawn(move || {
+                dispatcher.run();
+                drop(alive);
+            })
+            .map_err(|error| Error::Thread(error.to_string()))?;
+        *instance.thread.lock() = Some(ended);
+        Ok(())
+    }
+
+    /// All an instance needs to run; the inner error is its own fault, not the store's.
+    fn dispatcher(
+        &self,
+        instance: &Instance,
+        ready: &Ready,
+        engine: &Engine,
+    ) -> Result<Result<Dispatcher, String>, Error> {
+        let plan = &instance.plan;
+        let origin = engine.origin(&plan.id)?;
+        let place = self.place(plan, ready, origin, engine)?;
+        let accepts_gap = ready.policy.accepts_gap;
+        if let (Some(why), false) = (&place.broken, accepts_gap) {
+            return Ok(Err(format!(
+                "state incomplete: {why}; give the entry a new \"name\" to start afresh"
+            )));
+        }
+        let mut dispatcher = Dispatcher {
+            engine: engine.clone(),
+            book: Arc::clone(&self.book),
+            publisher: Arc::clone(&self.publisher),
+            clock: Arc::clone(&self.clock),
+            progress: Arc::clone(&self.progress),
+            stop: Arc::clone(&instance.stop),
+            gauges: Arc::clone(&instance.gauges),
+            meter: Meter::new(&plan.id),
+            id: plan.id.clone(),
+            builtin: ready.builtin,
+            config: plan.entry.config.clone(),
+            zone: self.zone.clone(),
+            policy: ready.policy,
+            limits: Limits {
+                rows: plan.entry.window.rows.max(1),
+                bytes: plan.entry.window.bytes.max(1),
+                commits: usize::MAX,
+            },
+            wait: plan.entry.window.wait,
+            origin,
+            epoch: place.epoch,
+            filter: Filter {
+                matcher: Matcher::new(ready.patterns.clone()),
+                own: origin,
+                fire_on_own: plan.entry.fire_on_own,
+                hops_max: engine.options().hops_max,
+                join: ready.policy.join,
+            },
+            trigger: None,
+            timers: place.timers,
+            cursor: place.cursor,
+            replay_below: engine.marks().visible,
+            reader: None,
+            unstored_since: None,
+            broken: place.broken,
+            commits_max: usize::MAX,
+            timers_max: WINDOW_TIMERS_MAX,
+            refusals: 0,
+        };
+        // Made here, so that a plugin that refuses shows before the server is ready.
+        match dispatcher.create() {
+            Ok(trigger) => dispatcher.trigger = Some(trigger),
+            Err(reason) => return Ok(Err(reason)),
+        }
+        Ok(Ok(dispatcher))
+    }
+
+    /// Where the instance goes on. A new one that must not miss a row stores its place at once: a
+    /// fire that a crash prevents before the first window would otherwise be forgotten.
+    fn place(
+        &self,
+        plan: &Plan,
+        ready: &Ready,
+        origin: Origin,
+        engine: &Engine,
+    ) -> Result<Place, Error> {
+        let visible = engine.marks().visible;
+        if ready.policy.delivery == Delivery::Volatile {
+            return Ok(Place {
+                epoch: 1,
+                cursor: visible,
+                broken: None,
+                timers: Timers::new(),
+            });
+        }
+        let Recovered {
+            epoch,
+            cursor,
+            broken,
+            timers,
+        } = self.book.start(origin, &plan.id, plan.entry.wal_hold);
+        let cursor = match cursor {
+            Some(cursor) => cursor,
+            None => self.first_commit(engine, origin, epoch, visible)?,
+        };
+        Ok(Place {
+            epoch,
+            cursor,
+            broken,
+            timers,
+        })
+    }
+
+    fn first_commit(
+        &self,
+        engine: &Engine,
+        origin: Origin,
+        epoch: u64,
+        cursor: Lsn,
+    ) -> Result<Lsn, Error> {
+        self.book.begin(origin, cursor, cursor);
+        let section = Section {
+            epoch,
+            previous: 0,
+            cursor: cursor.0,
+            changes: Vec::new(),
+        };
+        let commit = Commit {
+            origin,
+            hops: 0,
+            rows: Vec::new(),
+            section: Some(section.encode()),
+        };
+        let result = engine.write(commit).and_then(engine::Ticket::wait_visible);
+        self.book.finish(origin, result.as_ref().ok().copied());
+        result?;
+        Ok(cursor)
+    }
+
+    fn wait_for(&self, target: Lsn, until: Instant) -> bool {
+        self.progress.wait(until, || {
+            self.instances.iter().all(|instance| {
+                let gauges = &instance.gauges;
+                !gauges.state().is_live() || gauges.cursor.load(Relaxed) >= target.0
+            })
+        })
+    }
+
+    fn stop(&self) {
+        let Some(engine) = self.engine.lock().take() else {
+            return;
+        };
+        for instance in &self.instances {
+            instance.stop.ask();
+        }
+        let until = Instant::now() + STOP_WAIT;
+        for instance in &self.instances {
+            self.join(instance, &engine, until);
+        }
+        self.book.lend(None);
+    }
+
+    /// Waits for a thread's end, or gives it up if its event hangs.
+    fn join(&self, instance: &Instance, engine: &Engine, until: Instant) {
+        let Some(ended) = instance.thread.lock().take() else {
+            return;
+        };
+        loop {
+            // Again and again: the thread may have looked at the flag just before it was set.
+            engine.wake_followers();
+            let tick = Duration::from_millis(5);
+            match ended.recv_timeout(tick) {
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+                _ => return,
+            }
+            let hangs = instance.is_hung(self.clock.now_ns());
+            if hangs || Instant::now() >= until {
+                instance.gauges.abandoned.store(true, Relaxed);
+                tracing::error!(instance = instance.plan.id, "hangs in an event; given up");
+                return;
+            }
+        }
+    }
+}
+
+/// Where an instance begins.
+struct Place {
+    epoch: u64,
+    cursor: Lsn,
+    broken: Option<String>,
+    timers: Timers,
+}
+
+impl Plan {
+    fn refuse_if_required(&self, reason: &str) -> Result<(), Error> {
+        if !self.entry.required {
+            return Ok(());
+        }
+        Err(Error::Required {
+            place: self.entry.place.clone(),
+            id: self.id.clone(),
+            reason: reason.into(),
+        })
+    }
+}
+
+impl Instance {
+    fn new(plan: Plan, now: i64) -> Result<Self, Error> {
+        let (state, reason) = plan.state();
+        let place = &plan.entry.place;
+        if matches!(state, State::Failed | State::Missing) {
+            plan.refuse_if_required(&reason)?;
+            tracing::error!(instance = plan.id, place, "{state}: {reason}");
+        }
+        for warning in &plan.warnings {
+            tracing::warn!(instance = plan.id, place, "{warning}");
+        }
+        Ok(Self {
+            gauges: Arc::new(Gauges::new(state, reason, now)),
+            stop: Arc::new(Stop::default()),
+            warnings: Mutex::new(plan.warnings.clone()),
+            thread: Mutex::new(None),
+            plan,
+        })
+    }
+
+    /// Warns where MarketStore's reading of `on` and ours differ over the buckets there are.
+    fn compare_readings(&self, engine: &Engine) {
+        let entry = &self.plan.entry;
+        if !matches!(self.plan.outcome, Outcome::Ready(_)) {
+            return;
+        }
+        let buckets = engine.buckets();
+        let keys = buckets.iter().map(|bucket| &bucket.key);
+        if let Some(warning) = difference(&entry.on, entry.match_mode, keys) {
+            tracing::warn!(instance = self.plan.id, place = entry.place, "{warning}");
+            self.warnings.lock().push(warning);
+        }
+    }
+
+    /// Whether its event runs for more than twice the time it has.
+    fn is_hung(&self, now: i64) -> bool {
+        let since = self.gauges.fire_wall.load(Relaxed);
+        let limit = self.plan.entry.timeout.saturating_mul(2).as_nanos();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        since != 0 && now.saturating_sub(since) > limit
+    }
+
+    fn status(&self, visible: Lsn, now: i64) -> InstanceStatus {
+        let plan = &self.plan;
+        let gauges = &self.gauges;
+        let standing = gauges.standing();
+        let hung = standing.state.is_live() && self.is_hung(now);
+        let cursor = gauges.cursor.load(Relaxed);
+        let wall = gauges.window_wall.load(Relaxed);
+        let lag_nanos = if wall == 0 {
+            0
+        } else {
+            now.saturating_sub(wall).max(0)
+        };
+        let delivery = match plan.delivery() {
+            Delivery::Volatile => "volatile",
+            Delivery::Durable => "durable",
+            Delivery::Exact => "exact",
+        };
+        InstanceStatus {
+            id: plan.id.clone(),
+            module: plan.entry.module.clone(),
+            version: plan.version.into(),
+            place: plan.entry.place.clone(),
+            required: plan.entry.required,
+            delivery,
+            state: if hung { State::Hung } else { standing.state },
+            reason: standing.reason,
+            since: standing.since,
+            warnings: self.warnings.lock().clone(),
+            cursor,
+            lag_bytes: if standing.state.is_live() {
+                visible.0.saturating_sub(cursor)
+            } else {
+                0
+            },
+            lag_seconds: lag_nanos as f64 / 1e9,
+            fires: gauges.fires.load(Relaxed),
+            failures: gauges.failures.load(Relaxed),
+            panics: gauges.panics.load(Relaxed),
+            retries: gauges.retries.load(Relaxed),
+            dead_letters: gauges.dead_letters.load(Relaxed),
+            dropped: gauges.dropped.load(Relaxed),
+            gaps: gauges.gaps.load(Relaxed),
+            timers: gauges.timers.load(Relaxed),
+        }
     }
 }

@@ -1,13 +1,39 @@
 //! Runs plugins: registry, on-patterns, windows, cursors, dispatch.
+//!
+//! ```text
+//! mkts.yml -> registry -> instance -> dispatcher thread
+//!                                       |  follows the log from its cursor
+//!                                       v
+//!      engine <- one plugin commit <- fires of one window
+//! ```
+//!
+//! A trigger is a reader of the log. Writers never wait for it, a crash loses no fire, and what the
+//! fires of a window did becomes visible in one commit together with the cursor behind it. Built-in
+//! plugins only, for now; they are called through the same table ([`plugin_sdk::BuiltIn`]) that
+//! modules in files will fill.
+//!
+//! Not here yet: state store, stored dead letters (they are named in the log), timers that outlive
+//! the log, background workers, modules in files and processes.
 #![forbid(unsafe_code)]
 
+mod calls;
+mod commit;
+mod cursor;
+mod dispatch;
 mod entry;
 mod fire;
+mod gap;
 mod host;
+mod instances;
+mod meter;
 mod on;
 mod registry;
 mod resolve;
+mod section;
 mod status;
+mod stop;
+mod timers;
+mod window;
 
 pub use entry::{Entry, EntryKind, Join, Match, OnError, TIMEOUT, WAL_HOLD, WindowOptions};
 pub use host::{Error, Host, Publisher};

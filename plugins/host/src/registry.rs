@@ -10,8 +10,8 @@ use crate::on::Patterns;
 use crate::resolve::{Resolved, missing_text, resolve, stem};
 use crate::status::State;
 
-/// Longest instance id in bytes.
-const ID_BYTES_MAX: usize = 255;
+/// Longest `name` in bytes: with the hash of a second entry it still fits the store's 255.
+const ID_BYTES_MAX: usize = 200;
 
 /// Something wrong or odd about an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]

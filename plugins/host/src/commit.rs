@@ -1,0 +1,145 @@
+//! I16: rows, timers and cursor of a window are one frame.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use engine::{Commit, Error, Lsn};
+use plugin_sdk::Delivery;
+
+use crate::calls::{Effects, Write};
+use crate::dispatch::{Dispatcher, End};
+use crate::fire::backoff;
+use crate::section::Section;
+use crate::status::State;
+
+/// A `durable` instance stores its cursor at the latest after this: the windows of this time fire
+/// again after a crash.
+const DURABLE_STORE: Duration = Duration::from_millis(100);
+
+/// Whether the engine took a window.
+#[derive(Debug)]
+pub(crate) enum Committed {
+    Yes,
+    /// Something in it cannot be stored.
+    Refused(String),
+}
+
+impl Dispatcher {
+    /// Makes the effects of a window happen and moves the cursor, as the delivery says.
+    pub(crate) fn commit_window(
+        &mut self,
+        mut effects: Effects,
+        cursor: Lsn,
+        hops: u8,
+    ) -> Result<Committed, End> {
+        let is_idle = effects.writes.is_empty() && effects.changes.is_empty();
+        let messages = std::mem::take(&mut effects.messages);
+        let committed = match self.policy.delivery {
+            Delivery::Volatile if effects.writes.is_empty() => Committed::Yes,
+            Delivery::Volatile => self.write(&effects, None, hops)?,
+            Delivery::Durable if is_idle => {
+                self.book.advance(self.origin, cursor);
+                self.unstored_since.get_or_insert_with(Instant::now);
+                Committed::Yes
+            }
+            Delivery::Durable | Delivery::Exact => self.write(&effects, Some(cursor), hops)?,
+        };
+        if let Committed::Yes = committed {
+            effects.changes.iter().for_each(|c| self.timers.apply(c));
+            self.gauges.timers.store(self.timers.len() as u64, Relaxed);
+            self.moved(cursor);
+            self.send(messages);
+        }
+        Ok(committed)
+    }
+
+    /// Stores the cursor of a `durable` instance when its time has come.
+    pub(crate) fn store_if_due(&mut self) -> Result<(), End> {
+        if self.store_in() == Some(Duration::ZERO) {
+            self.store()?;
+        }
+        Ok(())
+    }
+
+    /// How long the cursor may stay unstored; `None` if it is stored.
+    pub(crate) fn store_in(&self) -> Option<Duration> {
+        let since = self.unstored_since?;
+        Some(DURABLE_STORE.saturating_sub(since.elapsed()))
+    }
+
+    /// Stores the cursor where it stands.
+    pub(crate) fn store(&mut self) -> Result<(), End> {
+        match self.write(&Effects::new(), Some(self.cursor), 0)? {
+            Committed::Yes => Ok(()),
+            Committed::Refused(why) => Err(End::Failed(why)),
+        }
+    }
+
+    /// Writes one frame. With a cursor it is a plugin commit and visible on return. A full disk is
+    /// waited out.
+    pub(crate) fn write(
+        &mut self,
+        effects: &Effects,
+        cursor: Option<Lsn>,
+        hops: u8,
+    ) -> Result<Committed, End> {
+        let mut failures = 0;
+        loop {
+            // I18: a thread that was given up must not write behind the back of its successor.
+            if self.gauges.is_abandoned() {
+                return Err(End::Stopped);
+            }
+            let error = match self.write_once(effects, cursor, hops) {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            match error {
+                Error::DiskFull(_) => {
+                    failures += 1;
+                    self.stand(State::Backoff, &error.to_string());
+                    if self.stop.pause(backoff(failures)) {
+                        return Err(End::Stopped);
+                    }
+                }
+                Error::Closed => return Err(End::Stopped),
+                Error::Poisoned(_) | Error::Io(_) | Error::Corrupt { .. } => {
+                    return Err(End::Failed(error.to_string()));
+                }
+                refused => return Ok(Committed::Refused(refused.to_string())),
+            }
+        }
+        if cursor.is_some() {
+            self.unstored_since = None;
+        }
+        let rows: usize = effects.writes.iter().map(Write::rows).sum();
+        self.meter.rows_out.increment(rows as u64);
+        Ok(Committed::Yes)
+    }
+
+    fn write_once(&self, effects: &Effects, cursor: Option<Lsn>, hops: u8) -> Result<(), Error> {
+        let section = cursor.map(|cursor| {
+            let base = self.engine.marks().visible;
+            self.book.begin(self.origin, base, cursor);
+            let section = Section {
+                epoch: self.epoch,
+                previous: self.book.last_commit(self.origin),
+                cursor: cursor.0,
+                changes: effects.changes.clone(),
+            };
+            section.encode()
+        });
+        let ticket = self.engine.write(Commit {
+            origin: self.origin,
+            hops,
+            rows: effects.writes.iter().map(Write::to_rows).collect(),
+            section,
+        });
+        if cursor.is_none() {
+            // Volatile: nobody waits for the sync; an error of it shows at the next write.
+            return ticket.map(drop);
+        }
+        let result = ticket.and_then(engine::Ticket::wait_visible);
+        self.book.finish(self.origin, result.as_ref().ok().copied());
+        result.map(drop)
+    }
+}

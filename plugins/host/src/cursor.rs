@@ -1,0 +1,338 @@
+//! I12: a stored cursor never passes a fire that has not returned.
+//!
+//! The book knows of every instance where it stands: its cursor and its last plugin commit, always
+//! as a pair. A dispatcher moves its line only behind a finished window; a checkpoint writes the
+//! lines to `plugins/_instances`; recovery reads them and replays the plugin commits behind them.
+//! The book, not the host, is what the engine holds, so the two do not keep each other alive.
+//!
+//! A checkpoint may meet a plugin commit that is visible but whose dispatcher has not heard of it
+//! yet. The log below the checkpoint is not replayed, so the checkpoint looks it up in the log.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use disk::Disk;
+use engine::{CheckpointHook, Engine, Error, Lsn, Origin};
+use parking_lot::Mutex;
+
+use crate::entry::WAL_HOLD;
+use crate::instances::{self, Record};
+use crate::section::Section;
+use crate::timers::Timers;
+
+/// The chain of plugin commits broke and nothing has mended the instance since.
+const FLAG_INCOMPLETE: u16 = 4;
+
+/// Where every instance stands.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    lines: Mutex<Vec<Line>>,
+    /// Bytes of the file as published. Held over a checkpoint; taken before `lines`.
+    file: Mutex<Option<Bytes>>,
+    disk: OnceLock<Arc<dyn Disk>>,
+    /// Between start and stop of the host.
+    engine: Mutex<Option<Engine>>,
+}
+
+#[derive(Debug)]
+struct Line {
+    record: Record,
+    /// Bytes of log kept behind the cursor; 0 if none.
+    hold_bytes: u64,
+    /// Why replay could not follow the instance's commits.
+    broken: Option<String>,
+    timers: Timers,
+    in_flight: Option<InFlight>,
+}
+
+/// A plugin commit handed to the engine.
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    /// The commit is not below.
+    base: Lsn,
+    /// Where the cursor will be.
+    cursor: Lsn,
+}
+
+/// What is known of an instance at its start.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// Of this start.
+    pub(crate) epoch: u64,
+    /// `None` for a new instance.
+    pub(crate) cursor: Option<Lsn>,
+    /// Why its state is incomplete.
+    pub(crate) broken: Option<String>,
+    pub(crate) timers: Timers,
+}
+
+impl Book {
+    /// Lends the engine for checkpoints; `None` takes it back.
+    pub(crate) fn lend(&self, engine: Option<Engine>) {
+        *self.engine.lock() = engine;
+    }
+
+    /// Begins a run of an instance. A new one gets its line with its first plugin commit.
+    pub(crate) fn start(&self, origin: Origin, id: &str, hold_bytes: u64) -> Recovered {
+        let mut lines = self.lines.lock();
+        let Some(line) = find(&mut lines, origin) else {
+            lines.push(Line::new(origin, id, hold_bytes));
+            return Recovered {
+                epoch: 1,
+                cursor: None,
+                broken: None,
+                timers: Timers::new(),
+            };
+        };
+        line.record.id = id.into();
+        line.record.epoch += 1;
+        line.hold_bytes = hold_bytes;
+        Recovered {
+            epoch: line.record.epoch,
+            cursor: (line.record.last_commit > 0).then_some(Lsn(line.record.cursor)),
+            broken: line.broken.clone(),
+            timers: std::mem::replace(&mut line.timers, Timers::new()),
+        }
+    }
+
+    /// Keeps as much log as `hold_bytes` says for an id, 0 for none. Lines of ids that no entry
+    /// names any more stay, without log.
+    pub(crate) fn hold(&self, engine: &Engine, hold_bytes: impl Fn(&str) -> u64) {
+        for line in self.lines.lock().iter_mut() {
+            if line.record.id.is_empty() {
+                let name = engine.origin_name(Origin(line.record.origin));
+                line.record.id = name.unwrap_or_default();
+            }
+            line.hold_bytes = hold_bytes(&line.record.id);
+        }
+    }
+
+    /// Keeps no more log for an instance.
+    pub(crate) fn release(&self, origin: Origin) {
+        if let Some(line) = find(&mut self.lines.lock(), origin) {
+            line.hold_bytes = 0;
+        }
+    }
+
+    /// What a broken chain lost has been computed anew.
+    pub(crate) fn mend(&self, origin: Origin) {
+        if let Some(line) = find(&mut self.lines.lock(), origin) {
+            line.broken = None;
+            line.record.flags &= !FLAG_INCOMPLETE;
+        }
+    }
+
+    /// LSN of the last plugin commit, 0 if there is none.
+    pub(crate) fn last_commit(&self, origin: Origin) -> u64 {
+        find(&mut self.lines.lock(), origin).map_or(0, |line| line.record.last_commit)
+    }
+
+    /// Everything below `cursor` has been fired, without effects to commit.
+    pub(crate) fn advance(&self, origin: Origin, cursor: Lsn) {
+        let mut lines = self.lines.lock();
+        let line = find(&mut lines, origin).expect("a running instance has a line");
+        assert!(line.in_flight.is_none(), "one window at a time");
+        assert!(cursor.0 >= line.record.cursor, "a cursor never goes back");
+        line.record.cursor = cursor.0;
+    }
+
+    /// A plugin commit that moves the cursor goes to the engine; nothing below `base` can be it.
+    pub(crate) fn begin(&self, origin: Origin, base: Lsn, cursor: Lsn) {
+        let mut lines = self.lines.lock();
+        let line = find(&mut lines, origin).expect("a running instance has a line");
+        assert!(cursor.0 >= line.record.cursor, "a cursor never goes back");
+        line.in_flight = Some(InFlight { base, cursor });
+    }
+
+    /// The commit begun is visible at `lsn`, or failed.
+    pub(crate) fn finish(&self, origin: Origin, lsn: Option<Lsn>) {
+        if let Some(line) = find(&mut self.lines.lock(), origin) {
+            line.finish(lsn);
+        }
+    }
+
+    /// Looks for commits in flight that are visible below `upto`.
+    fn settle(&self, upto: Lsn) -> Result<(), Error> {
+        let in_flight: Vec<(Origin, InFlight)> = self
+            .lines
+            .lock()
+            .iter()
+            .filter_map(|line| Some((Origin(line.record.origin), line.in_flight?)))
+            .filter(|(_, commit)| commit.base < upto)
+            .collect();
+        // Borrowed, not cloned: a last handle dropped here would join the thread it is dropped on.
+        let engine = self.engine.lock();
+        let Some(engine) = &*engine else {
+            return Ok(());
+        };
+        for (origin, commit) in in_flight {
+            let mut reader = engine.follow(commit.base)?;
+            while let Some(found) = reader.next_commit()? {
+                if found.lsn >= upto {
+                    break;
+                }
+                if found.origin == origin {
+                    self.finish(origin, Some(found.lsn));
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The lines as stored, and the LSN from which on log is needed.
+    fn stored(&self, upto: Lsn) -> (Vec<Record>, Lsn) {
+        let lines = self.lines.lock();
+        let stored = lines.iter().filter(|line| line.record.last_commit > 0);
+        let floor = stored
+            .clone()
+            .filter(|line| line.hold_bytes > 0)
+            .map(|line| {
+                line.record
+                    .cursor
+                    .max(upto.0.saturating_sub(line.hold_bytes))
+            })
+            .min();
+        let mut records: Vec<Record> = stored.map(|line| line.record.clone()).collect();
+        records.sort_by_key(|record| record.origin);
+        (records, Lsn(floor.unwrap_or(upto.0)).min(upto))
+    }
+
+    fn replay(&self, lsn: Lsn, origin: Origin, section: &[u8]) {
+        let mut lines = self.lines.lock();
+        if find(&mut lines, origin).is_none() {
+            lines.push(Line::new(origin, "", WAL_HOLD));
+        }
+        let line = find(&mut lines, origin).expect("made just now");
+        // Recovery offers commits that the file already covers.
+        if lsn.0 > line.record.last_commit {
+            line.replay(lsn, section);
+        }
+    }
+}
+
+fn find(lines: &mut [Line], origin: Origin) -> Option<&mut Line> {
+    lines.iter_mut().find(|line| line.record.origin == origin.0)
+}
+
+impl Line {
+    fn new(origin: Origin, id: &str, hold_bytes: u64) -> Self {
+        let record = Record {
+            origin: origin.0,
+            flags: 0,
+            id: id.into(),
+            epoch: 1,
+            cursor: 0,
+            last_commit: 0,
+        };
+        Self {
+            hold_bytes,
+            ..Self::of(record)
+        }
+    }
+
+    fn of(record: Record) -> Self {
+        let incomplete = record.flags & FLAG_INCOMPLETE != 0;
+        Self {
+            record,
+            // Until the entries are known every line may be one of theirs.
+            hold_bytes: WAL_HOLD,
+            broken: incomplete.then(|| "found so at the last start".into()),
+            timers: Timers::new(),
+            in_flight: None,
+        }
+    }
+
+    fn finish(&mut self, lsn: Option<Lsn>) {
+        // A checkpoint may have settled the commit before its dispatcher.
+        let Some(commit) = self.in_flight.take() else {
+            return;
+        };
+        let Some(lsn) = lsn else {
+            return;
+        };
+        assert!(lsn >= commit.base, "a commit is behind what it followed");
+        self.record.cursor = commit.cursor.0;
+        self.record.last_commit = lsn.0;
+    }
+
+    fn replay(&mut self, lsn: Lsn, section: &[u8]) {
+        let section = match Section::decode(section) {
+            Ok(section) => section,
+            Err(what) => {
+                self.break_off(format!("commit {:x}: {what}", lsn.0));
+                self.record.last_commit = lsn.0;
+                return;
+            }
+        };
+        if section.previous != self.record.last_commit {
+            self.break_off(format!(
+                "commit {:x} follows {:x}, which is not in the log",
+                lsn.0, section.previous
+            ));
+        }
+        for change in &section.changes {
+            self.timers.apply(change);
+        }
+        self.record.last_commit = lsn.0;
+        self.record.cursor = self.record.cursor.max(section.cursor);
+        self.record.epoch = self.record.epoch.max(section.epoch);
+    }
+
+    /// The first break is the one worth telling.
+    fn break_off(&mut self, why: String) {
+        self.broken.get_or_insert(why);
+        self.record.flags |= FLAG_INCOMPLETE;
+    }
+}
+
+impl CheckpointHook for Book {
+    fn opened(&self, disk: &Arc<dyn Disk>) -> Result<(), Error> {
+        let io = |error: std::io::Error| Error::Io(error.to_string());
+        if disk.exists(instances::FILE).map_err(io)? {
+            let bytes = disk.read_all(instances::FILE).map_err(io)?;
+            let records = instances::decode(&bytes)?;
+            *self.lines.lock() = records.into_iter().map(Line::of).collect();
+            *self.file.lock() = Some(bytes);
+        }
+        // A second open would mix the instances of two stores.
+        self.disk
+            .set(Arc::clone(disk))
+            .map_err(|_| Error::Invalid("a plugin host serves one store".into()))
+    }
+
+    fn replayed(&self, lsn: Lsn, origin: Origin, section: &[u8]) {
+        self.replay(lsn, origin, section);
+    }
+
+    fn checkpoint(&self, upto: Lsn) -> Result<Lsn, Error> {
+        let mut file = self.file.lock();
+        self.settle(upto)?;
+        let (records, floor) = self.stored(upto);
+        if records.is_empty() && file.is_none() {
+            return Ok(floor);
+        }
+        let bytes = instances::encode(&records);
+        if file.as_ref() != Some(&bytes) {
+            let disk = self
+                .disk
+                .get()
+                .expect("the engine opened before it checkpoints");
+            store(&**disk, &bytes).map_err(|error| store_error(&error))?;
+            *file = Some(bytes);
+        }
+        Ok(floor)
+    }
+}
+
+fn store(disk: &dyn Disk, bytes: &[u8]) -> std::io::Result<()> {
+    disk.create_dir_all(instances::DIR)?;
+    disk::publish(disk, instances::FILE, |file| file.write_at(0, bytes))
+}
+
+fn store_error(error: &std::io::Error) -> Error {
+    if disk::is_full(error) {
+        return Error::DiskFull(error.to_string());
+    }
+    Error::Io(error.to_string())
+}

@@ -1,0 +1,345 @@
+//! Follows the log for one trigger instance, on a thread of its own.
+//!
+//! ```text
+//! take a window -> fire its events -> commit their effects with the cursor -> next window
+//! ```
+//! Nothing here is waited for by a writer (I20): the log is the queue. A window that fired nothing
+//! moves the cursor in memory only; checkpoints store it.
+
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use disk::Clock;
+use engine::{CommitReader, Engine, Error, Lsn, Origin};
+use model::Zone;
+use plugin_sdk::{AnyTrigger, BuiltIn, CloseReason, Delivery};
+
+use crate::commit::Committed;
+use crate::cursor::Book;
+use crate::entry::OnError;
+use crate::fire::{Fired, backoff, panic_text};
+use crate::host::{Progress, Publisher};
+use crate::meter::Meter;
+use crate::registry::Policy;
+use crate::status::{Gauges, State};
+use crate::stop::Stop;
+use crate::timers::{Timers, WINDOW_TIMERS_MAX};
+use crate::window::{Filter, Limits, What, Window};
+
+/// Longest wait for news: the bound on noticing that the wall clock was set.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// One running instance.
+pub(crate) struct Dispatcher {
+    pub(crate) engine: Engine,
+    pub(crate) book: Arc<Book>,
+    pub(crate) publisher: Arc<dyn Publisher>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) stop: Arc<Stop>,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) meter: Meter,
+
+    pub(crate) id: String,
+    pub(crate) builtin: BuiltIn,
+    pub(crate) config: serde_json::Value,
+    pub(crate) zone: Zone,
+    pub(crate) policy: Policy,
+    pub(crate) limits: Limits,
+    pub(crate) wait: Duration,
+
+    pub(crate) origin: Origin,
+    pub(crate) epoch: u64,
+    pub(crate) filter: Filter,
+    pub(crate) trigger: Option<Box<dyn AnyTrigger>>,
+    pub(crate) timers: Timers,
+    /// Everything below has been fired.
+    pub(crate) cursor: Lsn,
+    /// What was visible at the start: below, an event may have fired before.
+    pub(crate) replay_below: Lsn,
+    /// Stands at the cursor; `None` to open it there anew.
+    pub(crate) reader: Option<CommitReader>,
+    /// Since when a `durable` cursor is not stored.
+    pub(crate) unstored_since: Option<Instant>,
+    /// Why the state is incomplete, if it is.
+    pub(crate) broken: Option<String>,
+    /// Limits after a window that was too large, until one succeeds.
+    pub(crate) commits_max: usize,
+    pub(crate) timers_max: usize,
+    /// How often the engine refused the window at the cursor.
+    pub(crate) refusals: u32,
+}
+
+/// Why an instance no longer runs.
+#[derive(Debug)]
+pub(crate) enum End {
+    Stopped,
+    Disabled(String),
+    Failed(String),
+}
+
+impl Dispatcher {
+    /// Runs until the end and says what it was.
+    pub(crate) fn run(mut self) {
+        let end = catch_unwind(AssertUnwindSafe(|| {
+            let end = match self.follow() {
+                Err(end) => end,
+            };
+            self.store_last(&end);
+            self.close_trigger(CloseReason::Stop);
+            end
+        }));
+        let end = end.unwrap_or_else(|panic| {
+            End::Failed(format!("the dispatcher panicked: {}", panic_text(&*panic)))
+        });
+        let (state, reason) = match end {
+            End::Stopped => (State::Stopped, String::new()),
+            End::Disabled(why) => (State::Disabled, why),
+            End::Failed(why) => (State::Failed, why),
+        };
+        if state != State::Stopped {
+            tracing::error!(instance = &*self.id, "{state}: {reason}");
+        }
+        self.stand(state, &reason);
+        self.progress.tell();
+    }
+
+    fn follow(&mut self) -> Result<Infallible, End> {
+        if let Some(why) = self.broken.take() {
+            self.skip_backlog(&format!("state incomplete: {why}"))?;
+        }
+        loop {
+            self.check_stop()?;
+            // Taken before the log is read: what is visible later is news.
+            let seen = self.engine.marks().visible;
+            match self.take() {
+                Err(error) => {
+                    self.reader = None;
+                    self.fell_behind(&error)?;
+                }
+                Ok(mut window) => {
+                    let is_full = window.is_full(&self.limits());
+                    let timers = self.add_timers(&mut window);
+                    self.count_hops(&window);
+                    if window.is_empty() {
+                        self.idle(&window, seen, is_full)?;
+                    } else {
+                        self.process(window, timers)?;
+                    }
+                }
+            }
+            self.store_if_due()?;
+        }
+    }
+
+    pub(crate) fn check_stop(&self) -> Result<(), End> {
+        if self.stop.is_asked() {
+            return Err(End::Stopped);
+        }
+        Ok(())
+    }
+
+    /// Sets state and reason.
+    pub(crate) fn stand(&self, state: State, reason: &str) {
+        self.gauges.set(state, reason, self.clock.now_ns());
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            commits: self.commits_max,
+            ..self.limits
+        }
+    }
+
+    /// Reads commits from the cursor on, until the window is full or the log ends.
+    fn take(&mut self) -> Result<Window, Error> {
+        let limits = self.limits();
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            none => none.insert(self.engine.follow(self.cursor)?),
+        };
+        let mut window = Window::new(self.cursor);
+        let mut deadline = None;
+        // Seen before the log is read, so whatever comes later ends the wait below.
+        let mut seen = self.engine.marks().visible;
+        while !window.is_full(&limits) {
+            if let Some(commit) = reader.next_commit()? {
+                window.add(commit, &mut self.filter);
+                continue;
+            }
+            if window.is_empty() || self.wait.is_zero() || self.stop.is_asked() {
+                break;
+            }
+            let until = *deadline.get_or_insert_with(|| Instant::now() + self.wait);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            seen = self.engine.wait_visible(seen.max(reader.position()), left);
+        }
+        Ok(window)
+    }
+
+    /// Adds the timers that are due, behind the rows; how many.
+    fn add_timers(&self, window: &mut Window) -> usize {
+        if self.timers.next_due().is_none() {
+            return 0;
+        }
+        let due = self.timers.due(self.clock.now_ns(), self.timers_max);
+        let count = due.len();
+        for timer in due {
+            window.add_alone(What::Timer(timer));
+        }
+        count
+    }
+
+    fn count_hops(&self, window: &Window) {
+        if window.hops_rows > 0 {
+            tracing::warn!(
+                instance = &*self.id,
+                rows = window.hops_rows,
+                "rows at the hops limit ({}) are stored but not fired: triggers write in a circle",
+                self.filter.hops_max
+            );
+            self.count_dropped(window.hops_rows);
+        }
+    }
+
+    /// Nothing to fire: moves on in memory and waits for news.
+    fn idle(&mut self, window: &Window, seen: Lsn, is_full: bool) -> Result<(), End> {
+        // With the log read to its end, everything seen before is behind.
+        let reached = if is_full {
+            window.end
+        } else {
+            window.end.max(seen)
+        };
+        if reached > self.cursor {
+            if self.policy.delivery != Delivery::Volatile {
+                self.book.advance(self.origin, reached);
+            }
+            self.moved(reached);
+        }
+        if is_full {
+            return Ok(());
+        }
+        self.store_if_due()?;
+        self.engine.wait_visible(reached, self.wait_time());
+        Ok(())
+    }
+
+    fn wait_time(&self) -> Duration {
+        let timer = self.timers.next_due().map(|due| {
+            let nanos = due.saturating_sub(self.clock.now_ns()).max(0);
+            Duration::from_nanos(nanos.unsigned_abs())
+        });
+        let store = self.store_in();
+        [timer, store]
+            .into_iter()
+            .flatten()
+            .fold(WAIT_MAX, Duration::min)
+    }
+
+    fn process(&mut self, mut window: Window, timers: usize) -> Result<(), End> {
+        self.measure(&window);
+        let (commits, hops) = (window.commits, window.hops.saturating_add(1));
+        let lanes = std::mem::take(&mut window.lanes);
+        let committed = match self.fire_lanes(lanes, commits + timers > 1)? {
+            Fired::TooLarge => {
+                self.shrink(commits, timers);
+                return Ok(());
+            }
+            Fired::Done(effects) => self.commit_window(effects, window.end, hops)?,
+        };
+        if let Committed::Refused(why) = committed {
+            return self.refused(&window, timers, &why);
+        }
+        (self.commits_max, self.timers_max) = (usize::MAX, WINDOW_TIMERS_MAX);
+        self.refusals = 0;
+        self.stand(State::Running, "");
+        Ok(())
+    }
+
+    /// Takes the window again, with half of it.
+    fn shrink(&mut self, commits: usize, timers: usize) {
+        self.reader = None;
+        self.commits_max = (commits / 2).max(1);
+        self.timers_max = if commits > 0 { 0 } else { (timers / 2).max(1) };
+        // The object has seen events whose effects are dropped.
+        self.close_trigger(CloseReason::Panic);
+    }
+
+    /// The engine does not take what the fires wrote: one commit at a time finds the culprit, which
+    /// is then tried and given up like a failing event.
+    fn refused(&mut self, window: &Window, timers: usize, why: &str) -> Result<(), End> {
+        self.shrink(window.commits, timers);
+        if window.commits + timers > 1 {
+            return Ok(());
+        }
+        self.refusals += 1;
+        let name = format!("commits {:x} to {:x}", window.start.0, window.end.0);
+        let last = self.policy.max_attempts;
+        if last == 0 || self.refusals < last {
+            self.stand(State::Backoff, why);
+            tracing::warn!(instance = &*self.id, "{why}; {name} fire again");
+            if self.stop.pause(backoff(self.refusals)) {
+                return Err(End::Stopped);
+            }
+            return Ok(());
+        }
+        if self.policy.on_error == OnError::Disable {
+            return Err(End::Disabled(format!("{name}: {why}")));
+        }
+        tracing::error!(instance = &*self.id, "{why}; {name} are given up");
+        self.count_dropped(window.rows);
+        self.refusals = 0;
+        self.give_up_window(window, timers)
+    }
+
+    fn give_up_window(&mut self, window: &Window, timers: usize) -> Result<(), End> {
+        let mut effects = crate::calls::Effects::new();
+        if timers > 0 {
+            for timer in self.timers.due(self.clock.now_ns(), timers) {
+                effects.change(crate::section::Change::TimerCancel { key: timer.key });
+            }
+        }
+        self.commit_window(effects, window.end, 0)?;
+        self.stand(State::Running, "");
+        Ok(())
+    }
+
+    fn measure(&self, window: &Window) {
+        self.gauges.window_wall.store(window.wall_ns, Relaxed);
+        self.meter.window_rows.record(window.rows as f64);
+        self.meter.rows_in.increment(window.rows as u64);
+        if window.wall_ns != 0 {
+            let nanos = self.clock.now_ns().saturating_sub(window.wall_ns).max(0);
+            let delay = Duration::from_nanos(nanos.unsigned_abs());
+            self.meter.dispatch_delay_seconds.record(delay);
+            self.meter.lag_seconds.set(delay.as_secs_f64());
+        }
+    }
+
+    /// The cursor stands here now.
+    pub(crate) fn moved(&mut self, cursor: Lsn) {
+        self.cursor = cursor;
+        self.gauges.cursor.store(cursor.0, Relaxed);
+        self.gauges.window_wall.store(0, Relaxed);
+        let lag = self.engine.marks().visible.0.saturating_sub(cursor.0);
+        self.meter.lag_bytes.set(lag as f64);
+        if lag == 0 {
+            self.meter.lag_seconds.set(0.0);
+        }
+        self.progress.tell();
+    }
+
+    /// An orderly end stores what a `durable` instance has fired.
+    fn store_last(&mut self, end: &End) {
+        if !matches!(end, End::Failed(_)) && self.unstored_since.is_some() {
+            // A store that takes no more commits has the cursor of the last one.
+            let _ = self.store();
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Metrics of an instance. Handles are looked up once: a fire touches atomics only.
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+/// Handles of `mkts_plugin_*` with the label `instance`.
+pub(crate) struct Meter {
+    pub(crate) fires_ok: Counter,
+    pub(crate) fires_error: Counter,
+    pub(crate) fires_panic: Counter,
+    pub(crate) fire_seconds: Histogram,
+    pub(crate) dispatch_delay_seconds: Histogram,
+    pub(crate) lag_bytes: Gauge,
+    pub(crate) lag_seconds: Gauge,
+    pub(crate) window_rows: Histogram,
+    pub(crate) rows_in: Counter,
+    pub(crate) rows_out: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) dead_letters: Counter,
+    pub(crate) dropped_rows: Counter,
+    pub(crate) gaps: Counter,
+}
+
+impl Meter {
+    pub(crate) fn new(instance: &str) -> Self {
+        let fires = |result: &'static str| {
+            let instance = instance.to_owned();
+            counter!("mkts_plugin_fires_total", "instance" => instance, "result" => result)
+        };
+        let rows = |dir: &'static str| {
+            let instance = instance.to_owned();
+            counter!("mkts_plugin_rows_total", "instance" => instance, "dir" => dir)
+        };
+        let id = || instance.to_owned();
+        Self {
+            fires_ok: fires("ok"),
+            fires_error: fires("error"),
+            fires_panic: fires("panic"),
+            fire_seconds: histogram!("mkts_plugin_fire_seconds", "instance" => id()),
+            dispatch_delay_seconds: histogram!(
+                "mkts_plugin_dispatch_delay_seconds", "instance" => id()
+            ),
+            lag_bytes: gauge!("mkts_plugin_lag_bytes", "instance" => id()),
+            lag_seconds: gauge!("mkts_plugin_lag_seconds", "instance" => id()),
+            window_rows: histogram!("mkts_plugin_window_rows", "instance" => id()),
+            rows_in: rows("in"),
+            rows_out: rows("out"),
+            retries: counter!("mkts_plugin_retries_total", "instance" => id()),
+            dead_letters: counter!("mkts_plugin_dead_letters_total", "instance" => id()),
+            dropped_rows: counter!("mkts_plugin_dropped_rows_total", "instance" => id()),
+            gaps: counter!("mkts_plugin_gaps_total", "instance" => id()),
+        }
+    }
+}

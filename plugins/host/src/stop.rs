@@ -1,0 +1,34 @@
+//! One way to stop an instance: a flag that also ends its pauses.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    asked: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    pub(crate) fn ask(&self) {
+        *self.asked.lock() = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        *self.asked.lock()
+    }
+
+    /// Pauses; whether the pause was cut short.
+    pub(crate) fn pause(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        let mut asked = self.asked.lock();
+        while !*asked {
+            if self.changed.wait_until(&mut asked, until).timed_out() {
+                break;
+            }
+        }
+        *asked
+    }
+}
