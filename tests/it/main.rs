@@ -10,6 +10,7 @@
 //! | `hostile` | does bad input get a clear error and leave nothing behind |
 //! | `serve` | does it start, stop and refuse as promised |
 //! | `stream` | do subscribers get their own, and only live ones matter |
+//! | `visible` | does a reader see whole commits, in order, at once |
 //! | `layering` | do the crates import only downwards, is the tree tidy |
 #![forbid(unsafe_code)]
 // Tests prepare their own files beside the store.
@@ -25,3 +26,4 @@ mod serve;
 // mod sim; the engine, the log and the dispatcher on a simulated disk
 mod stream;
 mod vectors;
+mod visible;
