@@ -58,11 +58,15 @@ impl Sink<u64> for Outcomes {
 /// where a cut frame began.
 pub(crate) const EQUAL_TOKENS: u64 = 1 << 32;
 
+/// Tokens from here on have payloads so long that much room is left behind a segment end.
+pub(crate) const LONG_TOKENS: u64 = 1 << 33;
+
 /// The one payload that belongs to a token: its number, then bytes of a length drawn from it.
 pub(crate) fn payload_of(token: u64) -> Payload {
     let mut rng = Rng::new(token);
     if token >= EQUAL_TOKENS {
-        let fill = vec![token as u8; 104];
+        let len = if token < LONG_TOKENS { 104 } else { 1400 };
+        let fill = vec![token as u8; len];
         return Payload::new(
             1,
             0,

@@ -265,3 +265,49 @@ fn a_cut_frame_never_comes_back() {
 fn wal_path(first: u64) -> String {
     segment::path_of(Lsn(first))
 }
+
+/// The engine replays from its checkpoint, a trigger reads from an older cursor: what it sees
+/// must not depend on where the crash and the checkpoint fell.
+#[test]
+fn a_cursor_older_than_the_checkpoint_misses_nothing() {
+    let options = Options {
+        recycle_max: 0,
+        ..small_options()
+    };
+    for crash_at in 0..60 {
+        let story = format!("crash at {crash_at}");
+        let mut model = Model {
+            next_token: LONG_TOKENS,
+            ..Model::default()
+        };
+        let disk = SimDisk::new(crash_at);
+        let outcomes = Outcomes::default();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let (log, ..) = replay(&shared, &options, Lsn::ZERO).unwrap();
+        let wal = log.start(Box::new(outcomes.clone())).unwrap();
+        disk.crash_after(crash_at);
+        while model.append(&wal, &outcomes, 1) {}
+        drop(wal);
+
+        let disk = if crash_at % 2 == 0 {
+            disk.reopen()
+        } else {
+            disk.restart()
+        };
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let (_, found, frames) = replay(&shared, &options, Lsn::ZERO).unwrap();
+        model.check(&frames, &story);
+        model.next_token = 0;
+        // Twice, so that a checkpoint also falls behind what the first of them appended.
+        let mut checkpoint = found.end;
+        for _ in 0..2 {
+            let (log, ..) = replay(&shared, &options, checkpoint).unwrap();
+            let outcomes = Outcomes::default();
+            let wal = log.start(Box::new(outcomes.clone())).unwrap();
+            // Into the next segment, so that readers jump.
+            assert!((0..30).all(|_| model.append(&wal, &outcomes, 1)), "{story}");
+            model.check_reader(&wal);
+            checkpoint = wal.durable_lsn();
+        }
+    }
+}
