@@ -1,10 +1,31 @@
 //! Tails -> segment -> manifest -> free the WAL.
+//!
+//! Order, each arrow a point where a crash is harmless: freeze tails at `L` -> hook -> segment
+//! (write, sync, rename, sync directory) -> catalog likewise -> MANIFEST (its rename is the commit
+//! point, I9) -> publish views -> release the log below `min(L, hook's answer)`. Before the commit
+//! point the new files are orphans, removed at open; after it, frames below `L` are skipped at
+//! replay. Writers go on all the while: they are held only to freeze and to publish, both swaps
+//! of pointers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use model::ColumnBatch;
+use wal::Lsn;
 
 use crate::Error;
+use crate::catalog::{BucketId, Catalog};
+use crate::codec::grid::Grid;
+use crate::manifest::{Manifest, SegmentEntry, publish, publish_bytes};
+use crate::segment::{Segment, Writer, Written, path_of};
 use crate::store::Store;
+use crate::tail::{Tail, concat};
+use crate::view::View;
+
+/// Pause after a failed checkpoint: a full disk does not get better within a commit.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Runs checkpoints when they are wanted.
 pub(crate) fn spawn(store: Arc<Store>) -> Result<JoinHandle<()>, Error> {
@@ -28,12 +49,188 @@ fn serve(store: &Store) {
         let mut signal = store.signal.lock();
         signal.tried += 1;
         signal.failed = result.err();
-        drop(signal);
         store.signalled.notify_all();
+        if signal.failed.is_some() && !signal.stop {
+            store.signalled.wait_for(&mut signal, RETRY);
+        }
     }
 }
 
-/// Writes what is in tails into a segment.
-pub(crate) fn run(_store: &Store) -> Result<(), Error> {
-    Ok(())
+/// What a checkpoint writes.
+struct Frozen {
+    /// Every commit below is in the tails frozen, or in segments.
+    upto: Lsn,
+    catalog: Catalog,
+    /// Buckets with frozen tails, by number.
+    views: Vec<Arc<View>>,
+}
+
+/// Writes what is in tails into a segment. One at a time.
+pub(crate) fn run(store: &Store) -> Result<(), Error> {
+    let mut manifest = store.manifest.lock();
+    store.poison.check()?;
+    let frozen = freeze(store);
+    let keep = store.hook.checkpoint(frozen.upto)?;
+    if frozen.upto != manifest.checkpoint {
+        let (next, segment) = write(store, &manifest, &frozen)?;
+        let old_catalog = std::mem::replace(&mut *manifest, next).catalog;
+        publish_views(store, segment);
+        store.checkpointed.store(frozen.upto.0, Ordering::Release);
+        store.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        note_segments(store, &manifest);
+        if let Some(lsn) = old_catalog {
+            // What cannot be removed now is an orphan for the next open.
+            let _ = store.disk.unlink(&Catalog::file_name(lsn));
+        }
+    }
+    store.signalled.notify_all();
+    match &*store.wal.read() {
+        Some(wal) => Ok(wal.release(frozen.upto.min(keep))?),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn note_segments(store: &Store, manifest: &Manifest) {
+    let bytes = manifest.segments.iter().map(|entry| entry.bytes).sum();
+    *store.published.lock() = (manifest.segments.len(), bytes);
+}
+
+/// Sets the tails aside between two groups of commits. What an earlier checkpoint failed to write
+/// is still frozen and comes along.
+fn freeze(store: &Store) -> Frozen {
+    let _apply = store.apply.lock();
+    let catalog = store.catalog.read().clone();
+    let mut views = store.views.write();
+    let upto = store.visible();
+    let mut frozen: Vec<Arc<View>> = Vec::new();
+    let mut bytes = 0;
+    for view in views.values_mut() {
+        if view.tail.rows() > 0 {
+            bytes += view.tail.bytes();
+            let mut next = (**view).clone();
+            next.frozen.push(next.tail);
+            next.tail = Arc::new(Tail::new(next.info.schema.clone(), next.info.kind));
+            *view = Arc::new(next);
+        }
+        if !view.frozen.is_empty() {
+            frozen.push(view.clone());
+        }
+    }
+    store.tail_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    store.frozen_bytes.fetch_add(bytes, Ordering::Relaxed);
+    drop(views);
+    frozen.sort_by_key(|view| view.info.id);
+    Frozen {
+        upto,
+        catalog,
+        views: frozen,
+    }
+}
+
+/// Segment, catalog, manifest, in this order.
+fn write(
+    store: &Store,
+    manifest: &Manifest,
+    frozen: &Frozen,
+) -> Result<(Manifest, Option<Arc<Segment>>), Error> {
+    let disk = &*store.disk;
+    let mut next = manifest.clone();
+    let mut segment = None;
+    if !frozen.views.is_empty() {
+        let entry = write_segment(store, manifest, frozen)?;
+        let opened = Segment::open(disk, &entry, &manifest.store_id).map_err(|error| {
+            store
+                .poison
+                .set(format!("a new segment does not read: {error}"));
+            error
+        })?;
+        segment = Some(Arc::new(opened));
+        next.segments.push(entry);
+        next.next_sequence += 1;
+    }
+    let file = Catalog::file_name(frozen.upto);
+    publish_bytes(
+        disk,
+        &store.poison,
+        &file,
+        &frozen.catalog.encode(frozen.upto),
+    )?;
+    next.catalog = Some(frozen.upto);
+    next.checkpoint = frozen.upto;
+    next.publish(disk, &store.poison)?;
+    Ok((next, segment))
+}
+
+fn write_segment(
+    store: &Store,
+    manifest: &Manifest,
+    frozen: &Frozen,
+) -> Result<SegmentEntry, Error> {
+    let sequence = manifest.next_sequence;
+    let path = path_of(sequence);
+    let written: Written = publish(&*store.disk, &store.poison, &path, |file| {
+        let mut writer = Writer::new(file, sequence, &manifest.store_id)?;
+        for view in &frozen.views {
+            let grid = view.info.timeframe.fixed(&store.options.zone);
+            let grid = grid.filter(|_| view.info.kind == model::RowKind::Bar);
+            let grid = grid.map(|(step, anchor)| Grid { step, anchor });
+            writer.chunk(&view.info, grid, &rows_of(view))?;
+        }
+        writer.finish(manifest.checkpoint, frozen.upto)
+    })?;
+    Ok(SegmentEntry {
+        sequence,
+        bytes: written.bytes,
+        footer_crc: written.footer_crc,
+    })
+}
+
+/// The rows of all frozen tails in scan order.
+fn rows_of(view: &View) -> Vec<ColumnBatch> {
+    let schema = &view.info.schema;
+    let all: Vec<usize> = (0..schema.len()).collect();
+    let mut pieces = Vec::new();
+    for tail in &view.frozen {
+        let Some(prefix) = tail.prefix(Lsn(u64::MAX)) else {
+            continue;
+        };
+        if prefix.ordered {
+            tail.read(0..prefix.rows, &all, schema, &mut pieces);
+        } else {
+            pieces.push((*tail.sorted(prefix.rows)).clone());
+        }
+    }
+    let follows = |pair: &[ColumnBatch]| pair[0].times().last() < pair[1].times().first();
+    if view.frozen.len() == 1 || pieces.windows(2).all(follows) {
+        return pieces;
+    }
+    vec![concat(schema, pieces).ordered(view.info.kind)]
+}
+
+fn publish_views(store: &Store, segment: Option<Arc<Segment>>) {
+    let chunks: Vec<_> = segment
+        .iter()
+        .flat_map(|segment| segment.chunks())
+        .collect();
+    let mut views = store.views.write();
+    for (id, chunk, latest) in chunks {
+        // A bucket dropped meanwhile has no view.
+        if let Some(view) = views.get_mut(&id) {
+            let mut next = (**view).clone();
+            next.frozen.clear();
+            next.add_chunk(chunk, latest);
+            *view = Arc::new(next);
+        }
+    }
+    store.frozen_bytes.store(0, Ordering::Relaxed);
+}
+
+/// Adds the chunks of a segment at open; segments come oldest first.
+pub(crate) fn add_segment(segment: &Arc<Segment>, views: &mut foldhash::HashMap<BucketId, View>) {
+    for (id, chunk, latest) in segment.chunks() {
+        // Rows of a bucket that was dropped since.
+        if let Some(view) = views.get_mut(&id) {
+            view.add_chunk(chunk, latest);
+        }
+    }
 }

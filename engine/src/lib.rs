@@ -17,6 +17,7 @@
 
 mod catalog;
 mod checkpoint;
+mod codec;
 mod commit;
 mod engine;
 mod error;
@@ -26,6 +27,7 @@ mod frame;
 mod latest;
 mod manifest;
 mod options;
+mod page;
 mod poison;
 mod recover;
 mod scan;

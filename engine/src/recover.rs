@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use disk::{Clock, Disk};
-use foldhash::HashMapExt;
+use foldhash::HashMap;
 use wal::FrameView;
 
-use crate::catalog::Catalog;
+use crate::catalog::{BucketId, Catalog};
 use crate::engine::CheckpointHook;
 use crate::frame::{self, Content};
 use crate::manifest::{MANIFEST, Manifest};
 use crate::poison::Poison;
+use crate::segment::{SEGMENTS_DIR, Segment, path_of};
 use crate::store::{Sink, Store};
-use crate::view::Views;
+use crate::view::{View, Views};
 use crate::{Error, Options, checkpoint};
 
 /// What opening found.
@@ -50,36 +51,38 @@ pub(crate) fn open(
     hook: Arc<dyn CheckpointHook>,
 ) -> Result<Opened, Error> {
     let began = clock.monotonic();
-    let fresh = is_fresh(&*disk)?;
+    // Before the lock, which would leave a file in a directory that is none of ours.
+    let fresh = check_directory(&*disk)?;
     let lock = disk.lock().map_err(|e| Error::Locked(e.to_string()))?;
     hook.opened(&disk)?;
-    if fresh {
+    disk.create_dir_all(SEGMENTS_DIR)?;
+    if fresh && !disk.exists(MANIFEST)? {
         Manifest::new(new_store_id()).publish(&*disk, &Poison::default())?;
     }
     let manifest = Manifest::decode(&disk.read_all(MANIFEST)?)?;
-    let catalog = match manifest.catalog {
-        None => Catalog::new(),
-        Some(lsn) => {
-            let file = Catalog::file_name(lsn);
-            Catalog::decode(&file, &disk.read_all(&file)?, lsn)?
-        }
-    };
-    let mut views = Views::new();
-    for info in catalog.buckets() {
-        views.insert(info.id, Arc::new(crate::view::View::new(info.clone())));
-    }
-    let store = Arc::new(Store::new(
+    let catalog = read_catalog(&*disk, &manifest)?;
+    let views = open_segments(&*disk, &manifest, &catalog)?;
+    remove_orphans(&*disk, &manifest)?;
+    let store = Store::new(
         disk,
         clock.clone(),
         options,
         hook,
-        manifest,
+        manifest.clone(),
         catalog,
         views,
-    ));
+    );
+    let store = Arc::new(store);
+    checkpoint::note_segments(&store, &manifest);
     let mut recovery = replay(&store)?;
+    recovery.segments = manifest.segments.len();
     if recovery.frames > 0 {
-        checkpoint::run(&store)?;
+        // What was replayed may be only in the page cache of a process that died: make it durable
+        // by a new sync instead of trusting the old one.
+        if let Err(error) = checkpoint::run(&store) {
+            drop(store.wal.write().take());
+            return Err(error);
+        }
     }
     recovery.duration = clock.monotonic().saturating_sub(began);
     Ok(Opened {
@@ -89,9 +92,94 @@ pub(crate) fn open(
     })
 }
 
-/// Whether the directory holds nothing yet.
-fn is_fresh(disk: &dyn Disk) -> Result<bool, Error> {
-    Ok(!disk.exists(MANIFEST)?)
+/// Whether the directory holds no store yet; an error if it holds something else.
+fn check_directory(disk: &dyn Disk) -> Result<bool, Error> {
+    let names = disk.list("")?;
+    let is = |name: &str| names.iter().any(|n| n == name);
+    if is(MANIFEST) {
+        return Ok(false);
+    }
+    let marketstore = |name: &&String| *name == "category_name" || name.starts_with("WALFile.");
+    if let Some(name) = names.iter().find(marketstore) {
+        return Err(Error::Invalid(format!(
+            "the directory is a MarketStore root (it has {name:?}): mkts keeps its own format and \
+             does not write there; choose an empty directory"
+        )));
+    }
+    let ours = |name: &String| OURS.contains(&name.as_str()) || is_temporary(name);
+    if let Some(name) = names.iter().find(|name| !ours(name)) {
+        return Err(Error::Invalid(format!(
+            "the directory is not empty and not a store: it has {name:?} but no {MANIFEST}"
+        )));
+    }
+    for (dir, ending) in [("wal", ".wal"), (SEGMENTS_DIR, ".seg")] {
+        let files = if is(dir) { disk.list(dir)? } else { Vec::new() };
+        if let Some(name) = files.iter().find(|name| name.ends_with(ending)) {
+            let what = format!("the file is missing, but {dir}/{name} is there");
+            return Err(Error::corrupt(MANIFEST, 0, what));
+        }
+    }
+    Ok(true)
+}
+
+/// What a store that was never opened successfully may have.
+const OURS: [&str; 6] = [
+    "LOCK",
+    "wal",
+    SEGMENTS_DIR,
+    "plugins",
+    "quarantine",
+    "lost+found",
+];
+
+fn is_temporary(name: &str) -> bool {
+    name.strip_suffix(".tmp")
+        .is_some_and(|name| name == MANIFEST || name.starts_with("catalog."))
+}
+
+fn read_catalog(disk: &dyn Disk, manifest: &Manifest) -> Result<Catalog, Error> {
+    let Some(lsn) = manifest.catalog else {
+        return Ok(Catalog::new());
+    };
+    let file = Catalog::file_name(lsn);
+    Catalog::decode(&file, &disk.read_all(&file)?, lsn)
+}
+
+fn open_segments(disk: &dyn Disk, manifest: &Manifest, catalog: &Catalog) -> Result<Views, Error> {
+    let views = catalog
+        .buckets()
+        .map(|info| (info.id, View::new(info.clone())));
+    let mut views: HashMap<BucketId, View> = views.collect();
+    for entry in &manifest.segments {
+        let segment = Arc::new(Segment::open(disk, entry, &manifest.store_id)?);
+        checkpoint::add_segment(&segment, &mut views);
+    }
+    let shared = views.into_iter().map(|(id, view)| (id, Arc::new(view)));
+    Ok(shared.collect())
+}
+
+/// Files of checkpoints that did not reach their commit point.
+fn remove_orphans(disk: &dyn Disk, manifest: &Manifest) -> Result<(), Error> {
+    let alive: Vec<String> = manifest
+        .segments
+        .iter()
+        .map(|e| path_of(e.sequence))
+        .collect();
+    for name in disk.list(SEGMENTS_DIR)? {
+        let path = format!("{SEGMENTS_DIR}/{name}");
+        let ours = name.ends_with(".seg") || name.ends_with(".seg.tmp");
+        if ours && !alive.contains(&path) {
+            disk.unlink(&path)?;
+        }
+    }
+    let catalog = manifest.catalog.map(Catalog::file_name);
+    for name in disk.list("")? {
+        let old = name.starts_with("catalog.") && Some(&name) != catalog.as_ref();
+        if old || is_temporary(&name) {
+            disk.unlink(&name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Sixteen bytes that no other store has.

@@ -287,7 +287,7 @@ impl Reader<'_> {
 
     fn rows_between(&self, source: &Source<'_>, from: i64, to: i64) -> Result<Range<usize>, Error> {
         match &source.rows {
-            Rows::Chunk(chunk) => chunk.rows_between(from, to),
+            Rows::Chunk(chunk) => chunk.rows_between(from, to, &self.view.info),
             Rows::Tail(tail, rows) => Ok(tail.rows_between(*rows, from, to)),
             Rows::Sorted(batch) => {
                 let times = batch.times();

@@ -297,9 +297,13 @@ impl Store {
                 let (old, new) = (view.tail.bytes(), tail.bytes());
                 self.tail_bytes.fetch_add(new, Ordering::Relaxed);
                 self.tail_bytes.fetch_sub(old, Ordering::Relaxed);
-                let mut view = (*view).clone();
-                view.tail = Arc::new(tail);
-                self.views.write().insert(*id, Arc::new(view));
+                // Looked up again: a checkpoint may have published another view since. The tail
+                // is the same, because nothing is frozen while a group is applied.
+                if let Some(view) = self.views.write().get_mut(id) {
+                    let mut next = (**view).clone();
+                    next.tail = Arc::new(tail);
+                    *view = Arc::new(next);
+                }
             }
         }
     }

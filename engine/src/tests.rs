@@ -89,6 +89,8 @@ fn written_bars_are_read_back_also_after_a_restart() {
     let (engine, _) = open();
     check(&engine);
     engine.close().unwrap();
-    let (engine, _) = open();
+    let (engine, recovery) = open();
     check(&engine);
+    assert_eq!(recovery.frames, 0);
+    assert_eq!(recovery.segments, 1);
 }

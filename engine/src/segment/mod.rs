@@ -1,31 +1,11 @@
-//! Immutable data files.
-use std::ops::Range;
+//! Segments: immutable data files, each with one chunk per bucket that had rows.
+//!
+//! One writer, one reader, one layout; a file is never touched after it got its name (I1).
 
-use model::{ColumnBatch, Schema};
+mod format;
+mod reader;
+mod writer;
 
-use crate::{BucketInfo, Error};
-
-/// One bucket's rows in one segment.
-#[derive(Debug, Clone)]
-pub(crate) struct Chunk {
-    pub(crate) min: i64,
-    pub(crate) max: i64,
-}
-
-impl Chunk {
-    pub(crate) fn age(&self) -> u64 {
-        0
-    }
-    pub(crate) fn rows_between(&self, _from: i64, _to: i64) -> Result<Range<usize>, Error> {
-        Ok(0..0)
-    }
-    pub(crate) fn read(
-        &self,
-        _rows: Range<usize>,
-        _columns: &[usize],
-        schema: &Schema,
-        _info: &BucketInfo,
-    ) -> Result<ColumnBatch, Error> {
-        Ok(ColumnBatch::empty(schema.clone()))
-    }
-}
+pub(crate) use format::{SEGMENTS_DIR, path_of};
+pub(crate) use reader::{Chunk, Segment};
+pub(crate) use writer::{Writer, Written};

@@ -1,0 +1,194 @@
+//! Byte layout of a segment (docs/format.md): header, chunks, directory, page tables, footer.
+
+use wal::Lsn;
+
+use crate::Error;
+use crate::catalog::{BucketId, check_start};
+use crate::fields::Fields;
+use crate::page::PAGE_ENTRY_BYTES;
+
+pub(crate) const SEGMENTS_DIR: &str = "segments";
+pub(crate) const HEADER_BYTES: usize = 64;
+pub(crate) const FOOTER_BYTES: usize = 64;
+pub(crate) const CHUNK_ENTRY_BYTES: usize = 48;
+
+const MAGIC: &[u8; 8] = b"MKTSSEG\0";
+const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"SEGE");
+/// Major version in the high half; a newer major is refused.
+const VERSION: u32 = 1 << 16;
+
+pub(crate) fn path_of(sequence: u64) -> String {
+    format!("{SEGMENTS_DIR}/{sequence:08}.seg")
+}
+
+pub(crate) fn encode_header(sequence: u64, store_id: &[u8; 16]) -> Vec<u8> {
+    let mut target = MAGIC.to_vec();
+    target.extend_from_slice(&VERSION.to_le_bytes());
+    target.extend_from_slice(&[0; 4]);
+    target.extend_from_slice(&sequence.to_le_bytes());
+    target.extend_from_slice(store_id);
+    target.resize(HEADER_BYTES - 4, 0);
+    crate::fields::seal(target)
+}
+
+pub(crate) fn check_header(
+    file: &str,
+    bytes: &[u8],
+    sequence: u64,
+    store_id: &[u8; 16],
+) -> Result<(), Error> {
+    check_start(file, &mut Fields::new(bytes), MAGIC, VERSION)?;
+    if bytes.get(..HEADER_BYTES) != Some(&encode_header(sequence, store_id)[..]) {
+        return Err(Error::corrupt(file, 0, "the header is not this segment's"));
+    }
+    Ok(())
+}
+
+/// The end of the file: where everything is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Footer {
+    pub(crate) directory: u64,
+    pub(crate) tables: u64,
+    pub(crate) chunks: u32,
+    pub(crate) directory_crc: u32,
+    pub(crate) tables_crc: u32,
+    /// Commits covered: from, to.
+    pub(crate) first_lsn: Lsn,
+    pub(crate) last_lsn: Lsn,
+    pub(crate) file_bytes: u64,
+}
+
+impl Footer {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut target = Vec::with_capacity(FOOTER_BYTES);
+        target.extend_from_slice(&self.directory.to_le_bytes());
+        target.extend_from_slice(&self.tables.to_le_bytes());
+        target.extend_from_slice(&self.chunks.to_le_bytes());
+        target.extend_from_slice(&self.directory_crc.to_le_bytes());
+        target.extend_from_slice(&self.tables_crc.to_le_bytes());
+        target.extend_from_slice(&[0; 4]);
+        target.extend_from_slice(&self.first_lsn.0.to_le_bytes());
+        target.extend_from_slice(&self.last_lsn.0.to_le_bytes());
+        target.extend_from_slice(&self.file_bytes.to_le_bytes());
+        target.extend_from_slice(&FOOTER_MAGIC.to_le_bytes());
+        crate::fields::seal(target)
+    }
+
+    /// The footer and its checksum.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, u32)> {
+        let body = crate::fields::unseal(bytes)?;
+        let mut fields = Fields::new(body);
+        let footer = Self {
+            directory: fields.u64()?,
+            tables: fields.u64()?,
+            chunks: fields.u32()?,
+            directory_crc: fields.u32()?,
+            tables_crc: fields.u32()?,
+            first_lsn: {
+                fields.u32()?;
+                Lsn(fields.u64()?)
+            },
+            last_lsn: Lsn(fields.u64()?),
+            file_bytes: fields.u64()?,
+        };
+        if fields.u32()? != FOOTER_MAGIC || !fields.is_empty() {
+            return None;
+        }
+        Some((footer, Fields::new(&bytes[FOOTER_BYTES - 4..]).u32()?))
+    }
+}
+
+/// One entry of the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ChunkEntry {
+    pub(crate) bucket: BucketId,
+    pub(crate) schema_version: u32,
+    pub(crate) rows: u64,
+    pub(crate) min: i64,
+    pub(crate) max: i64,
+    /// Offset of the page table in the file.
+    pub(crate) table: u64,
+    /// Pages of each column.
+    pub(crate) pages: u32,
+    /// Columns, time not counted.
+    pub(crate) columns: u16,
+    /// Length of the last row, which follows the page table, in units of 8 bytes.
+    pub(crate) latest_words: u16,
+}
+
+impl ChunkEntry {
+    pub(crate) fn encode(&self, target: &mut Vec<u8>) {
+        target.extend_from_slice(&self.bucket.0.to_le_bytes());
+        target.extend_from_slice(&self.schema_version.to_le_bytes());
+        target.extend_from_slice(&self.rows.to_le_bytes());
+        target.extend_from_slice(&self.min.to_le_bytes());
+        target.extend_from_slice(&self.max.to_le_bytes());
+        target.extend_from_slice(&self.table.to_le_bytes());
+        target.extend_from_slice(&self.pages.to_le_bytes());
+        target.extend_from_slice(&self.columns.to_le_bytes());
+        target.extend_from_slice(&self.latest_words.to_le_bytes());
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(bytes);
+        Some(Self {
+            bucket: BucketId(fields.u32()?),
+            schema_version: fields.u32()?,
+            rows: fields.u64()?,
+            min: fields.i64()?,
+            max: fields.i64()?,
+            table: fields.u64()?,
+            pages: fields.u32()?,
+            columns: fields.u16()?,
+            latest_words: fields.u16()?,
+        })
+    }
+
+    /// Pages of all columns, time first.
+    pub(crate) fn page_count(&self) -> usize {
+        self.pages as usize * (usize::from(self.columns) + 1)
+    }
+
+    /// Bytes of page table and last row.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.page_count() * PAGE_ENTRY_BYTES + usize::from(self.latest_words) * 8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_have_their_sizes() {
+        assert_eq!(encode_header(1, &[7; 16]).len(), HEADER_BYTES);
+        let footer = Footer {
+            directory: 1,
+            tables: 2,
+            chunks: 3,
+            directory_crc: 4,
+            tables_crc: 5,
+            first_lsn: Lsn(6),
+            last_lsn: Lsn(7),
+            file_bytes: 8,
+        };
+        let bytes = footer.encode();
+        assert_eq!(bytes.len(), FOOTER_BYTES);
+        assert_eq!(Footer::decode(&bytes).map(|found| found.0), Some(footer));
+        let entry = ChunkEntry {
+            bucket: BucketId(1),
+            schema_version: 2,
+            rows: 3,
+            min: -4,
+            max: 5,
+            table: 6,
+            pages: 7,
+            columns: 8,
+            latest_words: 9,
+        };
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        assert_eq!(bytes.len(), CHUNK_ENTRY_BYTES);
+        assert_eq!(ChunkEntry::decode(&bytes), Some(entry));
+    }
+}
