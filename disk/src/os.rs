@@ -35,12 +35,27 @@ impl OsDisk {
     pub fn open(root: impl AsRef<Path>) -> io::Result<Self> {
         let root_path = root.as_ref().to_path_buf();
         let shown = root_path.display().to_string();
+        // A relative path of one part has the parent "", which is the current directory.
+        let missing = root_path
+            .ancestors()
+            .take_while(|dir| !dir.as_os_str().is_empty());
+        let missing: Vec<&Path> = missing.take_while(|dir| !dir.exists()).collect();
         let mut builder = fs::DirBuilder::new();
         context(
             builder.recursive(true).mode(0o700).create(&root_path),
             "create",
             &shown,
         )?;
+        // The store is as durable as the names that lead to it.
+        for parent in missing.iter().filter_map(|dir| dir.parent()) {
+            let parent = if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            };
+            let synced = fs::File::open(parent).and_then(|handle| handle.sync_all());
+            context(synced, "sync directory", &parent.display().to_string())?;
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(&root_path, flags, Mode::empty()).map_err(io::Error::from);
         let root = context(opened, "open", &shown)?;

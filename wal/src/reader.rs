@@ -14,8 +14,9 @@ use crate::segment::path_of;
 use crate::shared::{Segment, Shared};
 use crate::{FrameView, Lsn, Result, WalError};
 
-/// Bytes per read: large enough for the disk's full speed, small enough for many readers.
-const CHUNK_BYTES: u64 = 256 << 10;
+/// Bytes per read: large enough for the disk's full speed, small enough for many readers; tiny
+/// in tests, so that frames cross the chunks of small logs.
+const CHUNK_BYTES: u64 = if cfg!(test) { 256 } else { 256 << 10 };
 
 /// Reads frames in LSN order up to the durable LSN. Made by `Wal::reader`.
 #[derive(Debug)]

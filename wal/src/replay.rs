@@ -7,7 +7,7 @@
 use disk::Disk;
 
 use crate::frame::KIND_SEGMENT_END;
-use crate::scan::{Buffer, Found, LogFile};
+use crate::scan::{Found, LogFile, Scan};
 use crate::segment::path_of;
 use crate::{Damage, FrameView, Lsn, Recovered, Result, WalError};
 
@@ -67,14 +67,14 @@ impl<'a> Replay<'a> {
             if file.is_cut_off() {
                 continue;
             }
-            let buffer = Buffer::read(self.disk, &self.store_id, file)?;
+            let mut scan = Scan::open(self.disk, &self.store_id, file)?;
             if from <= file.first {
-                if !self.enter(index, &buffer, expected)? {
+                if !self.enter(index, &mut scan, expected)? {
                     return Ok(());
                 }
                 self.found.end = file.frames_start();
             }
-            if !self.run_file(index, &buffer, visit)? {
+            if !self.run_file(index, &mut scan, visit)? {
                 self.end_file = Some(file);
                 return Ok(());
             }
@@ -87,15 +87,15 @@ impl<'a> Replay<'a> {
     fn run_file<E: From<WalError>>(
         &mut self,
         index: usize,
-        buffer: &Buffer,
+        scan: &mut Scan,
         visit: Visit<'_, E>,
     ) -> Result<bool, E> {
-        let mut position = self.found.start.max(buffer.file.frames_start());
-        if buffer.ended_at(position) {
+        let mut position = self.found.start.max(scan.file.frames_start());
+        if scan.ended_at(position)? {
             return Ok(true);
         }
         loop {
-            match buffer.at(position) {
+            match scan.at(position)? {
                 Found::End => return Ok(true),
                 Found::Frame(header, payload) => {
                     position = header.end();
@@ -109,7 +109,7 @@ impl<'a> Replay<'a> {
                     visit(header.view(payload))?;
                 }
                 Found::Bad(to) => {
-                    if !self.bad(index, buffer, position, to)? {
+                    if !self.bad(index, scan, position, to)? {
                         return Ok(false);
                     }
                     position = to;
@@ -120,12 +120,12 @@ impl<'a> Replay<'a> {
 
     /// Whether the log goes on into this file, whose predecessor ended at `expected`. A header
     /// that does not hold, or a missing file before this one, are bad bytes like any others.
-    fn enter(&mut self, index: usize, buffer: &Buffer, expected: Lsn) -> Result<bool> {
-        let file = buffer.file;
+    fn enter(&mut self, index: usize, scan: &mut Scan, expected: Lsn) -> Result<bool> {
+        let file = scan.file;
         if file.previous_end.is_some_and(|end| end <= expected) {
             return Ok(true);
         }
-        self.survey(index, buffer, file.frames_start())?;
+        self.survey(index, scan, file.frames_start())?;
         if expected >= self.promised {
             return Ok(false);
         }
@@ -135,7 +135,7 @@ impl<'a> Replay<'a> {
                 let to = file.frames_start();
                 (
                     to,
-                    Some(self.quarantine(expected, to, &buffer.range(file.first, to))?),
+                    Some(self.quarantine(expected, to, &scan.range(file.first, to)?)?),
                 )
             }
         };
@@ -149,17 +149,17 @@ impl<'a> Replay<'a> {
     }
 
     /// Judges bad bytes: true if they are damage (set aside, go on), false if the log ends here.
-    fn bad(&mut self, index: usize, buffer: &Buffer, from: Lsn, to: Lsn) -> Result<bool> {
-        self.survey(index, buffer, to)?;
+    fn bad(&mut self, index: usize, scan: &mut Scan, from: Lsn, to: Lsn) -> Result<bool> {
+        self.survey(index, scan, to)?;
         if from >= self.promised {
             self.found.end = from;
-            if buffer.header_at(from).is_some() {
+            if scan.header_at(from)?.is_some() {
                 self.found.cut_bytes = to.0 - from.0;
             }
             return Ok(false);
         }
-        let copy = Some(self.quarantine(from, to, &buffer.range(from, to))?);
-        let file = path_of(buffer.file.first);
+        let copy = Some(self.quarantine(from, to, &scan.range(from, to)?)?);
+        let file = path_of(scan.file.first);
         self.found.quarantined.push(Damage {
             file,
             from,
@@ -170,35 +170,35 @@ impl<'a> Replay<'a> {
     }
 
     /// Looks once at everything from here on, to know `S` and whether anything reads as a frame.
-    fn survey(&mut self, index: usize, buffer: &Buffer, from: Lsn) -> Result<()> {
+    fn survey(&mut self, index: usize, scan: &mut Scan, from: Lsn) -> Result<()> {
         if self.last_header_end.is_some() {
             return Ok(());
         }
-        let mut last = self.survey_file(buffer, from).unwrap_or(Lsn::ZERO);
+        let mut last = self.survey_file(scan, from)?.unwrap_or(Lsn::ZERO);
         for later in index + 1..self.files.len() {
             if !self.files[later].is_cut_off() {
-                let buffer = Buffer::read(self.disk, &self.store_id, self.files[later])?;
-                last = self.survey_file(&buffer, from).unwrap_or(last);
+                let mut scan = Scan::open(self.disk, &self.store_id, self.files[later])?;
+                last = self.survey_file(&mut scan, from)?.unwrap_or(last);
             }
         }
         self.last_header_end = Some(last);
         Ok(())
     }
 
-    fn survey_file(&mut self, buffer: &Buffer, from: Lsn) -> Option<Lsn> {
+    fn survey_file(&mut self, scan: &mut Scan, from: Lsn) -> Result<Option<Lsn>> {
         let mut last = None;
-        let mut position = from.max(buffer.file.frames_start());
-        while position < buffer.file.limit {
-            match buffer.header_at(position) {
+        let mut position = from.max(scan.file.frames_start());
+        while position < scan.file.limit {
+            match scan.header_at(position)? {
                 Some(header) => {
                     self.promised = self.promised.max(header.synced);
                     position = header.end();
                     last = Some(position);
                 }
-                None => position = buffer.next_header(position),
+                None => position = scan.next_header(position)?,
             }
         }
-        last
+        Ok(last)
     }
 
     /// Copies damaged bytes; a second recovery finds the copy of the first.
