@@ -336,3 +336,132 @@ fn store_error(error: &std::io::Error) -> Error {
     }
     Error::Io(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use disk::SystemClock;
+    use disk::sim::SimDisk;
+    use engine::{Commit, Options};
+
+    use super::*;
+
+    fn section(previous: u64, cursor: u64) -> Bytes {
+        let changes = Vec::new();
+        Section {
+            epoch: 4,
+            previous,
+            cursor,
+            changes,
+        }
+        .encode()
+    }
+
+    fn book(disk: &SimDisk) -> Book {
+        let book = Book::default();
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        book.opened(&disk).unwrap();
+        book
+    }
+
+    #[test]
+    fn replay_moves_lines_and_a_checkpoint_stores_them() {
+        let disk = SimDisk::new(1);
+        let first = book(&disk);
+        first.replayed(Lsn(100), Origin(1), &section(0, 90));
+        first.replayed(Lsn(200), Origin(1), &section(100, 190));
+        first.replayed(Lsn(210), Origin(2), &section(0, 50));
+        assert_eq!(first.checkpoint(Lsn(300)).unwrap(), Lsn(50));
+        let second = book(&disk);
+        // Offered again, below what the file covers.
+        second.replayed(Lsn(200), Origin(1), &section(100, 190));
+        let recovered = second.start(Origin(1), "one", WAL_HOLD);
+        assert_eq!((recovered.epoch, recovered.cursor), (5, Some(Lsn(190))));
+        assert_eq!(recovered.broken, None);
+        second.advance(Origin(1), Lsn(250));
+        second.release(Origin(2));
+        assert_eq!(second.checkpoint(Lsn(300)).unwrap(), Lsn(250));
+        assert_eq!(second.checkpoint(Lsn(240)).unwrap(), Lsn(240));
+    }
+
+    #[test]
+    fn log_is_kept_up_to_the_limit() {
+        let book = book(&SimDisk::new(2));
+        book.replayed(Lsn(100), Origin(1), &section(0, 90));
+        book.start(Origin(1), "one", 500);
+        assert_eq!(book.checkpoint(Lsn(400)).unwrap(), Lsn(90));
+        assert_eq!(book.checkpoint(Lsn(4000)).unwrap(), Lsn(3500));
+    }
+
+    /// A break is remembered over checkpoints and restarts until somebody mends it.
+    #[test]
+    fn a_broken_chain_is_found_and_remembered() {
+        let disk = SimDisk::new(3);
+        let first = book(&disk);
+        first.replayed(Lsn(100), Origin(1), &section(0, 90));
+        first.replayed(Lsn(300), Origin(1), &section(200, 290));
+        let why = first.start(Origin(1), "one", WAL_HOLD).broken.unwrap();
+        assert!(why.contains("commit 12c follows c8"), "{why}");
+        first.checkpoint(Lsn(400)).unwrap();
+        let second = book(&disk);
+        assert!(second.start(Origin(1), "one", WAL_HOLD).broken.is_some());
+        second.mend(Origin(1));
+        second.checkpoint(Lsn(400)).unwrap();
+        assert!(
+            book(&disk)
+                .start(Origin(1), "one", WAL_HOLD)
+                .broken
+                .is_none()
+        );
+        let garbled = book(&SimDisk::new(4));
+        garbled.replayed(Lsn(100), Origin(1), b"garbage");
+        assert!(garbled.start(Origin(1), "one", WAL_HOLD).broken.is_some());
+    }
+
+    #[test]
+    fn a_failed_commit_moves_nothing() {
+        let book = book(&SimDisk::new(5));
+        book.replayed(Lsn(100), Origin(1), &section(0, 90));
+        book.start(Origin(1), "one", WAL_HOLD);
+        book.begin(Origin(1), Lsn(120), Lsn(120));
+        book.finish(Origin(1), None);
+        assert_eq!(book.last_commit(Origin(1)), 100);
+        assert_eq!(book.checkpoint(Lsn(400)).unwrap(), Lsn(90));
+    }
+
+    /// The commit is visible, its dispatcher has not heard of it: recovery will not replay it, so
+    /// the file must have it.
+    #[test]
+    fn a_checkpoint_finds_a_commit_its_dispatcher_has_not_heard_of() {
+        let disk = SimDisk::new(6);
+        let book = Arc::new(Book::default());
+        let hook = Arc::clone(&book) as Arc<dyn CheckpointHook>;
+        let clock = Arc::new(SystemClock::new());
+        let (engine, _) =
+            Engine::open_on(Arc::new(disk.clone()), clock, Options::default(), hook).unwrap();
+        book.lend(Some(engine.clone()));
+        let origin = engine.origin("one").unwrap();
+        book.start(origin, "one", WAL_HOLD);
+        let base = engine.marks().visible;
+        let write = |section| {
+            let commit = Commit {
+                origin,
+                hops: 0,
+                rows: Vec::new(),
+                section: Some(section),
+            };
+            engine.write(commit).unwrap().wait_visible().unwrap()
+        };
+        book.begin(origin, base, base);
+        let lsn = write(section(0, base.0));
+        let upto = engine.marks().visible;
+        assert!(lsn < upto);
+        book.checkpoint(upto).unwrap();
+        let records = instances::decode(&disk.read_all(instances::FILE).unwrap()).unwrap();
+        assert_eq!((records[0].last_commit, records[0].cursor), (lsn.0, base.0));
+        // The dispatcher hears of it later; nothing moves twice.
+        book.advance(origin, upto);
+        book.finish(origin, Some(lsn));
+        assert_eq!(book.last_commit(origin), lsn.0);
+        book.lend(None);
+    }
+}

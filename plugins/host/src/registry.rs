@@ -235,6 +235,11 @@ fn tell_apart(plan: &mut Plan, before: &[Plan]) {
     let Some(first) = taken(&plan.id) else {
         return;
     };
+    if matches!(plan.outcome, Outcome::Missing { .. } | Outcome::Failed(_)) {
+        // Its own fault is the one to mend first.
+        plan.id = unused_id(&plan.id, before);
+        return;
+    }
     let first_place = first.entry.place.clone();
     let config = crc32fast::hash(plan.entry.config.to_string().as_bytes());
     let longer = format!("{}-{config:08x}", plan.id);

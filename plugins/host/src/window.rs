@@ -268,3 +268,179 @@ impl Pending {
         format!("{of}, commits {:x} to {:x}", self.first.0, self.last.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{Column, ColumnDef, ColumnType, RowKind, Schema, Timeframe};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entry::Match;
+    use crate::on::Patterns;
+
+    fn bucket(id: u32, name: &str, version: u32) -> Arc<BucketInfo> {
+        let key = BucketKey::parse(name).unwrap();
+        Arc::new(BucketInfo {
+            id: BucketId(id),
+            kind: RowKind::Tick,
+            timeframe: Timeframe::parse(key.timeframe()).unwrap(),
+            schema_version: version,
+            schema: schema(),
+            key,
+        })
+    }
+
+    fn schema() -> Schema {
+        Schema::new(vec![ColumnDef::new("V", ColumnType::I64)]).unwrap()
+    }
+
+    fn rows(times: &[i64]) -> ColumnBatch {
+        let times = Column::from_values(times.to_vec());
+        ColumnBatch::new(schema(), times.clone(), vec![times]).unwrap()
+    }
+
+    fn commit(lsn: u64, origin: u16, hops: u8, changes: Vec<Change>) -> FollowedCommit {
+        FollowedCommit {
+            lsn: Lsn(lsn),
+            end: Lsn(lsn + 10),
+            wall_ns: 5,
+            origin: Origin(origin),
+            hops,
+            changes,
+        }
+    }
+
+    fn filter(join: Join) -> Filter {
+        Filter {
+            matcher: Matcher::new(Patterns::parse(&["*/1Min/*".into()], Match::Glob).unwrap()),
+            own: Origin(9),
+            fire_on_own: false,
+            hops_max: 8,
+            join,
+        }
+    }
+
+    fn write(id: u32, version: u32, time: i64) -> Change {
+        Change::Rows(
+            bucket(id, &format!("K{}/1Min/T", id % 10), version),
+            rows(&[time]),
+        )
+    }
+
+    fn times(event: &mut Pending) -> Vec<i64> {
+        event.joined();
+        match &event.what {
+            What::Write(_, parts) => parts[0].times().to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn neighbours_join_and_a_new_schema_or_bucket_begins_another_event() {
+        let mut window = Window::new(Lsn(100));
+        let changes = [
+            vec![write(1, 1, 1), write(2, 1, 2), write(1, 1, 3)],
+            vec![write(1, 1, 4)],
+            vec![write(1, 2, 5)],
+            vec![write(11, 1, 6)],
+        ];
+        for (lsn, changes) in (100..).step_by(10).zip(changes) {
+            window.add(commit(lsn, 0, 0, changes), &mut filter(Join::Key));
+        }
+        assert_eq!((window.rows, window.commits, window.lanes.len()), (6, 4, 2));
+        assert_eq!((window.start, window.end), (Lsn(100), Lsn(140)));
+        let lane = &mut window.lanes[0].events;
+        let seen: Vec<Vec<i64>> = lane.iter_mut().map(times).collect();
+        assert_eq!(seen, [vec![1, 3, 4], vec![5], vec![6]]);
+        assert_eq!((lane[0].first, lane[0].last), (Lsn(100), Lsn(110)));
+    }
+
+    #[test]
+    fn own_rows_other_keys_and_the_hops_limit_give_no_event() {
+        let mut window = Window::new(Lsn(0));
+        let other = Change::Rows(bucket(5, "X/1H/T", 1), rows(&[1]));
+        let mut filter = filter(Join::Key);
+        window.add(commit(0, 9, 0, vec![write(1, 1, 1)]), &mut filter);
+        window.add(commit(10, 0, 8, vec![write(1, 1, 1)]), &mut filter);
+        window.add(commit(20, 0, 0, vec![other]), &mut filter);
+        assert!(window.is_empty());
+        assert_eq!(
+            (window.commits, window.hops_rows, window.end),
+            (0, 1, Lsn(30))
+        );
+        filter.fire_on_own = true;
+        window.add(commit(30, 9, 3, vec![write(1, 1, 1)]), &mut filter);
+        assert_eq!((window.commits, window.hops), (1, 3));
+    }
+
+    #[test]
+    fn limits_close_a_window_behind_a_whole_commit() {
+        let limits = Limits {
+            rows: 3,
+            bytes: 1 << 20,
+            commits: 9,
+        };
+        let mut window = Window::new(Lsn(0));
+        for lsn in [0, 10] {
+            assert!(!window.is_full(&limits));
+            let changes = vec![write(1, 1, 1), write(2, 1, 2)];
+            window.add(commit(lsn, 0, 0, changes), &mut filter(Join::Key));
+        }
+        assert!(window.is_full(&limits));
+        assert!(Window { rows: 0, ..window }.is_full(&Limits {
+            rows: 9,
+            bytes: 64,
+            ..limits
+        }));
+        let mut far = Window::new(Lsn(0));
+        far.end = Lsn(LOG_BYTES_MAX);
+        assert!(far.is_full(&limits));
+    }
+
+    proptest! {
+        /// I17: joined in any way, cut anywhere, each key's rows come in commit order, once.
+        #[test]
+        fn a_key_keeps_commit_order(
+            keys in prop::collection::vec(prop::collection::vec(0_u32..4, 1..5), 1..40),
+            by_key: bool,
+            limit in 1_usize..20,
+        ) {
+            let join = if by_key { Join::Key } else { Join::Commit };
+            let limits = Limits { rows: limit, bytes: 1 << 20, commits: 1000 };
+            let mut filter = filter(join);
+            let mut window = Window::new(Lsn(0));
+            let mut seen = vec![Vec::new(); 4];
+            let mut expected = vec![Vec::new(); 4];
+            let mut next = 0;
+            for (lsn, keys) in (0..).step_by(10).zip(keys) {
+                let mut changes = Vec::new();
+                for key in keys {
+                    expected[key as usize].push(next);
+                    changes.push(write(key, 1, next));
+                    next += 1;
+                }
+                window.add(commit(lsn, 0, 0, changes), &mut filter);
+                if window.is_full(&limits) {
+                    fire(&mut window, &mut seen, join);
+                    window = Window::new(window.end);
+                }
+            }
+            fire(&mut window, &mut seen, join);
+            prop_assert_eq!(seen, expected);
+        }
+    }
+
+    fn fire(window: &mut Window, seen: &mut [Vec<i64>], join: Join) {
+        for lane in &mut window.lanes {
+            for event in &mut lane.events {
+                assert!(event.first <= event.last);
+                assert!(join == Join::Key || event.first == event.last);
+                let times = times(event);
+                let What::Write(bucket, _) = &event.what else {
+                    unreachable!("only rows were written");
+                };
+                seen[bucket.id.0 as usize].extend(times);
+            }
+        }
+    }
+}

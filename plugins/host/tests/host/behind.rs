@@ -1,0 +1,151 @@
+//! Instances whose log is gone.
+
+use std::sync::{Arc, Mutex};
+
+use disk::sim::SimDisk;
+use engine::Options;
+use plugin_host::{Entry, State};
+use plugin_sdk::{Delivery, Event};
+
+use crate::support::{Store, copy_to, options, probe, try_open};
+
+/// Segments so small that a few commits fill several.
+fn small() -> Options {
+    Options {
+        wal_segment_bytes: 256 << 10,
+        frame_bytes_max: 64 << 10,
+        follow_bytes: 1,
+        ..options()
+    }
+}
+
+fn open(disk: &SimDisk, entries: Vec<Entry>) -> Store {
+    try_open(disk, entries, small()).unwrap()
+}
+
+/// Writes a backlog while the instance is switched off and lets go of the log.
+fn fall_behind(disk: &SimDisk, entry: &Entry) {
+    let store = open(disk, vec![entry.clone()]);
+    store.write("A/1Min/T", &[1]);
+    store.drain();
+    store.close();
+    let off = Entry {
+        enabled: false,
+        ..entry.clone()
+    };
+    let store = open(disk, vec![off]);
+    for n in 0..400 {
+        let times: Vec<i64> = (n * 500..n * 500 + 500).map(|t| t + 10).collect();
+        store.write("A/1Min/T", &times);
+        if n % 50 == 0 {
+            // Released segments can be read until they are used again.
+            store.engine.checkpoint().unwrap();
+        }
+    }
+    store.write("B/1Min/T", &[-5, 5]);
+    store.engine.checkpoint().unwrap();
+    store.close();
+}
+
+#[test]
+fn a_plugin_that_accepts_gaps_reads_the_stored_rows_again() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&seen);
+    let entry = Entry {
+        module: "gapprobe".into(),
+        ..probe("g", "{A,B}/**", move |_, event| {
+            record.lock().unwrap().push(match event {
+                Event::Gap { key, from, to } => format!("{key} {from}..={to}"),
+                Event::Write(batch) => format!("{} {} rows", batch.key, batch.rows.rows()),
+                other => format!("{other:?}"),
+            });
+            Ok(())
+        })
+    };
+    let disk = SimDisk::new(1);
+    fall_behind(&disk, &entry);
+    let store = open(&disk, vec![entry]);
+    store.drain();
+    store.write("A/1Min/T", &[7]);
+    store.drain();
+    let expected = [
+        "A/1Min/T 1 rows",
+        "A/1Min/T 1..=200009",
+        "B/1Min/T -5..=5",
+        "A/1Min/T 1 rows",
+    ];
+    assert_eq!(*seen.lock().unwrap(), expected);
+    assert_eq!(store.host.status()[0].gaps, 2);
+}
+
+#[test]
+fn a_plugin_that_cannot_skip_rows_is_disabled_and_says_what_to_do() {
+    let entry = probe("d", "A/**", copy_to("OUT/1Min/T"));
+    let disk = SimDisk::new(2);
+    fall_behind(&disk, &entry);
+    let store = open(&disk, vec![entry.clone()]);
+    store.drain();
+    let status = &store.host.status()[0];
+    assert_eq!(status.state, State::Disabled);
+    assert!(status.reason.contains("new \"name\""), "{}", status.reason);
+    assert_eq!(store.times("OUT/1Min/T"), [1]);
+}
+
+/// A `volatile` instance holds no log: it skips ahead and says so.
+#[test]
+fn a_volatile_instance_that_lags_skips_ahead() {
+    let (entered, inside) = std::sync::mpsc::channel();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (entered, held) = (Mutex::new(entered), Mutex::new(held));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&seen);
+    let mut entry = probe("v", "A/**", move |_, event| {
+        if let Event::Write(batch) = event {
+            record.lock().unwrap().push(batch.rows.times()[0]);
+        }
+        let _ = entered.lock().unwrap().send(());
+        let _ = held.lock().unwrap().recv();
+        Ok(())
+    });
+    entry.delivery = Some(Delivery::Volatile);
+    let store = open(&SimDisk::new(3), vec![entry]);
+    store.write("A/1Min/T", &[-1]);
+    inside.recv().unwrap();
+    for n in 0..200 {
+        let times: Vec<i64> = (n * 500..n * 500 + 500).collect();
+        store.write("A/1Min/T", &times);
+    }
+    store.engine.checkpoint().unwrap();
+    drop(release);
+    store.drain();
+    store.write("A/1Min/T", &[1_000_000]);
+    store.drain();
+    assert_eq!(*seen.lock().unwrap(), [-1, 1_000_000]);
+    assert_eq!(store.host.status()[0].gaps, 1);
+}
+
+/// I21: an instance that runs holds the log at its cursor, up to `wal_hold`.
+#[test]
+fn a_running_instance_holds_the_log_it_has_not_fired() {
+    let (entered, inside) = std::sync::mpsc::channel();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (entered, held) = (Mutex::new(entered), Mutex::new(held));
+    let entry = probe("h", "A/**", move |ctx, event| {
+        let _ = entered.lock().unwrap().send(());
+        let _ = held.lock().unwrap().recv();
+        copy_to("OUT/1Min/T")(ctx, event)
+    });
+    let store = open(&SimDisk::new(4), vec![entry]);
+    let mut expected = vec![-1];
+    store.write("A/1Min/T", &[-1]);
+    inside.recv().unwrap();
+    for n in 0..200 {
+        let times: Vec<i64> = (n * 500..n * 500 + 500).collect();
+        store.write("A/1Min/T", &times);
+        expected.extend(times);
+    }
+    store.engine.checkpoint().unwrap();
+    drop(release);
+    store.drain();
+    assert_eq!(store.times("OUT/1Min/T"), expected);
+}

@@ -1,0 +1,80 @@
+//! I12, I16: whatever the moment of a crash, `exact` counts every row once, `durable` at least once.
+
+use disk::sim::SimDisk;
+use plugin_host::Entry;
+use plugin_sdk::Delivery;
+
+use crate::support::{Store, copy_to, options, probe, try_open};
+
+const COMMITS: i64 = 12;
+
+fn entry(delivery: Delivery) -> Entry {
+    Entry {
+        delivery: Some(delivery),
+        ..probe("count", "A/**", copy_to("OUT/1Min/T"))
+    }
+}
+
+/// Writes until the disk crashes; the times acknowledged.
+fn work(store: &Store) -> Vec<i64> {
+    let mut acknowledged = Vec::new();
+    for n in 0..COMMITS {
+        if store.try_write("A/1Min/T", &[2 * n, 2 * n + 1]).is_err() {
+            break;
+        }
+        acknowledged.extend([2 * n, 2 * n + 1]);
+        if n % 5 == 4 {
+            // An error is the crash, noticed here first.
+            let _ = store.engine.checkpoint();
+        }
+    }
+    acknowledged
+}
+
+/// One run with a crash after `calls` changing calls, then a second run to the end.
+fn round(delivery: Delivery, seed: u64, calls: u64) -> (Vec<i64>, Vec<i64>) {
+    let disk = SimDisk::new(seed);
+    disk.crash_after(calls);
+    let mut acknowledged = Vec::new();
+    if let Ok(store) = try_open(&disk, vec![entry(delivery)], options()) {
+        acknowledged = work(&store);
+        store.host.drain(std::time::Duration::from_secs(20));
+        store.host.stop();
+    }
+    let store = try_open(&disk.reopen(), vec![entry(delivery)], options()).unwrap();
+    store.drain();
+    let (rows, fired) = (store.times("A/1Min/T"), store.times("OUT/1Min/T"));
+    for time in acknowledged {
+        assert!(
+            rows.contains(&time),
+            "seed {seed}, {calls} calls: {time} lost"
+        );
+    }
+    (rows, fired)
+}
+
+fn calls_of_a_whole_run() -> u64 {
+    let disk = SimDisk::new(0);
+    let store = try_open(&disk, vec![entry(Delivery::Exact)], options()).unwrap();
+    assert_eq!(work(&store).len() as i64, 2 * COMMITS);
+    store.drain();
+    store.host.stop();
+    disk.call_count()
+}
+
+#[test]
+fn exact_counts_each_row_once_over_every_crash_point() {
+    for calls in 0..calls_of_a_whole_run() {
+        let (rows, fired) = round(Delivery::Exact, calls, calls);
+        assert_eq!(fired, rows, "crash after {calls} calls");
+    }
+}
+
+#[test]
+fn durable_sees_every_row_over_crash_points() {
+    for calls in (0..calls_of_a_whole_run()).step_by(3) {
+        let (rows, mut fired) = round(Delivery::Durable, calls + 1000, calls);
+        fired.dedup();
+        assert_eq!(fired, rows, "crash after {calls} calls");
+    }
+}
