@@ -11,6 +11,44 @@
 //! * I4: a frame's LSN is its position; the order of LSNs is the order of commits.
 //! * I11: after the first failed write or sync nothing is written any more.
 //!
+//! ```
+//! use std::sync::Arc;
+//! use bytes::Bytes;
+//! use disk::{Disk, SimDisk, SystemClock};
+//! use wal::{Committed, Lsn, Options, Payload, Sink, WalError};
+//!
+//! struct Print;
+//! impl Sink<&'static str> for Print {
+//!     fn durable(&mut self, group: Vec<Committed<&'static str>>) {
+//!         for commit in group {
+//!             println!("{} is durable at {}", commit.token, commit.lsn);
+//!         }
+//!     }
+//!     fn failed(&mut self, tokens: Vec<&'static str>, error: &WalError) {
+//!         println!("{tokens:?}: {error}");
+//!     }
+//! }
+//!
+//! let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
+//! let clock = Arc::new(SystemClock::new());
+//! let options = Options { segment_bytes: 1 << 16, ..Options::default() };
+//! let store_id = [7; 16];
+//! let (log, _) = wal::open::<WalError>(
+//!     disk.clone(), clock.clone(), store_id, options.clone(), Lsn::ZERO, &mut |_| Ok(()))?;
+//! let wal = log.start(Box::new(Print))?;
+//! wal.append(Payload::new(1, 0, 0, Bytes::from_static(b"row")), "the first row")?;
+//! wal.close()?;
+//!
+//! let mut replayed = 0;
+//! wal::open::<WalError>(disk, clock, store_id, options, Lsn::ZERO, &mut |frame| {
+//!     assert_eq!(&frame.payload[..], b"row");
+//!     replayed += 1;
+//!     Ok(())
+//! })?;
+//! assert_eq!(replayed, 1);
+//! # Ok::<(), WalError>(())
+//! ```
+//!
 //! What it is not: it does not know what a payload means, keeps no index, and never reads a
 //! frame back on its own. There is no lock that callers hold while anything is written.
 #![forbid(unsafe_code)]

@@ -7,7 +7,7 @@ use std::io;
 
 use disk::{Disk, File};
 
-use crate::frame::{u32_at, u64_at};
+use crate::frame::{FRAME_ALIGN, u32_at, u64_at};
 use crate::{Lsn, Result, WalError};
 
 /// Bytes of a segment header; the first frame follows.
@@ -18,6 +18,10 @@ pub(crate) const WAL_DIR: &str = "wal";
 
 const MAGIC: &[u8; 8] = b"MKTSWAL1";
 const VERSION: u32 = 1;
+
+/// No log gets this far (exabytes); sums of positions cannot overflow below it.
+const FIRST_MAX: u64 = 1 << 62;
+
 const TEMPORARY: &str = "wal/next.tmp";
 
 /// Zeros are written in pieces of this size while a segment is prepared.
@@ -37,7 +41,8 @@ pub(crate) fn parse_name(name: &str) -> Option<Lsn> {
     if digits.len() != 16 || !lower {
         return None;
     }
-    u64::from_str_radix(digits, 16).ok().map(Lsn)
+    let first = u64::from_str_radix(digits, 16).ok()?;
+    (first <= FIRST_MAX && first.is_multiple_of(FRAME_ALIGN)).then_some(Lsn(first))
 }
 
 /// The header of the segment that begins at `first`. Nothing in `[previous_end, first)` belongs
@@ -159,6 +164,8 @@ mod tests {
             "4000040.wal",
             "000000000400004G.wal",
             "000000000400004A.wal",
+            "fffffffffffffff8.wal",
+            "0000000004000041.wal",
         ] {
             assert_eq!(parse_name(name), None, "{name}");
         }
