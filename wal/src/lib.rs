@@ -56,6 +56,7 @@
 mod commit;
 mod error;
 mod frame;
+mod handle;
 mod lsn;
 mod options;
 mod prepare;
@@ -67,9 +68,9 @@ mod scan;
 mod segment;
 mod shared;
 
-pub use commit::{Committed, Sink, Wal};
 pub use error::{Result, WalError};
 pub use frame::{FRAME_HEADER_BYTES, FrameView, KIND_SEGMENT_END, Payload};
+pub use handle::{Committed, Sink, Wal};
 pub use lsn::Lsn;
 pub use options::{Options, SyncMode};
 pub use reader::Reader;

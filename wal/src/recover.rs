@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use disk::{Clock, Disk};
 use parking_lot::Mutex;
 
-use crate::commit::{Current, Sink, Start, Wal};
+use crate::commit::{Current, Start};
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES};
 use crate::replay::Replay;
 use crate::scan::{self, LogFile};
 use crate::segment::{WAL_DIR, path_of, remove_temporary};
 use crate::shared::{Chain, Segment, Shared};
-use crate::{FrameView, Lsn, Options, Result, WalError};
+use crate::{FrameView, Lsn, Options, Result, Sink, Wal, WalError};
 
 /// What recovery found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
