@@ -11,6 +11,7 @@
 //! | `serve` | does it start, stop and refuse as promised |
 //! | `stream` | do subscribers get their own, and only live ones matter |
 //! | `visible` | does a reader see whole commits, in order, at once |
+//! | `sim` | do log, store and triggers survive a disk that crashes at any call |
 //! | `layering` | do the crates import only downwards, is the tree tidy |
 #![forbid(unsafe_code)]
 // Tests prepare their own files beside the store.
@@ -23,6 +24,7 @@ mod hostile;
 mod layering;
 mod pymarketstore;
 mod serve;
+mod sim;
 // mod sim; the engine, the log and the dispatcher on a simulated disk
 mod stream;
 mod vectors;

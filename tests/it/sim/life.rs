@@ -49,7 +49,16 @@ impl Life {
         let running = Some(open(&disk).expect("an empty disk opens"));
         let (acknowledged, in_doubt) = (State::default(), Vec::new());
         let rng = Rng::new(seed);
-        Self { seed, rng, disk, running, acknowledged, in_doubt, clock: START, crashes: 0 }
+        Self {
+            seed,
+            rng,
+            disk,
+            running,
+            acknowledged,
+            in_doubt,
+            clock: START,
+            crashes: 0,
+        }
     }
 
     /// Up to `count` operations; with a crash, until it happens, and then opens what is left.
@@ -82,7 +91,10 @@ impl Life {
     /// Queues some commits before it waits for the first.
     fn write_pipelined(&mut self, engine: &Engine, count: usize) -> bool {
         let ops: Vec<Op> = (0..count).map(|_| self.draw()).collect();
-        let tickets: Vec<_> = ops.iter().map(|op| (op, engine.write(commit(op)))).collect();
+        let tickets: Vec<_> = ops
+            .iter()
+            .map(|op| (op, engine.write(commit(op))))
+            .collect();
         let mut refused = false;
         for (op, ticket) in tickets {
             match ticket {
@@ -106,9 +118,15 @@ impl Life {
         let first = self.rng.below(3) as usize;
         let rows = (0..buckets).map(|i| {
             let symbol = SYMBOLS[(first + i) % 3];
-            if self.rng.below(3) == 0 { self.draw_ticks(symbol) } else { self.draw_bars(symbol) }
+            if self.rng.below(3) == 0 {
+                self.draw_ticks(symbol)
+            } else {
+                self.draw_bars(symbol)
+            }
         });
-        Op { rows: rows.collect() }
+        Op {
+            rows: rows.collect(),
+        }
     }
 
     fn draw_bars(&mut self, symbol: &str) -> (BucketKey, Rows) {
@@ -120,7 +138,13 @@ impl Life {
             self.clock += if late { 0 } else { MINUTE };
             // Whole numbers: sums are exact in any order.
             let price = 100.0 + self.rng.below(50) as f64;
-            let bar = [price, price + 2.0, price - 1.0, price + 1.0, 10.0 + back as f64];
+            let bar = [
+                price,
+                price + 2.0,
+                price - 1.0,
+                price + 1.0,
+                10.0 + back as f64,
+            ];
             bars.push((self.clock - back * MINUTE, bar));
         }
         (key(symbol, "1Min", "OHLCV"), Rows::Bars(bars))
@@ -128,8 +152,16 @@ impl Life {
 
     fn draw_ticks(&mut self, symbol: &str) -> (BucketKey, Rows) {
         let count = 1 + self.rng.below(10);
-        let tick = |rng: &mut Rng| (START + rng.below(1_000_000_000) as i64, rng.below(99) as f64);
-        (key(symbol, "1Sec", "TICK"), Rows::Ticks((0..count).map(|_| tick(&mut self.rng)).collect()))
+        let tick = |rng: &mut Rng| {
+            (
+                START + rng.below(1_000_000_000) as i64,
+                rng.below(99) as f64,
+            )
+        };
+        (
+            key(symbol, "1Sec", "TICK"),
+            Rows::Ticks((0..count).map(|_| tick(&mut self.rng)).collect()),
+        )
     }
 
     /// Ends the running store and opens what the crash left.
@@ -154,7 +186,11 @@ impl Life {
 
     pub(super) fn stop_cleanly(&mut self) {
         let (engine, host) = self.running.take().expect("a life runs between crashes");
-        assert!(host.drain(Duration::from_secs(60)), "seed {}: triggers drain", self.seed);
+        assert!(
+            host.drain(Duration::from_secs(60)),
+            "seed {}: triggers drain",
+            self.seed
+        );
         host.stop();
         engine.close().expect("a clean stop");
         self.disk = self.disk.restart();
@@ -187,7 +223,11 @@ impl Life {
         self.drop_running();
         self.disk = self.disk.restart();
         self.running = Some(open(&self.disk).unwrap_or_else(|e| panic!("{context}: {e}")));
-        assert_eq!(self.read(), self.acknowledged, "{context}: the second recovery changed rows");
+        assert_eq!(
+            self.read(),
+            self.acknowledged,
+            "{context}: the second recovery changed rows"
+        );
         self.check_triggers(&format!("{context}, opened again"));
     }
 
@@ -203,25 +243,42 @@ impl Life {
             fits = *found == state;
         }
         if !fits {
-            panic!("{context}: rows lost, doubled or invented\n{}", first_difference(found, &self.acknowledged));
+            panic!(
+                "{context}: rows lost, doubled or invented\n{}",
+                first_difference(found, &self.acknowledged)
+            );
         }
         self.acknowledged = state;
     }
 
     fn check_triggers(&self, context: &str) {
         let (_, host) = self.running.as_ref().expect("a life runs between crashes");
-        assert!(host.drain(Duration::from_secs(60)), "{context}: {:?}", host.status());
+        assert!(
+            host.drain(Duration::from_secs(60)),
+            "{context}: {:?}",
+            host.status()
+        );
         for base in self.acknowledged.bars.keys() {
             for destination in DESTINATIONS {
                 let key = key(base.symbol(), destination, "OHLCV");
                 let found = self.scan(&key).map(|b| bars_of(&b)).unwrap_or_default();
                 let expected = self.acknowledged.aggregates(base, destination);
-                assert_eq!(found, expected, "{context}: {key} is not the roll-up of {base}");
+                assert_eq!(
+                    found, expected,
+                    "{context}: {key} is not the roll-up of {base}"
+                );
             }
         }
         for (source, ticks) in &self.acknowledged.ticks {
-            let copied = self.scan(&copy_of(source)).map(|b| ticks_of(&b)).unwrap_or_default();
-            assert_eq!(sorted(&copied), sorted(ticks), "{context}: {source} was not copied once");
+            let copied = self
+                .scan(&copy_of(source))
+                .map(|b| ticks_of(&b))
+                .unwrap_or_default();
+            assert_eq!(
+                sorted(&copied),
+                sorted(ticks),
+                "{context}: {source} was not copied once"
+            );
         }
     }
 
@@ -230,7 +287,9 @@ impl Life {
         let mut state = State::default();
         for bucket in engine.buckets().iter() {
             let key = &bucket.key;
-            let Some(batch) = self.scan(key).filter(|b| !b.is_empty()) else { continue };
+            let Some(batch) = self.scan(key).filter(|b| !b.is_empty()) else {
+                continue;
+            };
             match key.timeframe() {
                 "1Min" => drop(state.bars.insert(key.clone(), bars_of(&batch))),
                 "1Sec" if key.attribute_group() == "TICK" => {
@@ -271,11 +330,16 @@ fn open(disk: &SimDisk) -> Result<(Engine, Host), engine::Error> {
         ..Entry::trigger(module)
     };
     let entries = vec![
-        entry("ondiskagg.so", "*/1Min/OHLCV", serde_json::json!({ "destinations": DESTINATIONS })),
+        entry(
+            "ondiskagg.so",
+            "*/1Min/OHLCV",
+            serde_json::json!({ "destinations": DESTINATIONS }),
+        ),
         entry("copier", "*/1Sec/TICK", serde_json::Value::Null),
     ];
     let builtins = vec![ondiskagg::BUILT_IN, BuiltIn::trigger::<Copier>()];
-    let host = Host::new(entries, builtins, Zone::utc(), Arc::new(Nobody)).expect("entries are right");
+    let host =
+        Host::new(entries, builtins, Zone::utc(), Arc::new(Nobody)).expect("entries are right");
     let options = Options {
         tail_bytes_max: 64 << 10,
         wal_segment_bytes: 256 << 10,
@@ -297,7 +361,12 @@ fn commit(op: &Op) -> Commit {
         batch: rows.batch(),
         create: Some(rows.kind()),
     });
-    Commit { origin: Origin::CLIENT, hops: 0, rows: rows.collect(), section: None }
+    Commit {
+        origin: Origin::CLIENT,
+        hops: 0,
+        rows: rows.collect(),
+        section: None,
+    }
 }
 
 fn key(symbol: &str, timeframe: &str, group: &str) -> BucketKey {
@@ -309,7 +378,10 @@ fn copy_of(source: &BucketKey) -> BucketKey {
 }
 
 fn sorted(ticks: &[(i64, f64)]) -> Vec<(i64, u64)> {
-    let mut all: Vec<_> = ticks.iter().map(|(time, price)| (*time, price.to_bits())).collect();
+    let mut all: Vec<_> = ticks
+        .iter()
+        .map(|(time, price)| (*time, price.to_bits()))
+        .collect();
     all.sort_unstable();
     all
 }
@@ -317,12 +389,27 @@ fn sorted(ticks: &[(i64, f64)]) -> Vec<(i64, u64)> {
 fn first_difference(found: &State, acknowledged: &State) -> String {
     for (key, bars) in &acknowledged.bars {
         let there = found.bars.get(key);
-        if let Some((time, bar)) = bars.iter().find(|(t, b)| there.and_then(|m| m.get(t)) != Some(b)) {
-            return format!("{key} at {time}: acknowledged {bar:?}, found {:?}", there.and_then(|m| m.get(time)));
+        if let Some((time, bar)) = bars
+            .iter()
+            .find(|(t, b)| there.and_then(|m| m.get(t)) != Some(b))
+        {
+            return format!(
+                "{key} at {time}: acknowledged {bar:?}, found {:?}",
+                there.and_then(|m| m.get(time))
+            );
         }
     }
-    let count = |s: &State| s.ticks.iter().map(|(k, t)| (k.to_string(), t.len())).collect::<Vec<_>>();
-    format!("ticks acknowledged {:?}, found {:?}", count(acknowledged), count(found))
+    let count = |s: &State| {
+        s.ticks
+            .iter()
+            .map(|(k, t)| (k.to_string(), t.len()))
+            .collect::<Vec<_>>()
+    };
+    format!(
+        "ticks acknowledged {:?}, found {:?}",
+        count(acknowledged),
+        count(found)
+    )
 }
 
 struct Nobody;
@@ -350,7 +437,9 @@ impl Plugin for Copier {
 
 impl Trigger for Copier {
     fn fire(&mut self, ctx: &mut FireCtx<'_>, event: &Event<'_>) -> Result<(), FireError> {
-        let Event::Write(batch) = event else { return Ok(()) };
+        let Event::Write(batch) = event else {
+            return Ok(());
+        };
         ctx.write(&copy_of(batch.key), RowKind::Tick, batch.rows.clone())?;
         Ok(())
     }

@@ -21,7 +21,10 @@ use tests::rng::Rng;
 use life::{Crash, Life};
 
 fn seeds() -> u64 {
-    std::env::var("MKTS_SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
+    std::env::var("MKTS_SIM_SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(60)
 }
 
 #[test]
@@ -43,17 +46,26 @@ fn crashes_lose_double_and_invent_nothing() {
         let mut life = Life::new(seed);
         for round in 0..3 {
             let after = 1 + rng.below(250);
-            let kind = if rng.below(3) == 0 { Crash::Process } else { Crash::Power };
+            let kind = if rng.below(3) == 0 {
+                Crash::Process
+            } else {
+                Crash::Power
+            };
             life.run(40, Some((after, kind)));
             // Some recoveries are crashed, too.
             if rng.below(3) == 0 {
                 life.crash_during_recovery(1 + rng.below(40), kind);
             }
-            life.check(&format!("seed {seed}, round {round}, crash after {after} calls, {kind:?}"));
+            life.check(&format!(
+                "seed {seed}, round {round}, crash after {after} calls, {kind:?}"
+            ));
         }
         crashes += life.crashes;
     }
-    assert!(crashes >= seeds(), "only {crashes} crashes happened: the test does not test");
+    assert!(
+        crashes >= seeds(),
+        "only {crashes} crashes happened: the test does not test"
+    );
 }
 
 #[test]

@@ -33,7 +33,11 @@ impl State {
     pub(super) fn apply(&mut self, op: &Op) {
         for (key, rows) in &op.rows {
             match rows {
-                Rows::Bars(rows) => self.bars.entry(key.clone()).or_default().extend(rows.clone()),
+                Rows::Bars(rows) => self
+                    .bars
+                    .entry(key.clone())
+                    .or_default()
+                    .extend(rows.clone()),
                 Rows::Ticks(rows) => {
                     let ticks = self.ticks.entry(key.clone()).or_default();
                     ticks.extend(rows.clone());
@@ -51,7 +55,13 @@ impl State {
             let window = out.entry(timeframe.floor(*time, &Zone::utc()));
             window
                 .and_modify(|w| {
-                    *w = [w[0], w[1].max(bar[1]), w[2].min(bar[2]), bar[3], w[4] + bar[4]];
+                    *w = [
+                        w[0],
+                        w[1].max(bar[1]),
+                        w[2].min(bar[2]),
+                        bar[3],
+                        w[4] + bar[4],
+                    ];
                 })
                 .or_insert(*bar);
         }
@@ -76,7 +86,11 @@ impl Rows {
             }
             Self::Ticks(rows) => {
                 let prices = Column::from_values(rows.iter().map(|r| r.1).collect());
-                batch(tick_schema(), rows.iter().map(|r| r.0).collect(), vec![prices])
+                batch(
+                    tick_schema(),
+                    rows.iter().map(|r| r.0).collect(),
+                    vec![prices],
+                )
             }
         }
     }
@@ -87,14 +101,29 @@ pub(super) fn bars_of(batch: &ColumnBatch) -> BTreeMap<i64, Bar> {
     let columns = ["Open", "High", "Low", "Close", "Volume"].map(column);
     let bar = |row: usize| columns.map(|c| c[row]);
     let times = batch.times();
-    assert!(times.is_sorted_by(|a, b| a < b), "bars come back ascending, one per time");
-    times.iter().enumerate().map(|(row, time)| (*time, bar(row))).collect()
+    assert!(
+        times.is_sorted_by(|a, b| a < b),
+        "bars come back ascending, one per time"
+    );
+    times
+        .iter()
+        .enumerate()
+        .map(|(row, time)| (*time, bar(row)))
+        .collect()
 }
 
 pub(super) fn ticks_of(batch: &ColumnBatch) -> Vec<(i64, f64)> {
     let prices = batch.column("Price").unwrap().values::<f64>().unwrap();
-    assert!(batch.times().is_sorted(), "ticks come back in order of time");
-    batch.times().iter().copied().zip(prices.iter().copied()).collect()
+    assert!(
+        batch.times().is_sorted(),
+        "ticks come back in order of time"
+    );
+    batch
+        .times()
+        .iter()
+        .copied()
+        .zip(prices.iter().copied())
+        .collect()
 }
 
 fn batch(schema: Schema, times: Vec<i64>, columns: Vec<Column>) -> ColumnBatch {
@@ -110,5 +139,11 @@ fn tick_schema() -> Schema {
 }
 
 fn schema(names: &[&str]) -> Schema {
-    Schema::new(names.iter().map(|n| ColumnDef::new(*n, ColumnType::F64)).collect()).unwrap()
+    Schema::new(
+        names
+            .iter()
+            .map(|n| ColumnDef::new(*n, ColumnType::F64))
+            .collect(),
+    )
+    .unwrap()
 }
