@@ -85,9 +85,7 @@ impl Dispatcher {
     /// Runs until the end and says what it was.
     pub(crate) fn run(mut self) {
         let end = catch_unwind(AssertUnwindSafe(|| {
-            let end = match self.follow() {
-                Err(end) => end,
-            };
+            let Err(end) = self.follow();
             self.store_last(&end);
             self.close_trigger(CloseReason::Stop);
             end

@@ -32,6 +32,13 @@ pub(crate) enum Fired {
     TooLarge,
 }
 
+enum LaneEnd {
+    Done,
+    /// Its first event waits for its next attempt.
+    Later(Lane),
+    TooLarge,
+}
+
 enum Outcome {
     Ok(Effects),
     Failed(String),
@@ -64,49 +71,55 @@ impl Dispatcher {
         let mut ready: VecDeque<Lane> = lanes.into();
         let mut waiting: Vec<Lane> = Vec::new();
         loop {
-            self.check_stop()?;
-            let Some(mut lane) = ready.pop_front() else {
-                if waiting.is_empty() {
-                    return Ok(Fired::Done(effects));
+            if let Some(lane) = ready.pop_front() {
+                match self.fire_lane(lane, &mut effects, can_split)? {
+                    LaneEnd::Done => {}
+                    LaneEnd::Later(lane) => waiting.push(lane),
+                    LaneEnd::TooLarge => return Ok(Fired::TooLarge),
                 }
+            } else if waiting.is_empty() {
+                return Ok(Fired::Done(effects));
+            } else {
                 self.pause_until_one_is_ready(&mut waiting, &mut ready)?;
-                continue;
-            };
-            while let Some(event) = lane.events.front_mut() {
-                let room = EFFECT_BYTES_MAX.saturating_sub(effects.bytes);
-                if is_stale(event, &effects) {
-                    lane.next();
-                    continue;
-                }
-                let why = match self.fire_one(event, lane.attempts + 1, room) {
-                    Outcome::Ok(more) => {
-                        let more = self.send_at_once(more);
-                        effects.append(more);
-                        lane.next();
-                        continue;
-                    }
-                    Outcome::TooLarge(_) if can_split => return Ok(Fired::TooLarge),
-                    Outcome::Fatal(why) => return Err(End::Failed(why)),
-                    Outcome::Skipped(why) => {
-                        self.skip(event, &why);
-                        drop_timer(event, &mut effects);
-                        lane.next();
-                        continue;
-                    }
-                    Outcome::Failed(why) | Outcome::TooLarge(why) => why,
-                };
-                lane.attempts += 1;
-                if self.is_last_attempt(lane.attempts) {
-                    self.give_up(event, lane.attempts, &why)?;
-                    drop_timer(event, &mut effects);
-                    lane.next();
-                    continue;
-                }
-                self.retry_later(&mut lane, &why);
-                waiting.push(std::mem::take(&mut lane));
             }
-            self.check_stop()?;
         }
+    }
+
+    /// Fires the events of a lane up to the first that fails.
+    fn fire_lane(
+        &mut self,
+        mut lane: Lane,
+        effects: &mut Effects,
+        can_split: bool,
+    ) -> Result<LaneEnd, End> {
+        while let Some(event) = lane.events.front_mut() {
+            self.check_stop()?;
+            if is_stale(event, effects) {
+                lane.next();
+                continue;
+            }
+            let room = EFFECT_BYTES_MAX.saturating_sub(effects.bytes);
+            match self.fire_one(event, lane.attempts + 1, room) {
+                Outcome::Ok(more) => effects.append(self.send_at_once(more)),
+                Outcome::TooLarge(_) if can_split => return Ok(LaneEnd::TooLarge),
+                Outcome::Fatal(why) => return Err(End::Failed(why)),
+                Outcome::Skipped(why) => {
+                    self.skip(event, &why);
+                    drop_timer(event, effects);
+                }
+                Outcome::Failed(why) | Outcome::TooLarge(why) => {
+                    lane.attempts += 1;
+                    if !self.is_last_attempt(lane.attempts) {
+                        self.retry_later(&mut lane, &why);
+                        return Ok(LaneEnd::Later(lane));
+                    }
+                    self.give_up(event, lane.attempts, &why)?;
+                    drop_timer(event, effects);
+                }
+            }
+            lane.next();
+        }
+        Ok(LaneEnd::Done)
     }
 
     fn fire_one(&mut self, event: &mut Pending, attempt: u32, room: usize) -> Outcome {
@@ -149,32 +162,32 @@ impl Dispatcher {
             self.gauges.retries.fetch_add(1, Relaxed);
             self.meter.retries.increment(1);
         }
-        let result = match result {
+        match result {
             Ok(result) => {
                 self.trigger = Some(trigger);
-                result
+                self.judge(result, effects, is_over)
             }
             Err(panic) => {
-                self.panicked(&panic_text(&*panic));
+                let why = format!("panic: {}", panic_text(&*panic));
+                self.panicked(&why);
                 close(trigger, CloseReason::Panic);
-                return Outcome::Failed(format!("panic: {}", panic_text(&*panic)));
+                Outcome::Failed(why)
             }
+        }
+    }
+
+    fn judge(&self, result: Result<(), FireError>, effects: Effects, is_over: bool) -> Outcome {
+        let Err(error) = result else {
+            self.meter.fires_ok.increment(1);
+            return Outcome::Ok(effects);
         };
-        match result {
-            Ok(()) => {
-                self.meter.fires_ok.increment(1);
-                Outcome::Ok(effects)
-            }
-            Err(error) => {
-                self.gauges.failures.fetch_add(1, Relaxed);
-                self.meter.fires_error.increment(1);
-                match error {
-                    FireError::Retry(why) if is_over => Outcome::TooLarge(why),
-                    FireError::Retry(why) => Outcome::Failed(why),
-                    FireError::Skip(why) => Outcome::Skipped(why),
-                    FireError::Fatal(why) => Outcome::Fatal(why),
-                }
-            }
+        self.gauges.failures.fetch_add(1, Relaxed);
+        self.meter.fires_error.increment(1);
+        match error {
+            FireError::Retry(why) if is_over => Outcome::TooLarge(why),
+            FireError::Retry(why) => Outcome::Failed(why),
+            FireError::Skip(why) => Outcome::Skipped(why),
+            FireError::Fatal(why) => Outcome::Fatal(why),
         }
     }
 
@@ -197,7 +210,7 @@ impl Dispatcher {
         self.gauges.failures.fetch_add(1, Relaxed);
         self.gauges.panics.fetch_add(1, Relaxed);
         self.meter.fires_panic.increment(1);
-        tracing::error!(instance = &*self.id, "the plugin panicked: {why}");
+        tracing::error!(instance = &*self.id, "the plugin ended in a {why}");
     }
 
     fn is_last_attempt(&self, attempts: u32) -> bool {
@@ -224,13 +237,9 @@ impl Dispatcher {
         ready: &mut VecDeque<Lane>,
     ) -> Result<(), End> {
         let next = waiting.iter().filter_map(|lane| lane.not_before).min();
-        if let Some(next) = next {
-            if self
-                .stop
-                .pause(next.saturating_duration_since(Instant::now()))
-            {
-                return Err(End::Stopped);
-            }
+        let pause = next.map(|at| at.saturating_duration_since(Instant::now()));
+        if self.stop.pause(pause.unwrap_or_default()) {
+            return Err(End::Stopped);
         }
         let now = Instant::now();
         let is_ready = |lane: &mut Lane| lane.not_before.is_none_or(|at| at <= now);

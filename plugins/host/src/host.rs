@@ -5,24 +5,19 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::Receiver;
 use disk::{Clock, SystemClock};
-use engine::{CheckpointHook, Commit, Engine, Lsn, Origin};
+use engine::{CheckpointHook, Engine, Lsn};
 use model::Zone;
 use parking_lot::{Condvar, Mutex};
 use plugin_sdk::{BuiltIn, Delivery};
 
-use crate::cursor::{Book, Recovered};
-use crate::dispatch::Dispatcher;
+use crate::cursor::Book;
 use crate::entry::Entry;
-use crate::meter::Meter;
-use crate::on::{Matcher, difference};
-use crate::registry::{Outcome, Plan, Ready, plan};
-use crate::section::Section;
+use crate::on::difference;
+use crate::registry::{Outcome, Plan, plan};
 use crate::status::{Gauges, InstanceStatus, State};
 use crate::stop::Stop;
-use crate::timers::{Timers, WINDOW_TIMERS_MAX};
-use crate::window::{Filter, Limits};
 
 /// How long `stop` waits for a thread whose event has not passed its own time limit.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -61,24 +56,24 @@ pub struct Host {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     instances: Vec<Instance>,
-    zone: Zone,
-    publisher: Arc<dyn Publisher>,
-    clock: Arc<dyn Clock>,
-    book: Arc<Book>,
-    progress: Arc<Progress>,
+    pub(crate) zone: Zone,
+    pub(crate) publisher: Arc<dyn Publisher>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) book: Arc<Book>,
+    pub(crate) progress: Arc<Progress>,
     /// Between start and stop.
     engine: Mutex<Option<Engine>>,
 }
 
-struct Instance {
-    plan: Plan,
-    gauges: Arc<Gauges>,
-    stop: Arc<Stop>,
+pub(crate) struct Instance {
+    pub(crate) plan: Plan,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) stop: Arc<Stop>,
     warnings: Mutex<Vec<String>>,
     /// Disconnected when the thread has ended.
-    thread: Mutex<Option<Receiver<()>>>,
+    pub(crate) thread: Mutex<Option<Receiver<()>>>,
 }
 
 /// Tells those who wait in `drain` that a cursor moved.
@@ -241,161 +236,6 @@ impl Inner {
         })
     }
 
-    fn start(&self, instance: &Instance, engine: &Engine) -> Result<(), Error> {
-        instance.compare_readings(engine);
-        let Outcome::Ready(ready) = &instance.plan.outcome else {
-            return Ok(());
-        };
-        let dispatcher = match self.dispatcher(instance, ready, engine)? {
-            Ok(dispatcher) => dispatcher,
-            Err(reason) => {
-                let now = self.clock.now_ns();
-                instance.gauges.set(State::Failed, &reason, now);
-                tracing::error!(instance = instance.plan.id, "failed: {reason}");
-                return instance.plan.refuse_if_required(&reason);
-            }
-        };
-        let now = self.clock.now_ns();
-        instance.gauges.set(State::Running, "", now);
-        instance.gauges.cursor.store(dispatcher.cursor.0, Relaxed);
-        let (alive, ended) = bounded::<()>(0);
-        std::thread::Builder::new()
-            .name(format!("trigger-{}", instance.plan.id))
-            .spawn(move || {
-                dispatcher.run();
-                drop(alive);
-            })
-            .map_err(|error| Error::Thread(error.to_string()))?;
-        *instance.thread.lock() = Some(ended);
-        Ok(())
-    }
-
-    /// All an instance needs to run; the inner error is its own fault, not the store's.
-    fn dispatcher(
-        &self,
-        instance: &Instance,
-        ready: &Ready,
-        engine: &Engine,
-    ) -> Result<Result<Dispatcher, String>, Error> {
-        let plan = &instance.plan;
-        let origin = engine.origin(&plan.id)?;
-        let place = self.place(plan, ready, origin, engine)?;
-        let accepts_gap = ready.policy.accepts_gap;
-        if let (Some(why), false) = (&place.broken, accepts_gap) {
-            return Ok(Err(format!(
-                "state incomplete: {why}; give the entry a new \"name\" to start afresh"
-            )));
-        }
-        let mut dispatcher = Dispatcher {
-            engine: engine.clone(),
-            book: Arc::clone(&self.book),
-            publisher: Arc::clone(&self.publisher),
-            clock: Arc::clone(&self.clock),
-            progress: Arc::clone(&self.progress),
-            stop: Arc::clone(&instance.stop),
-            gauges: Arc::clone(&instance.gauges),
-            meter: Meter::new(&plan.id),
-            id: plan.id.clone(),
-            builtin: ready.builtin,
-            config: plan.entry.config.clone(),
-            zone: self.zone.clone(),
-            policy: ready.policy,
-            limits: Limits {
-                rows: plan.entry.window.rows.max(1),
-                bytes: plan.entry.window.bytes.max(1),
-                commits: usize::MAX,
-            },
-            wait: plan.entry.window.wait,
-            origin,
-            epoch: place.epoch,
-            filter: Filter {
-                matcher: Matcher::new(ready.patterns.clone()),
-                own: origin,
-                fire_on_own: plan.entry.fire_on_own,
-                hops_max: engine.options().hops_max,
-                join: ready.policy.join,
-            },
-            trigger: None,
-            timers: place.timers,
-            cursor: place.cursor,
-            replay_below: engine.marks().visible,
-            reader: None,
-            unstored_since: None,
-            broken: place.broken,
-            commits_max: usize::MAX,
-            timers_max: WINDOW_TIMERS_MAX,
-            refusals: 0,
-        };
-        // Made here, so that a plugin that refuses shows before the server is ready.
-        match dispatcher.create() {
-            Ok(trigger) => dispatcher.trigger = Some(trigger),
-            Err(reason) => return Ok(Err(reason)),
-        }
-        Ok(Ok(dispatcher))
-    }
-
-    /// Where the instance goes on. A new one that must not miss a row stores its place at once: a
-    /// fire that a crash prevents before the first window would otherwise be forgotten.
-    fn place(
-        &self,
-        plan: &Plan,
-        ready: &Ready,
-        origin: Origin,
-        engine: &Engine,
-    ) -> Result<Place, Error> {
-        let visible = engine.marks().visible;
-        if ready.policy.delivery == Delivery::Volatile {
-            return Ok(Place {
-                epoch: 1,
-                cursor: visible,
-                broken: None,
-                timers: Timers::new(),
-            });
-        }
-        let Recovered {
-            epoch,
-            cursor,
-            broken,
-            timers,
-        } = self.book.start(origin, &plan.id, plan.entry.wal_hold);
-        let cursor = match cursor {
-            Some(cursor) => cursor,
-            None => self.first_commit(engine, origin, epoch, visible)?,
-        };
-        Ok(Place {
-            epoch,
-            cursor,
-            broken,
-            timers,
-        })
-    }
-
-    fn first_commit(
-        &self,
-        engine: &Engine,
-        origin: Origin,
-        epoch: u64,
-        cursor: Lsn,
-    ) -> Result<Lsn, Error> {
-        self.book.begin(origin, cursor, cursor);
-        let section = Section {
-            epoch,
-            previous: 0,
-            cursor: cursor.0,
-            changes: Vec::new(),
-        };
-        let commit = Commit {
-            origin,
-            hops: 0,
-            rows: Vec::new(),
-            section: Some(section.encode()),
-        };
-        let result = engine.write(commit).and_then(engine::Ticket::wait_visible);
-        self.book.finish(origin, result.as_ref().ok().copied());
-        result?;
-        Ok(cursor)
-    }
-
     fn wait_for(&self, target: Lsn, until: Instant) -> bool {
         self.progress.wait(until, || {
             self.instances.iter().all(|instance| {
@@ -442,16 +282,8 @@ impl Inner {
     }
 }
 
-/// Where an instance begins.
-struct Place {
-    epoch: u64,
-    cursor: Lsn,
-    broken: Option<String>,
-    timers: Timers,
-}
-
 impl Plan {
-    fn refuse_if_required(&self, reason: &str) -> Result<(), Error> {
+    pub(crate) fn refuse_if_required(&self, reason: &str) -> Result<(), Error> {
         if !self.entry.required {
             return Ok(());
         }
@@ -484,7 +316,7 @@ impl Instance {
     }
 
     /// Warns where MarketStore's reading of `on` and ours differ over the buckets there are.
-    fn compare_readings(&self, engine: &Engine) {
+    pub(crate) fn compare_readings(&self, engine: &Engine) {
         let entry = &self.plan.entry;
         if !matches!(self.plan.outcome, Outcome::Ready(_)) {
             return;

@@ -30,6 +30,7 @@ mod on;
 mod registry;
 mod resolve;
 mod section;
+mod start;
 mod status;
 mod stop;
 mod timers;

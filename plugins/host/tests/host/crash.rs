@@ -78,3 +78,57 @@ fn durable_sees_every_row_over_crash_points() {
         assert_eq!(fired, rows, "crash after {calls} calls");
     }
 }
+
+/// A second trigger counts what the first wrote: chains are exact, too. Only the process dies, so
+/// what it wrote is there again.
+#[test]
+fn a_chain_of_exact_triggers_counts_each_row_once() {
+    let entries = || {
+        vec![
+            probe("first", "A/**", copy_to("MID/1Min/T")),
+            probe("second", "MID/**", copy_to("OUT/1Min/T")),
+        ]
+    };
+    for calls in (0..2 * calls_of_a_whole_run()).step_by(7) {
+        let disk = SimDisk::new(calls);
+        disk.crash_after(calls);
+        if let Ok(store) = try_open(&disk, entries(), options()) {
+            work(&store);
+            store.host.drain(std::time::Duration::from_secs(20));
+            store.host.stop();
+        }
+        let store = try_open(&disk.restart(), entries(), options()).unwrap();
+        store.drain();
+        let rows = store.times("A/1Min/T");
+        assert_eq!(store.times("MID/1Min/T"), rows, "crash after {calls} calls");
+        assert_eq!(store.times("OUT/1Min/T"), rows, "crash after {calls} calls");
+    }
+}
+
+/// One store, many lives: epochs, chains and files of many starts add up.
+#[test]
+fn exact_counts_each_row_once_over_many_crashes_in_a_row() {
+    let mut disk = SimDisk::new(77);
+    for life in 0..25 {
+        disk.crash_after(40 + 13 * life);
+        if let Ok(store) = try_open(&disk, vec![entry(Delivery::Exact)], options()) {
+            let start = 1000 * life as i64;
+            for n in 0..30 {
+                if store.try_write("A/1Min/T", &[start + n]).is_err() {
+                    break;
+                }
+                if n % 9 == 8 {
+                    let _ = store.engine.checkpoint();
+                }
+            }
+            store.host.drain(std::time::Duration::from_secs(20));
+            store.host.stop();
+        }
+        disk = disk.reopen();
+    }
+    let store = try_open(&disk, vec![entry(Delivery::Exact)], options()).unwrap();
+    store.drain();
+    let rows = store.times("A/1Min/T");
+    assert!(rows.len() > 100, "{}", rows.len());
+    assert_eq!(store.times("OUT/1Min/T"), rows);
+}

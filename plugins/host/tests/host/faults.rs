@@ -191,3 +191,55 @@ fn a_poisoned_store_stops_dispatch_and_a_restart_goes_on() {
     store.drain();
     assert_eq!(store.times("OUT/1Min/T"), [1, 2]);
 }
+
+/// A full disk is waited out: the same effects are committed once there is room.
+#[test]
+fn a_full_disk_pauses_dispatch() {
+    let disk = SimDisk::new(7);
+    let small = engine::Options {
+        wal_segment_bytes: 128 << 10,
+        frame_bytes_max: 96 << 10,
+        ..options()
+    };
+    let (report, full) = std::sync::mpsc::channel();
+    let (report, shared) = (Mutex::new(report), disk.clone());
+    let entry = probe("d", "A/**", move |ctx, event| {
+        // From here on no new segment of the log can be made.
+        shared.set_capacity(Some(shared.used_bytes()));
+        let _ = report.lock().unwrap().send(());
+        let Event::Write(batch) = event else {
+            return Ok(());
+        };
+        let first = batch.rows.times()[0] * 5000;
+        let times: Vec<i64> = (first..first + 5000).collect();
+        ctx.write(
+            &key("OUT/1Min/T"),
+            RowKind::Tick,
+            crate::support::ticks(&times),
+        )?;
+        Ok(())
+    });
+    let store = try_open(&disk, vec![entry], small).unwrap();
+    for n in 0..4 {
+        store.write("A/1Min/T", &[n]);
+        full.recv().unwrap();
+        // Until a plugin commit meets the full disk.
+        while store.host.status()[0].state == State::Running {
+            if store.host.drain(std::time::Duration::from_millis(20)) {
+                break;
+            }
+        }
+        if store.host.status()[0].state == State::Backoff {
+            break;
+        }
+    }
+    let status = &store.host.status()[0];
+    assert_eq!(status.state, State::Backoff);
+    assert!(status.reason.contains("disk is full"), "{}", status.reason);
+    let fires = status.fires;
+    disk.set_capacity(None);
+    store.drain();
+    let status = &store.host.status()[0];
+    assert_eq!((status.state, status.fires), (State::Running, fires));
+    assert_eq!(store.times("OUT/1Min/T").len(), 5000 * fires as usize);
+}

@@ -1,4 +1,8 @@
 //! The host over a real engine on a simulated disk.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it must be"
+)]
 
 mod behind;
 mod crash;

@@ -1,0 +1,185 @@
+//! Starting an instance: its place in the log, its object, its thread.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crossbeam_channel::bounded;
+use engine::{Commit, Engine, Lsn, Origin};
+use plugin_sdk::Delivery;
+
+use crate::cursor::Recovered;
+use crate::dispatch::Dispatcher;
+use crate::host::{Error, Inner, Instance};
+use crate::meter::Meter;
+use crate::on::Matcher;
+use crate::registry::{Outcome, Plan, Ready};
+use crate::section::Section;
+use crate::status::State;
+use crate::timers::{Timers, WINDOW_TIMERS_MAX};
+use crate::window::{Filter, Limits};
+
+/// Where an instance begins.
+struct Place {
+    epoch: u64,
+    cursor: Lsn,
+    broken: Option<String>,
+    timers: Timers,
+}
+
+impl Inner {
+    /// Starts an instance, unless it cannot run.
+    pub(crate) fn start(&self, instance: &Instance, engine: &Engine) -> Result<(), Error> {
+        instance.compare_readings(engine);
+        let Outcome::Ready(ready) = &instance.plan.outcome else {
+            return Ok(());
+        };
+        let dispatcher = match self.dispatcher(instance, ready, engine)? {
+            Ok(dispatcher) => dispatcher,
+            Err(reason) => {
+                let now = self.clock.now_ns();
+                instance.gauges.set(State::Failed, &reason, now);
+                tracing::error!(instance = instance.plan.id, "failed: {reason}");
+                return instance.plan.refuse_if_required(&reason);
+            }
+        };
+        let now = self.clock.now_ns();
+        instance.gauges.set(State::Running, "", now);
+        instance.gauges.cursor.store(dispatcher.cursor.0, Relaxed);
+        let (alive, ended) = bounded::<()>(0);
+        std::thread::Builder::new()
+            .name(format!("trigger-{}", instance.plan.id))
+            .spawn(move || {
+                dispatcher.run();
+                drop(alive);
+            })
+            .map_err(|error| Error::Thread(error.to_string()))?;
+        *instance.thread.lock() = Some(ended);
+        Ok(())
+    }
+
+    /// All an instance needs to run; the inner error is its own fault, not the store's.
+    fn dispatcher(
+        &self,
+        instance: &Instance,
+        ready: &Ready,
+        engine: &Engine,
+    ) -> Result<Result<Dispatcher, String>, Error> {
+        let plan = &instance.plan;
+        let origin = engine.origin(&plan.id)?;
+        let place = self.place(plan, ready, origin, engine)?;
+        let accepts_gap = ready.policy.accepts_gap;
+        if let (Some(why), false) = (&place.broken, accepts_gap) {
+            return Ok(Err(format!(
+                "state incomplete: {why}; give the entry a new \"name\" to start afresh"
+            )));
+        }
+        let mut dispatcher = Dispatcher {
+            engine: engine.clone(),
+            book: Arc::clone(&self.book),
+            publisher: Arc::clone(&self.publisher),
+            clock: Arc::clone(&self.clock),
+            progress: Arc::clone(&self.progress),
+            stop: Arc::clone(&instance.stop),
+            gauges: Arc::clone(&instance.gauges),
+            meter: Meter::new(&plan.id),
+            id: plan.id.clone(),
+            builtin: ready.builtin,
+            config: plan.entry.config.clone(),
+            zone: self.zone.clone(),
+            policy: ready.policy,
+            limits: Limits {
+                rows: plan.entry.window.rows.max(1),
+                bytes: plan.entry.window.bytes.max(1),
+                commits: usize::MAX,
+            },
+            wait: plan.entry.window.wait,
+            origin,
+            epoch: place.epoch,
+            filter: Filter {
+                matcher: Matcher::new(ready.patterns.clone()),
+                own: origin,
+                fire_on_own: plan.entry.fire_on_own,
+                hops_max: engine.options().hops_max,
+                join: ready.policy.join,
+            },
+            trigger: None,
+            timers: place.timers,
+            cursor: place.cursor,
+            replay_below: engine.marks().visible,
+            reader: None,
+            unstored_since: None,
+            broken: place.broken,
+            commits_max: usize::MAX,
+            timers_max: WINDOW_TIMERS_MAX,
+            refusals: 0,
+        };
+        // Made here, so that a plugin that refuses shows before the server is ready.
+        match dispatcher.create() {
+            Ok(trigger) => dispatcher.trigger = Some(trigger),
+            Err(reason) => return Ok(Err(reason)),
+        }
+        Ok(Ok(dispatcher))
+    }
+
+    /// Where the instance goes on. A new one that must not miss a row stores its place at once: a
+    /// fire that a crash prevents before the first window would otherwise be forgotten.
+    fn place(
+        &self,
+        plan: &Plan,
+        ready: &Ready,
+        origin: Origin,
+        engine: &Engine,
+    ) -> Result<Place, Error> {
+        let visible = engine.marks().visible;
+        if ready.policy.delivery == Delivery::Volatile {
+            return Ok(Place {
+                epoch: 1,
+                cursor: visible,
+                broken: None,
+                timers: Timers::new(),
+            });
+        }
+        let Recovered {
+            epoch,
+            cursor,
+            broken,
+            timers,
+        } = self.book.start(origin, &plan.id, plan.entry.wal_hold);
+        let cursor = match cursor {
+            Some(cursor) => cursor,
+            None => self.first_commit(engine, origin, epoch, visible)?,
+        };
+        Ok(Place {
+            epoch,
+            cursor,
+            broken,
+            timers,
+        })
+    }
+
+    fn first_commit(
+        &self,
+        engine: &Engine,
+        origin: Origin,
+        epoch: u64,
+        cursor: Lsn,
+    ) -> Result<Lsn, Error> {
+        self.book.begin(origin, cursor, cursor);
+        let section = Section {
+            epoch,
+            previous: 0,
+            cursor: cursor.0,
+            changes: Vec::new(),
+        };
+        let commit = Commit {
+            origin,
+            hops: 0,
+            rows: Vec::new(),
+            section: Some(section.encode()),
+        };
+        let result = engine.write(commit).and_then(engine::Ticket::wait_visible);
+        self.book.finish(origin, result.as_ref().ok().copied());
+        result?;
+        Ok(cursor)
+    }
+}
