@@ -1,7 +1,7 @@
 //! What a fire may do, held back until it returns `Ok`.
 
 use bytes::Bytes;
-use engine::{Engine, Limit, Rows, Scan};
+use engine::{BucketInfo, Engine, Limit, Rows, Scan};
 use foldhash::{HashSet, HashSetExt as _};
 use model::{BucketKey, ColumnBatch, ColumnType, RowKind, Timeframe};
 use plugin_sdk::{FireInfo, HostCalls, Level, PluginError, Query, QueryLimit};
@@ -9,8 +9,13 @@ use plugin_sdk::{FireInfo, HostCalls, Level, PluginError, Query, QueryLimit};
 use crate::section::Change;
 use crate::timers::{KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, TIMERS_MAX};
 
+/// Most bytes one window may write, however large frames may be.
+const EFFECT_BYTES_MAX: usize = 24 << 20;
+
 /// Most bytes one window may write: with its section it fits a frame.
-pub(crate) const EFFECT_BYTES_MAX: usize = 24 << 20;
+pub(crate) fn effect_bytes_max(engine: &Engine) -> usize {
+    EFFECT_BYTES_MAX.min(engine.options().frame_bytes_max / 4 * 3)
+}
 
 /// Most timers set or cancelled by one fire.
 const CHANGES_MAX: usize = 10_000;
@@ -107,7 +112,8 @@ impl Calls<'_> {
         }
         self.is_over = true;
         Err(PluginError(format!(
-            "LIMIT: a window may write {EFFECT_BYTES_MAX} bytes, this fire wants over {}",
+            "LIMIT: a window may write {} bytes, this fire wants over {}",
+            effect_bytes_max(self.engine),
             self.room
         )))
     }
@@ -126,40 +132,6 @@ impl Calls<'_> {
         }
         self.reserve(WRITE_BYTES + key.len() + payload)
     }
-
-    /// Refuses here, where it fails one fire, what the engine would refuse of the whole window.
-    fn check_write(
-        &self,
-        key: &BucketKey,
-        kind: RowKind,
-        rows: &ColumnBatch,
-    ) -> Result<(), PluginError> {
-        let Some(bucket) = self.engine.bucket(key) else {
-            return Timeframe::parse(key.timeframe())
-                .map(drop)
-                .map_err(|error| PluginError(format!("{key}: {error}")));
-        };
-        if bucket.kind != kind {
-            return Err(PluginError(format!(
-                "{key} holds rows of kind {:?}, not {kind:?}",
-                bucket.kind
-            )));
-        }
-        let (given, stored) = (rows.schema(), &bucket.schema);
-        let fits = given.len() == stored.len()
-            && stored.columns().iter().all(|column| {
-                let found = given
-                    .position(&column.name)
-                    .map(|at| given.columns()[at].ty);
-                let is_text = |ty| ty == ColumnType::Str16;
-                found.is_some_and(|ty| is_text(ty) == is_text(column.ty))
-            });
-        fits.then_some(()).ok_or_else(|| {
-            let (given, stored) = (given.clone(), stored.clone());
-            let error = engine::Error::SchemaMismatch { given, stored };
-            PluginError(format!("{key}: {error}"))
-        })
-    }
 }
 
 impl HostCalls for Calls<'_> {
@@ -176,9 +148,14 @@ impl HostCalls for Calls<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let bytes = rows.bytes() + key.as_str().len() + WRITE_BYTES;
+        let bucket = self.engine.bucket(key);
+        // Stored types may be wider than those given.
+        let stored = bucket
+            .as_ref()
+            .map_or(0, |b| (8 + b.schema.row_bytes()) * rows.rows());
+        let bytes = rows.bytes().max(stored) + key.as_str().len() + WRITE_BYTES;
         self.reserve(bytes)?;
-        self.check_write(key, kind, &rows)?;
+        check_write(bucket.as_deref(), key, kind, &rows)?;
         self.effects.bytes += bytes;
         self.effects.writes.push(Write {
             key: key.clone(),
@@ -257,4 +234,38 @@ impl HostCalls for Calls<'_> {
             Level::Debug => tracing::debug!(instance, "{text}"),
         }
     }
+}
+
+/// Refuses here, where it fails one fire, what the engine would refuse of the whole window.
+fn check_write(
+    bucket: Option<&BucketInfo>,
+    key: &BucketKey,
+    kind: RowKind,
+    rows: &ColumnBatch,
+) -> Result<(), PluginError> {
+    let Some(bucket) = bucket else {
+        return Timeframe::parse(key.timeframe())
+            .map(drop)
+            .map_err(|error| PluginError(format!("{key}: {error}")));
+    };
+    if bucket.kind != kind {
+        return Err(PluginError(format!(
+            "{key} holds rows of kind {:?}, not {kind:?}",
+            bucket.kind
+        )));
+    }
+    let (given, stored) = (rows.schema(), &bucket.schema);
+    let fits = given.len() == stored.len()
+        && stored.columns().iter().all(|column| {
+            let found = given
+                .position(&column.name)
+                .map(|at| given.columns()[at].ty);
+            let is_text = |ty| ty == ColumnType::Str16;
+            found.is_some_and(|ty| is_text(ty) == is_text(column.ty))
+        });
+    fits.then_some(()).ok_or_else(|| {
+        let (given, stored) = (given.clone(), stored.clone());
+        let error = engine::Error::SchemaMismatch { given, stored };
+        PluginError(format!("{key}: {error}"))
+    })
 }

@@ -32,6 +32,9 @@ use crate::window::{Filter, Limits, What, Window};
 /// Longest wait for news: the bound on noticing that the wall clock was set.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// Shortest wait that brings no news.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+
 /// One running instance.
 pub(crate) struct Dispatcher {
     pub(crate) engine: Engine,
@@ -50,6 +53,7 @@ pub(crate) struct Dispatcher {
     pub(crate) policy: Policy,
     pub(crate) limits: Limits,
     pub(crate) wait: Duration,
+    pub(crate) timeout: Duration,
 
     pub(crate) origin: Origin,
     pub(crate) epoch: u64,
@@ -224,7 +228,12 @@ impl Dispatcher {
             return Ok(());
         }
         self.store_if_due()?;
-        self.engine.wait_visible(reached, self.wait_time());
+        let (time, began) = (self.wait_time(), Instant::now());
+        let visible = self.engine.wait_visible(reached, time);
+        // A closed engine answers at once, without news: no reason to ask again and again.
+        if visible <= reached && began.elapsed() < time.min(WAIT_MIN) {
+            self.stop.pause(WAIT_MIN);
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use plugin_sdk::{Batch, CloseReason, Delivery, Event, FireCtx, FireError, FireInfo, Init};
 
-use crate::calls::{Calls, EFFECT_BYTES_MAX, Effects};
+use crate::calls::{Calls, Effects, effect_bytes_max};
 use crate::dispatch::{Dispatcher, End};
 use crate::entry::OnError;
 use crate::section::Change;
@@ -98,7 +98,7 @@ impl Dispatcher {
                 lane.next();
                 continue;
             }
-            let room = EFFECT_BYTES_MAX.saturating_sub(effects.bytes);
+            let room = effect_bytes_max(&self.engine).saturating_sub(effects.bytes);
             match self.fire_one(event, lane.attempts + 1, room) {
                 Outcome::Ok(more) => effects.append(self.send_at_once(more)),
                 Outcome::TooLarge(_) if can_split => return Ok(LaneEnd::TooLarge),
@@ -155,8 +155,7 @@ impl Dispatcher {
             trigger.fire(&mut FireCtx::new(&mut calls), &event.to_sdk())
         }));
         let (effects, is_over) = (calls.effects, calls.is_over);
-        self.meter.fire_seconds.record(started.elapsed());
-        self.gauges.fire_wall.store(0, Relaxed);
+        self.note_time(started.elapsed());
         self.gauges.fires.fetch_add(1, Relaxed);
         if attempt > 1 {
             self.gauges.retries.fetch_add(1, Relaxed);
@@ -173,6 +172,16 @@ impl Dispatcher {
                 close(trigger, CloseReason::Panic);
                 Outcome::Failed(why)
             }
+        }
+    }
+
+    fn note_time(&self, took: Duration) {
+        self.gauges.fire_wall.store(0, Relaxed);
+        self.meter.fire_seconds.record(took);
+        if took > self.timeout {
+            // Nothing can end code in our own process; it is counted and shown as `hung`.
+            self.meter.timeouts.increment(1);
+            tracing::warn!(instance = &*self.id, "an event took {took:?}");
         }
     }
 

@@ -14,6 +14,7 @@ use plugin_sdk::{BuiltIn, Delivery};
 
 use crate::cursor::Book;
 use crate::entry::Entry;
+use crate::meter;
 use crate::on::difference;
 use crate::registry::{Outcome, Plan, plan};
 use crate::status::{Gauges, InstanceStatus, State};
@@ -171,12 +172,16 @@ impl Host {
             .try_for_each(|instance| inner.start(instance, &engine))
     }
 
-    /// Every instance, in the order of the entries.
+    /// Every instance, in the order of the entries. Also sets the gauges `mkts_plugin_state` (1 if
+    /// it runs), `mkts_plugin_lag_bytes` and `mkts_plugin_lag_seconds`: call it before metrics are
+    /// rendered.
     pub fn status(&self) -> Vec<InstanceStatus> {
         let visible = self.inner.visible();
         let now = self.inner.clock.now_ns();
         let instances = self.inner.instances.iter();
-        instances.map(|i| i.status(visible, now)).collect()
+        let status: Vec<_> = instances.map(|i| i.status(visible, now)).collect();
+        status.iter().for_each(meter::refresh);
+        status
     }
 
     /// Waits until every running instance has fired all commits visible at the call, and then, as

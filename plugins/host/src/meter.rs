@@ -2,6 +2,8 @@
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use crate::status::InstanceStatus;
+
 /// Handles of `mkts_plugin_*` with the label `instance`.
 pub(crate) struct Meter {
     pub(crate) fires_ok: Counter,
@@ -18,6 +20,7 @@ pub(crate) struct Meter {
     pub(crate) dead_letters: Counter,
     pub(crate) dropped_rows: Counter,
     pub(crate) gaps: Counter,
+    pub(crate) timeouts: Counter,
 }
 
 impl Meter {
@@ -48,6 +51,16 @@ impl Meter {
             dead_letters: counter!("mkts_plugin_dead_letters_total", "instance" => id()),
             dropped_rows: counter!("mkts_plugin_dropped_rows_total", "instance" => id()),
             gaps: counter!("mkts_plugin_gaps_total", "instance" => id()),
+            timeouts: counter!("mkts_plugin_timeouts_total", "instance" => id()),
         }
     }
+}
+
+/// Sets the gauges that age by themselves, also of instances that do not run.
+pub(crate) fn refresh(status: &InstanceStatus) {
+    let id = || status.id.clone();
+    let running = f64::from(u8::from(status.state.is_live()));
+    gauge!("mkts_plugin_state", "instance" => id()).set(running);
+    gauge!("mkts_plugin_lag_bytes", "instance" => id()).set(status.lag_bytes as f64);
+    gauge!("mkts_plugin_lag_seconds", "instance" => id()).set(status.lag_seconds);
 }

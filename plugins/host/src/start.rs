@@ -93,6 +93,7 @@ impl Inner {
                 commits: usize::MAX,
             },
             wait: plan.entry.window.wait,
+            timeout: plan.entry.timeout,
             origin,
             epoch: place.epoch,
             filter: Filter {

@@ -314,3 +314,16 @@ fn effects_over_the_limit_halve_the_window() {
         10 << 18
     );
 }
+
+/// A store closed first ends nothing by itself and starts nothing new: stop still joins.
+#[test]
+fn a_store_closed_before_the_host_stops_is_no_trouble() {
+    let (entry, seen) = recorder("r", "A/**");
+    let store = open(&SimDisk::new(11), vec![entry]);
+    store.write("A/1Min/T", &[1]);
+    store.drain();
+    store.engine.close().unwrap();
+    store.host.stop();
+    assert_eq!(seen.lock().unwrap().len(), 1);
+    assert_eq!(store.host.status()[0].state, State::Stopped);
+}
