@@ -182,12 +182,12 @@ impl Call {
         Ok(Self { id, method, params })
     }
 
-    /// Reads the parameters of the method.
+    /// Reads the parameters of the method; at most `requests_max` requests.
     ///
     /// # Errors
     /// [`SERVER_ERROR`] if there is no such method, [`REQUEST_ERROR`] if the parameters are not its
     /// own.
-    pub fn request(&self) -> Result<Request, RpcError> {
+    pub fn request(&self, requests_max: usize) -> Result<Request, RpcError> {
         let shown: String = self.method.chars().take(80).collect();
         let name = match self.method.split_once('.') {
             Some((_, name)) if name.contains('.') => None,
@@ -197,13 +197,15 @@ impl Call {
             None => Err(RpcError::server(format!(
                 "rpc: service/method request ill-formed: {shown:?}"
             ))),
-            Some(("DataService", name)) => match Request::decode(name, &self.params) {
-                None => Err(RpcError::server(format!(
-                    "rpc: can't find method {shown:?}"
-                ))),
-                Some(Err(e)) => Err(RpcError::request(e.to_string(), self.params.clone())),
-                Some(Ok(request)) => Ok(request),
-            },
+            Some(("DataService", name)) => {
+                match Request::decode(name, &self.params, requests_max) {
+                    None => Err(RpcError::server(format!(
+                        "rpc: can't find method {shown:?}"
+                    ))),
+                    Some(Err(e)) => Err(RpcError::request(e.to_string(), self.params.clone())),
+                    Some(Ok(request)) => Ok(request),
+                }
+            }
             Some(_) => Err(RpcError::server(format!(
                 "rpc: can't find service {shown:?}"
             ))),
@@ -307,7 +309,7 @@ mod tests {
             ),
         ] {
             let good = [("jsonrpc", "2.0".into()), ("method", method.into())];
-            let error = call(map(&good)).unwrap().request().unwrap_err();
+            let error = call(map(&good)).unwrap().request(9).unwrap_err();
             assert_eq!((error.code, error.message.as_str()), (SERVER_ERROR, text));
         }
     }

@@ -21,6 +21,4 @@ pub use dataset::{
 };
 pub use numpy_type::{parse_type, parse_type_or_word, reply_code, write_code};
 pub use reply::{Body, ColumnData, DatasetReply, Entry, Info, InfoColumn, Reply};
-pub use request::{
-    CreateRequest, KeyRequest, ListRequest, QueryRequest, REQUESTS_MAX, Request, WriteRequest,
-};
+pub use request::{CreateRequest, KeyRequest, ListRequest, QueryRequest, Request, WriteRequest};

@@ -7,9 +7,6 @@ use bytes::Bytes;
 use super::dataset::Dataset;
 use super::msgpack::{DecodeError, Reader};
 
-/// Most requests in one call.
-pub const REQUESTS_MAX: usize = 1024;
-
 /// Most names in a list of columns.
 const NAMES_MAX: usize = model::COLUMNS_MAX + 2;
 
@@ -103,14 +100,18 @@ pub struct ListRequest {
 
 impl Request {
     /// Reads the parameters of a method; `None` if there is no such method.
-    pub(crate) fn decode(method: &str, params: &Bytes) -> Option<Result<Self, DecodeError>> {
+    pub(crate) fn decode(
+        method: &str,
+        params: &Bytes,
+        max: usize,
+    ) -> Option<Result<Self, DecodeError>> {
         let mut reader = Reader::new(params);
         Some(match method {
-            "Query" => list(&mut reader, QueryRequest::read).map(Self::Query),
-            "Write" => list(&mut reader, WriteRequest::read).map(Self::Write),
-            "Create" => list(&mut reader, CreateRequest::read).map(Self::Create),
-            "Destroy" => list(&mut reader, KeyRequest::read).map(Self::Destroy),
-            "GetInfo" => list(&mut reader, KeyRequest::read).map(Self::GetInfo),
+            "Query" => list(&mut reader, max, QueryRequest::read).map(Self::Query),
+            "Write" => list(&mut reader, max, WriteRequest::read).map(Self::Write),
+            "Create" => list(&mut reader, max, CreateRequest::read).map(Self::Create),
+            "Destroy" => list(&mut reader, max, KeyRequest::read).map(Self::Destroy),
+            "GetInfo" => list(&mut reader, max, KeyRequest::read).map(Self::GetInfo),
             "ListSymbols" => ListRequest::read(&mut reader).map(Self::ListSymbols),
             _ => return None,
         })
@@ -120,15 +121,14 @@ impl Request {
 /// Parameters `{"requests": [...]}`, also `[{"requests": [...]}]` and `[[...]]`; nil has none.
 fn list<T>(
     reader: &mut Reader<'_>,
+    max: usize,
     read: fn(&mut Reader<'_>) -> Result<T, DecodeError>,
 ) -> Result<Vec<T>, DecodeError> {
     let mut requests = Vec::new();
     read_params(reader, &["requests"], |_, reader| {
         let len = reader.array()?;
-        if len > REQUESTS_MAX {
-            return Err(reader.error(format!(
-                "{len} requests in one call, the limit is {REQUESTS_MAX}"
-            )));
+        if len > max {
+            return Err(reader.error(format!("{len} requests in one call, the limit is {max}")));
         }
         requests.clear();
         for _ in 0..len {
@@ -343,7 +343,7 @@ mod tests {
     }
 
     fn decode(method: &str, value: &Value) -> Result<Request, DecodeError> {
-        Request::decode(method, &bytes(value)).unwrap()
+        Request::decode(method, &bytes(value), 1024).unwrap()
     }
 
     fn map(entries: &[(&str, Value)]) -> Value {

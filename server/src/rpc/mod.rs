@@ -1,0 +1,115 @@
+//! The RPC: bytes in, bytes out. One method, one file: decode, do, encode. Runs on blocking
+//! threads; a panic of a method ends its call and is counted.
+
+mod create;
+mod destroy;
+mod info;
+mod list;
+mod query;
+mod write;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use bytes::Bytes;
+use client::wire::{Body, Call, Codec, Entry, Reply, Request, RpcError};
+
+use crate::http::App;
+
+/// Answers one body. Every outcome is a reply: errors are in it.
+pub fn answer(app: &App, codec: Codec, body: &Bytes) -> Answer {
+    let start = Instant::now();
+    let call = match Call::decode(codec, body) {
+        Ok(call) => call,
+        Err((id, error)) => return Answer::error(&error, codec, &id),
+    };
+    let answer = catch_unwind(AssertUnwindSafe(|| run(app, codec, &call))).unwrap_or_else(|_| {
+        metrics::counter!("mkts_panics_total").increment(1);
+        tracing::error!(method = call.method, "a method panicked");
+        let error = RpcError::server("internal error: the call was given up, see the server's log");
+        Answer::error(&error, codec, &call.id)
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    metrics::histogram!("alpaca_marketstore_rpc_total_request_duration_seconds").record(seconds);
+    if answer.ran {
+        metrics::histogram!(
+            "alpaca_marketstore_rpc_successful_request_duration_seconds",
+            "method" => call.method
+        )
+        .record(seconds);
+    }
+    answer
+}
+
+/// A reply, and whether a method ran to its end.
+#[derive(Debug)]
+pub struct Answer {
+    /// The reply.
+    pub body: Body,
+    /// False for envelopes and parameters that were not understood.
+    pub understood: bool,
+    ran: bool,
+}
+
+impl Answer {
+    fn error(error: &RpcError, codec: Codec, id: &Bytes) -> Self {
+        metrics::counter!("mkts_rejected_total", "reason" => reason(error.code)).increment(1);
+        Self {
+            body: error.encode(codec, id),
+            understood: false,
+            ran: false,
+        }
+    }
+}
+
+fn reason(code: i64) -> &'static str {
+    match code {
+        client::wire::PARSE_ERROR => "parse",
+        client::wire::REQUEST_ERROR => "request",
+        _ => "method",
+    }
+}
+
+fn run(app: &App, codec: Codec, call: &Call) -> Answer {
+    let request = match call.request(app.limits.requests_per_call) {
+        Ok(request) => request,
+        Err(error) => return Answer::error(&error, codec, &call.id),
+    };
+    let reply = match request {
+        Request::Query(requests) => query::run(app, &requests),
+        Request::Write(requests) => Ok(write::run(app, &requests)),
+        Request::Create(requests) => Ok(create::run(app, &requests)),
+        Request::Destroy(requests) => Ok(destroy::run(app, &requests)),
+        Request::GetInfo(requests) => Ok(info::run(app, &requests)),
+        Request::ListSymbols(request) => list::run(app, &request),
+    };
+    match reply {
+        Ok(reply) => Answer {
+            body: reply.encode(codec, &call.id),
+            understood: true,
+            ran: true,
+        },
+        Err(text) => Answer {
+            understood: true,
+            ..Answer::error(&RpcError::server(text), codec, &call.id)
+        },
+    }
+}
+
+/// How one request of a call went.
+fn entry(app: &App, result: Result<(), String>) -> Entry {
+    Entry {
+        error: result.err().unwrap_or_default(),
+        version: app.version.clone(),
+    }
+}
+
+/// One entry for each request.
+fn entries(app: &App, results: impl Iterator<Item = Result<(), String>>) -> Reply {
+    Reply::Entries(results.map(|r| entry(app, r)).collect())
+}
+
+/// The text of a timeframe that cannot be stored.
+fn timeframe_error(timeframe: &str) -> String {
+    format!("error: Unable to get timeframe from key: \"{timeframe}\" is no timeframe like 1Min")
+}

@@ -1,0 +1,273 @@
+//! `DataService.Query`. Column buffers go from the scan to the socket as they are; the only work
+//! per row is the division of times into seconds.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use client::wire::{
+    ColumnData, DatasetReply, EPOCH, NANOSECONDS, QueryRequest, Reply, nanos_of_second, reply_code,
+};
+use engine::{BucketId, BucketInfo, Limit, Scan, Snapshot};
+use model::{Column, ColumnBatch, NANOS_PER_SECOND, RowKind};
+
+use crate::http::App;
+use crate::planner::{self, Plan};
+
+/// What the buckets of one query must have in common.
+const DIFFERENT: &str =
+    "symbols in a query must have the same data type or be filtered by common columns";
+
+pub(super) fn run(app: &App, requests: &[QueryRequest]) -> Result<Reply, String> {
+    let deadline = Instant::now() + app.limits.query_time;
+    let responses = requests.iter().map(|r| one(app, r, deadline));
+    Ok(Reply::Query {
+        responses: responses.collect::<Result<_, _>>()?,
+        version: app.version.clone(),
+        timezone: app.zone.name().to_owned(),
+    })
+}
+
+fn one(app: &App, query: &QueryRequest, deadline: Instant) -> Result<DatasetReply, String> {
+    if query.is_sqlstatement {
+        return Err("SQL is not available in this build".into());
+    }
+    if let Some(function) = query.functions.first() {
+        let shown: String = function.chars().take(40).filter(|c| !c.is_control()).collect();
+        return Err(format!(
+            "functions are not available in this build (\"{shown}\" was asked for)"
+        ));
+    }
+    let plan = planner::plan(&app.engine, query)?;
+    let mut ids: Vec<BucketId> = plan.buckets.iter().map(|b| b.id).collect();
+    ids.dedup();
+    let snapshot = app.engine.snapshot(&ids);
+    let positions: HashMap<BucketId, usize> =
+        snapshot.buckets().iter().enumerate().map(|(at, b)| (b.id, at)).collect();
+    let mut result = Assembly::default();
+    for bucket in &plan.buckets {
+        // A bucket dropped since the plan was made is missing, like one that never was.
+        let Some(index) = positions.get(&bucket.id) else {
+            continue;
+        };
+        if Instant::now() > deadline {
+            return Err(format!(
+                "the query took longer than {} s (limits.query_time)",
+                app.limits.query_time.as_secs_f64()
+            ));
+        }
+        let view = &snapshot.buckets()[*index];
+        let output = Output::new(view, &query.columns);
+        let batch = read(app, &plan, &snapshot, *index, &output, result.rows)?;
+        result.add(view, &output, batch, app)?;
+    }
+    if result.slices.is_empty() {
+        return Err("no files returned from query parse".into());
+    }
+    Ok(result.finish())
+}
+
+/// Where a column of the result comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Epoch,
+    /// Position among `Output::scanned`.
+    Column(usize),
+    Nanoseconds,
+}
+
+/// The columns of the result of one bucket.
+struct Output {
+    /// Positions in the schema that are read.
+    scanned: Vec<usize>,
+    columns: Vec<(String, &'static str, Source)>,
+}
+
+impl Output {
+    /// `Epoch`, then the columns in stored order or those asked for in the order asked for, then
+    /// `Nanoseconds` for ticks. Unknown names are left out. A name asked for twice comes twice, and
+    /// so does `Epoch`, as clients of the reference see it.
+    fn new(bucket: &BucketInfo, wanted: &[String]) -> Self {
+        let schema = &bucket.schema;
+        let mut output = Self {
+            scanned: Vec::new(),
+            columns: vec![(EPOCH.to_owned(), "i8", Source::Epoch)],
+        };
+        if wanted.is_empty() {
+            (0..schema.len()).for_each(|position| output.add(bucket, position));
+        }
+        for name in wanted {
+            match schema.position(name) {
+                Some(position) => output.add(bucket, position),
+                None if name == EPOCH => {
+                    output.columns.push((EPOCH.to_owned(), "i8", Source::Epoch));
+                }
+                None => {}
+            }
+        }
+        if bucket.kind == RowKind::Tick {
+            output.columns.push((NANOSECONDS.to_owned(), "i4", Source::Nanoseconds));
+        }
+        output
+    }
+
+    fn add(&mut self, bucket: &BucketInfo, position: usize) {
+        let at = match self.scanned.iter().position(|p| *p == position) {
+            Some(at) => at,
+            None => {
+                self.scanned.push(position);
+                self.scanned.len() - 1
+            }
+        };
+        let def = &bucket.schema.columns()[position];
+        self.columns.push((def.name.clone(), reply_code(def.ty), Source::Column(at)));
+    }
+
+    fn row_bytes(&self, bucket: &BucketInfo) -> u64 {
+        let size = |source: &Source| match source {
+            Source::Epoch => 8,
+            Source::Nanoseconds => 4,
+            Source::Column(at) => bucket.schema.columns()[self.scanned[*at]].ty.size() as u64,
+        };
+        self.columns.iter().map(|c| size(&c.2)).sum()
+    }
+}
+
+/// The rows of one bucket; their columns are those of `Output::scanned`.
+fn read(
+    app: &App,
+    plan: &Plan,
+    snapshot: &Snapshot,
+    index: usize,
+    output: &Output,
+    rows_before: usize,
+) -> Result<ColumnBatch, String> {
+    let bucket = &snapshot.buckets()[index];
+    if plan.is_last_row() && output.scanned.len() == bucket.schema.len() {
+        let in_order = output.scanned.iter().enumerate().all(|(at, p)| at == *p);
+        if in_order {
+            let last = snapshot.last(index).map_err(|e| e.to_string())?;
+            return Ok(last.unwrap_or_else(|| ColumnBatch::empty(bucket.schema.clone())));
+        }
+    }
+    // One row more than allowed shows that there are too many, without reading all of them.
+    let bytes_rows = app.limits.result_bytes / output.row_bytes(bucket).max(1);
+    let rows_max = match plan.limit {
+        None => bytes_rows.min(app.limits.result_rows),
+        Some(_) => bytes_rows,
+    };
+    let room = usize::try_from(rows_max).unwrap_or(usize::MAX).saturating_sub(rows_before);
+    let room = room.saturating_add(1);
+    let limit = match plan.limit {
+        None => Limit::First(room),
+        Some(Limit::First(rows)) => Limit::First(rows.min(room)),
+        Some(Limit::Last(rows)) => Limit::Last(rows.min(room)),
+    };
+    // A batch has at least one column; if only Epoch is wanted the first is read and not sent.
+    let columns = match output.scanned.is_empty() {
+        true => vec![0],
+        false => output.scanned.clone(),
+    };
+    let scan = Scan {
+        from: plan.start(bucket, &app.zone),
+        to: plan.to,
+        columns: Some(columns),
+        limit: Some(limit),
+    };
+    let batch = snapshot.scan(index, &scan).map_err(|e| e.to_string())?;
+    if batch.rows() < room {
+        return Ok(batch);
+    }
+    Err(match plan.limit {
+        None if bytes_rows > app.limits.result_rows => format!(
+            "the result has more than {} rows (limits.result_rows); set limit_record_count or a \
+             shorter range",
+            app.limits.result_rows
+        ),
+        _ => format!(
+            "the result has more than {} bytes (limits.result_bytes); ask for fewer rows or columns",
+            app.limits.result_bytes
+        ),
+    })
+}
+
+/// The result as it grows, bucket by bucket.
+#[derive(Default)]
+struct Assembly {
+    columns: Vec<(String, &'static str, Source)>,
+    data: Vec<ColumnData>,
+    epochs: Vec<i64>,
+    slices: Vec<(String, usize, usize)>,
+    rows: usize,
+}
+
+impl Assembly {
+    fn add(
+        &mut self,
+        bucket: &BucketInfo,
+        output: &Output,
+        batch: ColumnBatch,
+        app: &App,
+    ) -> Result<(), String> {
+        if self.slices.is_empty() {
+            self.columns.clone_from(&output.columns);
+            self.data.resize_with(output.columns.len(), ColumnData::default);
+        } else if let Some(what) = self.difference(output) {
+            return Err(format!("{DIFFERENT}: {} {what}", bucket.key));
+        }
+        let rows = batch.rows();
+        for (data, (_, _, source)) in self.data.iter_mut().zip(&output.columns) {
+            match source {
+                // Written at the end, in one piece.
+                Source::Epoch => {}
+                Source::Column(at) => data.push(batch.columns()[*at].bytes().clone()),
+                Source::Nanoseconds => data.push(nanos_of_second(batch.times()).bytes().clone()),
+            }
+        }
+        self.epochs.extend(batch.times().iter().map(|t| t.div_euclid(NANOS_PER_SECOND)));
+        let key = format!("{}:Symbol/Timeframe/AttributeGroup", bucket.key);
+        match self.slices.last_mut() {
+            // A symbol asked for twice: one slice with its rows twice.
+            Some(last) if last.0 == key => last.2 += rows,
+            _ => self.slices.push((key, self.rows, rows)),
+        }
+        self.rows += rows;
+        let row_bytes = output.row_bytes(bucket);
+        if self.rows as u64 * row_bytes > app.limits.result_bytes {
+            return Err(format!(
+                "the result has more than {} bytes (limits.result_bytes)",
+                app.limits.result_bytes
+            ));
+        }
+        Ok(())
+    }
+
+    /// What a further bucket has that the first has not.
+    fn difference(&self, output: &Output) -> Option<String> {
+        if self.columns.len() != output.columns.len() {
+            return Some(format!(
+                "has {} columns, the first has {}",
+                output.columns.len(),
+                self.columns.len()
+            ));
+        }
+        let mut pairs = self.columns.iter().zip(&output.columns);
+        let (first, other) = pairs.find(|(a, b)| (&a.0, a.1) != (&b.0, b.1))?;
+        Some(format!("has {} {} where the first has {} {}", other.0, other.1, first.0, first.1))
+    }
+
+    fn finish(mut self) -> DatasetReply {
+        let epochs = Column::from_values(self.epochs);
+        for (data, column) in self.data.iter_mut().zip(&self.columns) {
+            if column.2 == Source::Epoch {
+                data.push(epochs.bytes().clone());
+            }
+        }
+        DatasetReply {
+            types: self.columns.iter().map(|c| c.1).collect(),
+            names: self.columns.into_iter().map(|c| c.0).collect(),
+            data: self.data,
+            length: self.rows,
+            slices: self.slices,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What an operator sees: `/heartbeat` and `/metrics`.
+
+use std::fmt::Write;
+use std::sync::OnceLock;
+
+use hyper::StatusCode;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::http::App;
+
+/// What `Marketstore-Version` says: the commit of the build, or the version if it is not known.
+pub fn git_hash() -> &'static str {
+    option_env!("MKTS_GIT_HASH").unwrap_or(env!("CARGO_PKG_VERSION"))
+}
+
+/// Answers whether the server is ready, as JSON with a newline.
+pub(crate) fn heartbeat(app: &App) -> (StatusCode, String) {
+    let (code, word) = match app.is_queryable() {
+        true => (StatusCode::OK, "queryable"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not queryable"),
+    };
+    let json = serde_json::json!({
+        "status": word,
+        "version": env!("CARGO_PKG_VERSION"),
+        "git_hash": git_hash(),
+        "uptime": duration(app.uptime().as_millis()),
+    });
+    (code, format!("{json}\n"))
+}
+
+/// `1h2m3.4s`, as Go writes it.
+fn duration(millis: u128) -> String {
+    let (seconds, tenths) = (millis / 1000, millis % 1000 / 100);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}.{tenths}s"),
+        (0, minutes) => format!("{minutes}m{seconds}.{tenths}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}.{tenths}s"),
+    }
+}
+
+static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Starts counting; once in a process, whoever comes first.
+pub(crate) fn start_recorder() {
+    RECORDER.get_or_init(|| {
+        let buckets = [0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &buckets);
+        let handle = builder.and_then(PrometheusBuilder::install_recorder);
+        handle
+            .inspect_err(|error| tracing::warn!("metrics are not counted: {error}"))
+            .ok()
+    });
+}
+
+/// Everything that is counted, and the store's and the plugins' own numbers, as Prometheus text.
+pub(crate) fn metrics(app: &App) -> String {
+    let mut out = match RECORDER.get() {
+        Some(Some(handle)) => {
+            handle.run_upkeep();
+            handle.render()
+        }
+        _ => String::new(),
+    };
+    let status = app.engine.status();
+    let gauges = [
+        ("alpaca_marketstore_total_disk_usage_bytes", status.segment_bytes + status.wal_bytes),
+        ("alpaca_marketstore_ws_connections", app.hub.connections() as u64),
+        ("mkts_uptime_seconds", app.uptime().as_secs()),
+        ("mkts_buckets", status.buckets as u64),
+        ("mkts_segments", status.segments as u64),
+        ("mkts_segment_bytes", status.segment_bytes),
+        ("mkts_wal_bytes", status.wal_bytes),
+        ("mkts_tail_bytes", status.tail_bytes),
+        ("mkts_poisoned", u64::from(status.poisoned.is_some())),
+        ("mkts_recovery_quarantined", status.quarantined.len() as u64),
+    ];
+    for (name, value) in gauges {
+        sample(&mut out, name, "gauge", value);
+    }
+    let counters = [
+        ("mkts_wal_syncs_total", status.wal_syncs),
+        ("mkts_commits_total", status.commits),
+        ("mkts_rows_total", status.rows),
+        ("mkts_checkpoints_total", status.checkpoints),
+    ];
+    for (name, value) in counters {
+        sample(&mut out, name, "counter", value);
+    }
+    instances(app, &mut out);
+    out
+}
+
+fn sample(out: &mut String, name: &str, kind: &str, value: u64) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "# TYPE {name} {kind}\n{name} {value}\n");
+}
+
+fn instances(app: &App, out: &mut String) {
+    let all = app.host.status();
+    type Number = fn(&plugin_host::InstanceStatus) -> f64;
+    let numbers: [(&str, &str, Number); 7] = [
+        ("mkts_plugin_lag_bytes", "gauge", |i| i.lag_bytes as f64),
+        ("mkts_plugin_lag_seconds", "gauge", |i| i.lag_seconds),
+        ("mkts_plugin_running", "gauge", |i| f64::from(u8::from(i.state.is_live()))),
+        ("mkts_plugin_fires_total", "counter", |i| i.fires as f64),
+        ("mkts_plugin_failures_total", "counter", |i| i.failures as f64),
+        ("mkts_plugin_panics_total", "counter", |i| i.panics as f64),
+        ("mkts_plugin_dropped_rows_total", "counter", |i| i.dropped as f64),
+    ];
+    for (name, kind, number) in numbers {
+        let _ = writeln!(out, "# TYPE {name} {kind}");
+        for instance in &all {
+            let id = instance.id.replace('\\', "\\\\").replace('"', "\\\"");
+            let _ = writeln!(out, "{name}{{instance=\"{id}\"}} {}", number(instance));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn durations_read_like_those_of_the_reference() {
+        assert_eq!(super::duration(200), "0.2s");
+        assert_eq!(super::duration(60_200), "1m0.2s");
+        assert_eq!(super::duration(3_725_999), "1h2m5.9s");
+    }
+}
