@@ -5,3 +5,9 @@
 
 pub mod cli;
 pub mod config;
+pub mod http;
+pub mod planner;
+pub mod rpc;
+pub mod status;
+pub mod stream;
+mod ws;
