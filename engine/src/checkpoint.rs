@@ -21,7 +21,7 @@ use crate::codec::grid::Grid;
 use crate::manifest::{Manifest, SegmentEntry, publish, publish_bytes};
 use crate::segment::{Segment, Writer, Written, path_of};
 use crate::store::Store;
-use crate::tail::{Tail, concat};
+use crate::tail::concat;
 use crate::view::View;
 
 /// Pause after a failed checkpoint: a full disk does not get better within a commit.
@@ -73,6 +73,8 @@ pub(crate) fn run(store: &Store) -> Result<(), Error> {
     let keep = store.hook.checkpoint(frozen.upto)?;
     if frozen.upto != manifest.checkpoint {
         let (next, segment) = write(store, &manifest, &frozen)?;
+        // Views that nobody shares are changed in place below.
+        drop(frozen.views);
         let old_catalog = std::mem::replace(&mut *manifest, next).catalog;
         publish_views(store, segment);
         store.checkpointed.store(frozen.upto.0, Ordering::Release);
@@ -107,10 +109,7 @@ fn freeze(store: &Store) -> Frozen {
     for view in views.values_mut() {
         if view.tail.rows() > 0 {
             bytes += view.tail.bytes();
-            let mut next = (**view).clone();
-            next.frozen.push(next.tail);
-            next.tail = Arc::new(Tail::new(next.info.schema.clone(), next.info.kind));
-            *view = Arc::new(next);
+            Arc::make_mut(view).freeze();
         }
         if !view.frozen.is_empty() {
             frozen.push(view.clone());
@@ -216,10 +215,9 @@ fn publish_views(store: &Store, segment: Option<Arc<Segment>>) {
     for (id, chunk, latest) in chunks {
         // A bucket dropped meanwhile has no view.
         if let Some(view) = views.get_mut(&id) {
-            let mut next = (**view).clone();
-            next.frozen.clear();
-            next.add_chunk(chunk, latest);
-            *view = Arc::new(next);
+            let view = Arc::make_mut(view);
+            view.frozen.clear();
+            view.add_chunk(chunk, latest);
         }
     }
     store.frozen_bytes.store(0, Ordering::Relaxed);

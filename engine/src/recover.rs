@@ -128,9 +128,12 @@ const OURS: [&str; 6] = [
     "wal",
     SEGMENTS_DIR,
     "plugins",
-    "quarantine",
+    QUARANTINE_DIR,
     "lost+found",
 ];
+
+/// Damaged bytes that recovery set aside; mkts never removes them.
+const QUARANTINE_DIR: &str = "quarantine";
 
 fn is_temporary(name: &str) -> bool {
     name.strip_suffix(".tmp")
@@ -211,7 +214,7 @@ fn replay(store: &Arc<Store>) -> Result<Recovery, Error> {
     let (log, found) = wal::open(disk, clock, store_id, options, from, &mut visit)?;
     recovery.bytes = found.bytes;
     recovery.cut_bytes = found.cut_bytes;
-    recovery.quarantined = found.quarantined.iter().map(describe).collect();
+    recovery.quarantined = quarantined(&*store.disk, &found.quarantined)?;
     let end = found.end.max(from);
     store.set_visible(end);
     store.recent.lock().restart(end);
@@ -237,6 +240,23 @@ fn replay_frame(store: &Store, frame: &FrameView) -> u64 {
     store.set_visible(frame.end);
     store.rebuild(&rebuild);
     rows
+}
+
+/// The damage found now, and what earlier openings set aside and nobody has cleared yet.
+fn quarantined(disk: &dyn Disk, found: &[wal::Damage]) -> Result<Vec<String>, Error> {
+    let mut all: Vec<String> = found.iter().map(describe).collect();
+    if disk.exists(QUARANTINE_DIR)? {
+        for name in disk.list(QUARANTINE_DIR)? {
+            let path = format!("{QUARANTINE_DIR}/{name}");
+            if found
+                .iter()
+                .all(|damage| damage.copy.as_ref() != Some(&path))
+            {
+                all.push(path);
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn describe(damage: &wal::Damage) -> String {

@@ -78,6 +78,9 @@ impl Limit {
 /// Rows of a bucket at an LSN.
 pub(crate) fn scan(view: &View, lsn: Lsn, scan: &Scan) -> Result<ColumnBatch, Error> {
     let projection = Projection::new(&view.info.schema, scan.columns.as_deref())?;
+    if scan.from > scan.to {
+        return Ok(ColumnBatch::empty(projection.schema));
+    }
     let limit = scan.limit.unwrap_or(Limit::First(usize::MAX));
     let sources = sources(view, lsn, scan);
     let clusters = clusters(&sources);

@@ -17,8 +17,8 @@ pub(crate) struct View {
     pub(crate) tail: Arc<Tail>,
     /// Tails a checkpoint is writing, or an earlier one failed to write.
     pub(crate) frozen: Vec<Arc<Tail>>,
-    /// Sorted by least time.
-    pub(crate) chunks: Arc<[Chunk]>,
+    /// Sorted by least time. Shared with snapshots; grows in place while there are none.
+    pub(crate) chunks: Arc<Vec<Chunk>>,
     /// The last row of all chunks.
     pub(crate) latest: Option<Latest>,
 }
@@ -29,7 +29,7 @@ impl View {
             tail: Arc::new(Tail::new(info.schema.clone(), info.kind)),
             info,
             frozen: Vec::new(),
-            chunks: Arc::new([]),
+            chunks: Arc::new(Vec::new()),
             latest: None,
         }
     }
@@ -37,18 +37,17 @@ impl View {
     /// Adds a chunk that is newer than all others.
     pub(crate) fn add_chunk(&mut self, chunk: Chunk, latest: Latest) {
         let at = self.chunks.partition_point(|c| c.min <= chunk.min);
-        let mut chunks = Vec::with_capacity(self.chunks.len() + 1);
-        chunks.extend_from_slice(&self.chunks[..at]);
-        chunks.push(chunk);
-        chunks.extend_from_slice(&self.chunks[at..]);
-        self.chunks = chunks.into();
-        if self
-            .latest
-            .as_ref()
-            .is_none_or(|old| latest.time() >= old.time())
-        {
+        Arc::make_mut(&mut self.chunks).insert(at, chunk);
+        let newer = |old: &Latest| latest.time() >= old.time();
+        if self.latest.as_ref().is_none_or(newer) {
             self.latest = Some(latest);
         }
+    }
+
+    /// Sets the tail aside, for a checkpoint.
+    pub(crate) fn freeze(&mut self) {
+        let tail = Arc::new(Tail::new(self.info.schema.clone(), self.info.kind));
+        self.frozen.push(std::mem::replace(&mut self.tail, tail));
     }
 }
 
