@@ -39,26 +39,57 @@ impl Windows {
     pub fn of(times: &[i64], timeframe: Timeframe, zone: &Zone) -> Self {
         debug_assert!(times.is_sorted(), "rows are rolled up in order of time");
         let fixed = timeframe.fixed(zone);
-        let mut windows = Self::default();
+        let mut windows = Self::with_capacity(times, timeframe);
         let mut window = Window {
             start: i64::MIN,
             end: i64::MIN,
         };
-        for (row, time) in times.iter().enumerate() {
-            if *time < window.end {
-                continue;
-            }
-            if row > 0 {
-                windows.ends.push(row as u32);
-            }
+        let (mut row, mut count) = (0, 1);
+        while let Some(time) = times.get(row) {
             window = next_window(window, *time, fixed, timeframe, zone);
+            count = rows_before(&times[row..], window.end, count);
+            row += count;
             windows.starts.push(window.start);
-        }
-        if !times.is_empty() {
-            windows.ends.push(times.len() as u32);
+            windows.ends.push(row as u32);
         }
         windows
     }
+
+    /// Room for as many windows as lie between the first and the last time.
+    fn with_capacity(times: &[i64], timeframe: Timeframe) -> Self {
+        let (Some(first), Some(last)) = (times.first(), times.last()) else {
+            return Self::default();
+        };
+        let span = last.saturating_sub(*first) / timeframe.nanos();
+        let windows = usize::try_from(span).map_or(times.len(), |n| times.len().min(n + 2));
+        Self {
+            starts: Vec::with_capacity(windows),
+            ends: Vec::with_capacity(windows),
+        }
+    }
+}
+
+/// How many of ascending times, the first of which does, lie before `end`. Most windows hold as many
+/// rows as the one before; that is tried first, and then the rows between are not even read.
+#[inline]
+fn rows_before(times: &[i64], end: i64, guess: usize) -> usize {
+    const STEP: usize = 16;
+    if let [.., last, after] = times.get(..=guess).unwrap_or_default()
+        && *last < end
+        && *after >= end
+    {
+        return guess;
+    }
+    let mut count = 0;
+    while times.get(count + STEP - 1).is_some_and(|time| *time < end) {
+        count += STEP;
+    }
+    let rest = &times[count..times.len().min(count + STEP)];
+    count
+        + rest
+            .iter()
+            .map(|time| usize::from(*time < end))
+            .sum::<usize>()
 }
 
 /// The window of `time`. Mostly it is the one after the last, which needs no division.
@@ -259,6 +290,28 @@ mod tests {
                 assert_eq!(row, seconds.len());
                 assert!(found.starts.is_sorted_by(|a, b| a < b));
             }
+        }
+    }
+
+    #[test]
+    fn windows_of_any_number_of_rows_are_found() {
+        // Rows of consecutive minutes: about the lengths at which the search changes its way,
+        // repeated and not.
+        let counts = [
+            1, 1, 15, 16, 17, 17, 16, 0, 32, 33, 60, 60, 60, 59, 60, 2, 1, 48, 48, 0, 7,
+        ];
+        for skip in 0..counts.len() {
+            let mut seconds = Vec::new();
+            let mut ends = Vec::new();
+            for (minute, count) in counts[skip..].iter().enumerate() {
+                seconds.extend((0..*count).map(|second| minute as i64 * 60 + second));
+                if *count > 0 {
+                    ends.push(seconds.len() as u32);
+                }
+            }
+            let found = windows(&seconds, "1Min", "UTC");
+            assert_eq!(found.ends, ends, "from the window {skip} on");
+            assert_eq!(found.starts.len(), ends.len());
         }
     }
 
