@@ -316,7 +316,7 @@ fn queries(addr: &str, figures: &mut Figures) -> Result<()> {
     let mut client = Client::new(addr);
     client.write(&[(key("VERSUSYEAR"), narrow(YEAR_ROWS))], RowKind::Bar)?;
 
-    let mut round_trips = time_each(500, || Ok(drop(client.version()?)))?;
+    let mut round_trips = time_each(500, || client.version().map(drop).map_err(Into::into))?;
     let trip = quantile(&mut round_trips, 0.5);
     figures.add("round trip (HEAD /rpc)", trip, "ms", "");
 
@@ -324,7 +324,7 @@ fn queries(addr: &str, figures: &mut Figures) -> Result<()> {
     let last = Query::of("VERSUSYEAR/1Min/OHLCV").last(1000);
     expect_rows(&client.query(&last)?, 1000)?;
     let body = Client::query_request(&last);
-    let mut times = time_each(500, || Ok(drop(client.call_raw(&body)?)))?;
+    let mut times = time_each(500, || client.call_raw(&body).map(drop).map_err(Into::into))?;
     let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
     let note = format!(
         "{:.3} ms beyond the round trip, p99 {p99:.3} ms",
@@ -335,7 +335,7 @@ fn queries(addr: &str, figures: &mut Figures) -> Result<()> {
     let all = Query::of("VERSUSYEAR/1Min/OHLCV");
     expect_rows(&client.query(&all)?, YEAR_ROWS)?;
     let body = Client::query_request(&all);
-    let times = time_each(20, || Ok(drop(client.call_raw(&body)?)))?;
+    let times = time_each(20, || client.call_raw(&body).map(drop).map_err(Into::into))?;
     let p50 = median(times);
     let rate = YEAR_ROWS as f64 / (p50 / 1e3);
     figures.add(
@@ -349,7 +349,7 @@ fn queries(addr: &str, figures: &mut Figures) -> Result<()> {
     let each = Query::of(format!("{}/1Min/OHLCV", names.join(","))).last(1);
     expect_rows(&client.query(&each)?, SYMBOLS)?;
     let body = Client::query_request(&each);
-    let times = time_each(50, || Ok(drop(client.call_raw(&body)?)))?;
+    let times = time_each(50, || client.call_raw(&body).map(drop).map_err(Into::into))?;
     figures.add("last bar of 1000 symbols", median(times), "ms", "one query");
     Ok(())
 }

@@ -1,4 +1,106 @@
 //! The command line. One command, one file.
+//!
+//! Exit codes: 0 done; 1 wrong usage, wrong configuration or any other failure; 2 the store stopped
+//! taking writes after a disk error; 3 another process holds the directory (`mkts load`: some lines
+//! were rejected); 4 the store is damaged and a person has to decide.
 
-/// The example configuration: the file `mkts init` writes and `mkts demo` starts from.
+mod check;
+mod demo;
+mod init;
+mod load;
+mod log;
+mod start;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::{Parser, Subcommand};
+use plugin_sdk::BuiltIn;
+
+/// The example configuration: the file `mkts init` writes.
 pub const EXAMPLE: &str = include_str!("../../../mkts.yml");
+
+/// Commit of the build, if the build was told.
+pub const GIT_HASH: Option<&str> = option_env!("MKTS_GIT_HASH");
+
+/// A failure of a command: what to print and how to exit.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    fn new(text: impl Into<String>) -> Self {
+        Self {
+            code: 1,
+            text: text.into(),
+        }
+    }
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "mkts", about = "A time-series store for market data.", version = version())]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Writes an example mkts.yml into the working directory.
+    Init,
+    /// Starts the server.
+    #[command(alias = "s")]
+    Start(start::Args),
+    /// Checks a configuration without starting anything.
+    CheckConfig {
+        /// The configuration.
+        #[arg(short, long, default_value = "./mkts.yml")]
+        config: PathBuf,
+    },
+    /// Loads a CSV file into a bucket of a running server.
+    Load(load::Args),
+    /// Shows real bars being written, aggregated and streamed, in a directory that is removed after.
+    Demo(demo::Args),
+}
+
+fn version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let version = env!("CARGO_PKG_VERSION");
+        match GIT_HASH {
+            Some(hash) => format!("{version} ({hash})"),
+            None => version.into(),
+        }
+    });
+    &TEXT
+}
+
+/// Runs the command that the process was started with.
+pub fn main(builtins: Vec<BuiltIn>) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to do if even this cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    let done = match cli.command {
+        Command::Init => init::run(),
+        Command::Start(args) => start::run(&args, builtins),
+        Command::CheckConfig { config } => check::run(&config, &builtins),
+        Command::Load(args) => load::run(&args),
+        Command::Demo(args) => demo::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            for line in failure.text.lines() {
+                eprintln!("mkts: {line}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `mkts check-config`.
+
+use std::path::Path;
+
+use plugin_sdk::BuiltIn;
+
+use super::Failure;
+use crate::config::{self, Config, Problems};
+
+/// Prints every problem; fails if one of them would keep the server from starting.
+pub(super) fn run(file: &Path, builtins: &[BuiltIn]) -> Result<(), Failure> {
+    let (_, warnings) = read(file, builtins)?;
+    for line in warnings.lines() {
+        eprintln!("{line}");
+    }
+    println!("{}: good", file.display());
+    Ok(())
+}
+
+/// The configuration and the warnings about it, those of the plugins included.
+pub(super) fn read(file: &Path, builtins: &[BuiltIn]) -> Result<(Config, Problems), Failure> {
+    let refuse = |problems: Problems| Failure::new(problems.to_string());
+    let (config, mut warnings) = config::load(file).map_err(refuse)?;
+    match config::check_entries(&config, builtins, file) {
+        Ok(more) => warnings.list.extend(more.list),
+        Err(mut problems) => {
+            problems.list.extend(warnings.list);
+            problems.list.sort_by_key(|problem| problem.line);
+            return Err(refuse(problems));
+        }
+    }
+    warnings.list.sort_by_key(|problem| problem.line);
+    Ok((config, warnings))
+}

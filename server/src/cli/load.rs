@@ -1,0 +1,350 @@
+//! `mkts load`: a CSV file into a bucket, through the public protocol.
+
+pub(super) mod table;
+pub(super) mod times;
+mod values;
+
+use std::fs::File;
+use std::io::{BufReader, Chain, Cursor, IsTerminal, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use client::Client;
+use flate2::read::MultiGzDecoder;
+use indicatif::{ProgressBar, ProgressStyle};
+use model::{BucketKey, ColumnBatch, RowKind, Schema, Zone};
+use serde_json::json;
+
+use super::Failure;
+use table::{Options, Rejects, Table};
+use times::TimeFormat;
+
+/// Arguments of `mkts load`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit code 0 if every line was loaded, 3 if some were rejected, 1 if the load failed.\n\
+Loading the same bars twice changes nothing; loading the same ticks twice doubles them.")]
+pub(super) struct Args {
+    /// CSV file, plain or gzip; `-` is standard input.
+    file: PathBuf,
+    /// Bucket: symbol/timeframe/attribute group.
+    key: String,
+    /// The server.
+    #[arg(short, long, default_value = "http://127.0.0.1:5993")]
+    url: String,
+    /// Names by position (`Epoch,Open,-`; empty keeps the header's, `-` leaves out) or
+    /// `COLUMN=NAME` and `COLUMN=#NUMBER` by header or number.
+    #[arg(long, value_delimiter = ',')]
+    columns: Vec<String>,
+    /// The first line is data.
+    #[arg(long)]
+    no_header: bool,
+    /// Column of the time; else the first that is called Epoch, time, timestamp, datetime or date.
+    #[arg(long)]
+    epoch_column: Option<String>,
+    /// auto, s, ms, us, ns, rfc3339, a strftime pattern, or a Go layout.
+    #[arg(long, default_value = "auto")]
+    time_format: String,
+    /// IANA zone of times without an offset.
+    #[arg(long, default_value = "UTC")]
+    time_zone: String,
+    /// Types of columns of a new bucket: `Open=f4,Volume=i8`; else whole numbers become i8, other
+    /// numbers f8, text U16.
+    #[arg(long, value_delimiter = ',')]
+    types: Vec<String>,
+    /// Keep every row of a time (a new bucket of trades or quotes).
+    #[arg(long)]
+    ticks: bool,
+    /// Field separator.
+    #[arg(long, default_value = ",")]
+    delimiter: String,
+    /// Rows in one request.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    batch: u32,
+    /// Rejected lines to list; all are counted.
+    #[arg(long, default_value_t = 20)]
+    rejects: usize,
+    /// Print the result as one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Some lines were rejected.
+const REJECTED: u8 = 3;
+
+/// Loads the file and prints what happened.
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let fail = |what: String| Failure::new(format!("{}: {what}", args.file.display()));
+    let key = BucketKey::parse(&args.key).map_err(|error| Failure::new(error.to_string()))?;
+    let options = options(args).map_err(Failure::new)?;
+    let mut client = Client::new(address(&args.url)?);
+    let bucket = bucket(&mut client, &key, args)?;
+    let kind = match &bucket {
+        Some((kind, _)) => *kind,
+        None if args.ticks => RowKind::Tick,
+        None => RowKind::Bar,
+    };
+    let bar = progress(&args.file);
+    let input = open(&args.file, &bar).map_err(|error| fail(error.to_string()))?;
+    let schema = bucket.map(|(_, schema)| schema);
+    let mut table = Table::open(input, options, schema).map_err(fail)?;
+    let began = Instant::now();
+    let sent = send_all(&mut table, &mut client, &key, kind, &bar);
+    bar.finish_and_clear();
+    report(args, &sent, &table.rejects, began.elapsed());
+    if let Some(error) = sent.failure {
+        return Err(Failure::new(format!(
+            "{}: stopped after {} rows: {error}",
+            args.file.display(),
+            sent.rows
+        )));
+    }
+    if table.rejects.count > 0 {
+        return Err(Failure {
+            code: REJECTED,
+            text: format!("{} lines were rejected", table.rejects.count),
+        });
+    }
+    Ok(())
+}
+
+fn options(args: &Args) -> Result<Options, String> {
+    let types = args.types.iter().map(|text| match text.split_once('=') {
+        Some((name, ty)) => Ok((name.trim().to_string(), values::parse_type(ty.trim())?)),
+        None => Err(format!("--types: \"{text}\" is not NAME=TYPE")),
+    });
+    let delimiter = match args.delimiter.as_str() {
+        "\\t" | "tab" => b'\t',
+        text if text.len() == 1 => text.as_bytes()[0],
+        text => return Err(format!("--delimiter: \"{text}\" is not one character")),
+    };
+    Ok(Options {
+        header: !args.no_header,
+        delimiter,
+        columns: args.columns.clone(),
+        epoch_column: args.epoch_column.clone(),
+        time_format: TimeFormat::parse(&args.time_format)?,
+        zone: Zone::parse(&args.time_zone).map_err(|error| error.to_string())?,
+        types: types.collect::<Result<_, _>>()?,
+        batch_rows: args.batch as usize,
+        rejects_listed: args.rejects,
+    })
+}
+
+/// `host:port` of a URL.
+fn address(url: &str) -> Result<String, Failure> {
+    if url.starts_with("https://") {
+        return Err(Failure::new("--url: https is not available, use http"));
+    }
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let address = rest.split('/').next().unwrap_or(rest);
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address.into()),
+        None if !address.is_empty() => Ok(format!("{address}:5993")),
+        _ => Err(Failure::new(format!(
+            "--url: \"{url}\" is not like http://127.0.0.1:5993"
+        ))),
+    }
+}
+
+/// Kind and columns of the bucket, if it is there.
+fn bucket(
+    client: &mut Client,
+    key: &BucketKey,
+    args: &Args,
+) -> Result<Option<(RowKind, Schema)>, Failure> {
+    match client.get_info(key) {
+        Ok(info) => {
+            // Nanoseconds are part of the time of a tick, not a column of its own.
+            let columns = info.columns.into_iter().filter(|c| c.name != "Nanoseconds");
+            let schema = Schema::new(columns.collect());
+            let schema = schema.map_err(|error| Failure::new(error.to_string()))?;
+            if args.ticks && info.kind == RowKind::Bar {
+                return Err(Failure::new(format!(
+                    "{key} is there already and holds bars, not ticks"
+                )));
+            }
+            Ok(Some((info.kind, schema)))
+        }
+        Err(client::Error::Rpc(_)) => Ok(None),
+        Err(error) => Err(Failure::new(format!(
+            "no server answers at {}: {error}",
+            args.url
+        ))),
+    }
+}
+
+fn progress(file: &Path) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = match std::fs::metadata(file) {
+        Ok(meta) if meta.is_file() => ProgressBar::new(meta.len()),
+        _ => ProgressBar::no_length(),
+    };
+    let style = ProgressStyle::with_template("{wide_bar} {percent}%  {msg}  {eta} left");
+    bar.set_style(style.expect("the template is a constant"));
+    bar
+}
+
+type Input = Box<dyn Read + Send>;
+
+/// Opens a file, plain or gzip by its first bytes.
+fn open(file: &Path, bar: &ProgressBar) -> std::io::Result<Input> {
+    if file == Path::new("-") {
+        return decoded(std::io::stdin());
+    }
+    let mut opened = File::open(file)?;
+    opened.rewind()?;
+    decoded(bar.wrap_read(opened))
+}
+
+fn decoded<R: Read + Send + 'static>(mut input: R) -> std::io::Result<Input> {
+    let mut magic = Vec::new();
+    input.by_ref().take(2).read_to_end(&mut magic)?;
+    let gzip = magic == [0x1f, 0x8b];
+    let whole: Chain<Cursor<Vec<u8>>, R> = Cursor::new(magic).chain(input);
+    Ok(match gzip {
+        true => Box::new(BufReader::with_capacity(
+            1 << 18,
+            MultiGzDecoder::new(BufReader::new(whole)),
+        )),
+        false => Box::new(BufReader::with_capacity(1 << 18, whole)),
+    })
+}
+
+/// What became of the rows.
+#[derive(Debug, Default)]
+struct Sent {
+    rows: u64,
+    requests: u64,
+    failure: Option<String>,
+}
+
+/// Reads the next batch while the one before it is on its way.
+fn send_all(
+    table: &mut Table<Input>,
+    client: &mut Client,
+    key: &BucketKey,
+    kind: RowKind,
+    bar: &ProgressBar,
+) -> Sent {
+    // One batch waits: more would only use memory.
+    let (to_writer, batches) = sync_channel(1);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || write_batches(&batches, client, key, kind, bar));
+        let read = read_batches(table, &to_writer);
+        drop(to_writer);
+        let mut sent = writer.join().unwrap_or_else(|_| Sent {
+            failure: Some("the writer thread panicked".into()),
+            ..Sent::default()
+        });
+        sent.failure = sent.failure.or(read.err());
+        sent
+    })
+}
+
+fn read_batches(table: &mut Table<Input>, to: &SyncSender<ColumnBatch>) -> Result<(), String> {
+    while let Some(batch) = table.next_batch()? {
+        if to.send(batch).is_err() {
+            // The writer has failed and says why.
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn write_batches(
+    batches: &Receiver<ColumnBatch>,
+    client: &mut Client,
+    key: &BucketKey,
+    kind: RowKind,
+    bar: &ProgressBar,
+) -> Sent {
+    let began = Instant::now();
+    let mut sent = Sent::default();
+    for batch in batches {
+        let rows = batch.rows() as u64;
+        if let Err(error) = client.write(&[(key.clone(), batch)], kind) {
+            sent.failure = Some(error.to_string());
+            break;
+        }
+        sent.rows += rows;
+        sent.requests += 1;
+        let rate = sent.rows as f64 / began.elapsed().as_secs_f64();
+        bar.set_message(format!("{} rows, {rate:.0} rows/s", sent.rows));
+    }
+    sent
+}
+
+fn report(args: &Args, sent: &Sent, rejects: &Rejects, took: Duration) {
+    let seconds = took.as_secs_f64().max(1e-9);
+    let rate = sent.rows as f64 / seconds;
+    if args.json {
+        let list: Vec<_> = rejects
+            .listed
+            .iter()
+            .map(|reject| json!({"line": reject.line, "reason": reject.reason}))
+            .collect();
+        let result = json!({
+            "key": args.key, "rows": sent.rows, "requests": sent.requests, "seconds": seconds,
+            "rows_per_second": rate.round(), "rejected": rejects.count, "rejects": list,
+            "error": sent.failure,
+        });
+        println!("{result}");
+        return;
+    }
+    for reject in &rejects.listed {
+        eprintln!("{}:{}: {}", args.file.display(), reject.line, reject.reason);
+    }
+    let hidden = rejects.count - rejects.listed.len() as u64;
+    if hidden > 0 {
+        eprintln!("... and {hidden} more");
+    }
+    println!(
+        "{}: {} rows in {} requests, {seconds:.2} s, {rate:.0} rows/s, {} lines rejected",
+        args.key, sent.rows, sent.requests, rejects.count
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn urls_become_addresses() {
+        assert_eq!(address("http://127.0.0.1:5993").unwrap(), "127.0.0.1:5993");
+        assert_eq!(address("localhost:1/rpc").unwrap(), "localhost:1");
+        assert_eq!(address("http://box").unwrap(), "box:5993");
+        for wrong in ["https://a:1", "http://:1", "a:port", ""] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn gzip_is_known_by_its_bytes() {
+        let text = b"Epoch,Open\n60,1\n";
+        let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        zip.write_all(text).unwrap();
+        for bytes in [
+            text.to_vec(),
+            zip.finish().unwrap(),
+            b"x".to_vec(),
+            Vec::new(),
+        ] {
+            let plain = if bytes.starts_with(&[0x1f]) {
+                text.to_vec()
+            } else {
+                bytes.clone()
+            };
+            let mut out = Vec::new();
+            decoded(Cursor::new(bytes))
+                .unwrap()
+                .read_to_end(&mut out)
+                .unwrap();
+            assert_eq!(out, plain);
+        }
+    }
+}
