@@ -6,7 +6,8 @@
 
 use std::io::Read;
 
-use model::{Column, ColumnBatch, ColumnDef, NANOS_PER_SECOND, RowKind, Schema, Value};
+use engine::{Commit, Origin, Rows};
+use model::{BucketKey, Column, ColumnBatch, ColumnDef, NANOS_PER_SECOND, RowKind, Schema, Value};
 
 /// Rows of a year of minutes: 252 sessions of 390 minutes.
 pub const YEAR_ROWS: usize = 252 * 390;
@@ -104,6 +105,31 @@ pub fn minutes<T: Price>(rows: usize) -> ColumnBatch {
             .map(|(name, values)| (name, Column::from_values(values)))
             .to_vec(),
     )
+}
+
+/// The same rows, some minutes later.
+pub fn minutes_after(rows: &ColumnBatch, minutes: i64) -> ColumnBatch {
+    let times = rows
+        .times()
+        .iter()
+        .map(|time| time + minutes * MINUTE_NANOS);
+    let later = rows.clone().with_times(times.collect());
+    later.expect("there are as many times as rows")
+}
+
+/// A commit of a client that makes missing buckets as bars.
+pub fn commit(rows: Vec<(BucketKey, ColumnBatch)>) -> Commit {
+    let rows = rows.into_iter().map(|(key, batch)| Rows {
+        key,
+        batch,
+        create: Some(RowKind::Bar),
+    });
+    Commit {
+        origin: Origin::CLIENT,
+        hops: 0,
+        rows: rows.collect(),
+        section: None,
+    }
 }
 
 /// The trades of IBM (Price F64, Size I32), tiled to `rows`, one day after the other.
