@@ -72,7 +72,13 @@ pub(crate) fn run(store: &Store) -> Result<(), Error> {
     let frozen = freeze(store);
     let keep = store.hook.checkpoint(frozen.upto)?;
     if frozen.upto != manifest.checkpoint {
-        let (next, segment) = write(store, &manifest, &frozen)?;
+        let (next, segment) = match write(store, &manifest, &frozen) {
+            Ok(written) => written,
+            Err(error) => {
+                remove_unfinished(store, &manifest, frozen.upto);
+                return Err(error);
+            }
+        };
         // Views that nobody shares are changed in place below.
         drop(frozen.views);
         let old_catalog = std::mem::replace(&mut *manifest, next).catalog;
@@ -89,6 +95,17 @@ pub(crate) fn run(store: &Store) -> Result<(), Error> {
     match &*store.wal.read() {
         Some(wal) => Ok(wal.release(frozen.upto.min(keep))?),
         None => Ok(()),
+    }
+}
+
+/// Gives back the space of files that MANIFEST does not name. Not after a failure that poisons: then
+/// MANIFEST may be the new one after all.
+fn remove_unfinished(store: &Store, manifest: &Manifest, upto: Lsn) {
+    if store.poison.reason().is_none() {
+        let _ = store.disk.unlink(&path_of(manifest.next_sequence));
+        if manifest.catalog != Some(upto) {
+            let _ = store.disk.unlink(&Catalog::file_name(upto));
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub trait CheckpointHook: Send + Sync {
     /// host already stored; the host compares LSNs.
     fn replayed(&self, lsn: Lsn, origin: Origin, section: &[u8]);
     /// Save plugin files up to `upto`; WAL from the answer on stays. An error abandons the
-    /// checkpoint.
+    /// checkpoint. Runs inside a checkpoint: it must not start another one, nor wait for one.
     ///
     /// # Errors
     /// Whatever keeps the host from saving.

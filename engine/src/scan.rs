@@ -16,9 +16,9 @@ use crate::segment::Chunk;
 use crate::tail::{Tail, concat, project};
 use crate::view::View;
 
-/// More overlapping sources than this are merged as one stretch: cutting it into pieces costs
-/// the square of their number.
-const CUT_SOURCES_MAX: usize = 256;
+/// Sources named in all stretches of a cluster together. Beyond, so many overlap everywhere that
+/// cutting costs more than merging all of them as one stretch.
+const CUT_WORK_MAX: usize = 1 << 14;
 
 /// Which rows of a bucket.
 #[derive(Debug, Clone)]
@@ -230,31 +230,46 @@ struct Stretch<'s, 'a> {
 
 /// Cuts a cluster where sources begin and end, so that rows are merged only where they must be.
 fn stretches<'s, 'a>(cluster: &'s [Source<'a>], scan: &Scan) -> Vec<Stretch<'s, 'a>> {
-    let mut by_age: Vec<&Source<'_>> = cluster.iter().collect();
-    by_age.sort_by_key(|source| source.age);
-    if cluster.len() == 1 || cluster.len() > CUT_SOURCES_MAX {
-        return vec![Stretch {
+    let whole = || {
+        let mut sources: Vec<&Source<'_>> = cluster.iter().collect();
+        sources.sort_by_key(|source| source.age);
+        vec![Stretch {
             from: scan.from,
             to: scan.to,
-            sources: by_age,
-        }];
+            sources,
+        }]
+    };
+    if cluster.len() == 1 {
+        return whole();
     }
-    // Stored times are far from the ends of i64, so `max + 1` cannot overflow after the clip.
-    let clip = |source: &Source<'_>| (source.min.max(scan.from), source.max.min(scan.to));
-    let mut cuts: Vec<i64> = Vec::with_capacity(2 * cluster.len());
+    // (position, source that begins or ends there). Stored times are far from the ends of i64,
+    // so the position behind the last time exists.
+    let mut borders: Vec<(i64, &Source<'_>)> = Vec::with_capacity(2 * cluster.len());
     for source in cluster {
-        let (from, to) = clip(source);
-        cuts.extend([from, to.saturating_add(1)]);
+        borders.push((source.min.max(scan.from), source));
+        borders.push((source.max.min(scan.to).saturating_add(1), source));
     }
-    cuts.sort_unstable();
-    cuts.dedup();
-    let mut stretches = Vec::with_capacity(cuts.len());
-    for pair in cuts.windows(2) {
-        let (from, to) = (pair[0], pair[1] - 1);
-        let inside = |source: &&&Source<'_>| source.min <= from && source.max >= to;
-        let sources: Vec<_> = by_age.iter().filter(inside).copied().collect();
-        if !sources.is_empty() {
-            stretches.push(Stretch { from, to, sources });
+    borders.sort_by_key(|border| border.0);
+    let mut stretches = Vec::with_capacity(borders.len());
+    let mut active: Vec<&Source<'_>> = Vec::new();
+    let mut work = 0;
+    let mut from = scan.from;
+    for (position, source) in borders {
+        if position > from && !active.is_empty() {
+            work += active.len();
+            if work > CUT_WORK_MAX {
+                return whole();
+            }
+            stretches.push(Stretch {
+                from,
+                to: position - 1,
+                sources: active.clone(),
+            });
+        }
+        from = position;
+        match active.binary_search_by_key(&source.age, |active| active.age) {
+            Ok(ends) => drop(active.remove(ends)),
+            Err(begins) => active.insert(begins, source),
         }
     }
     stretches

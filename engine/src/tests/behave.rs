@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods)] // Makes files of other programs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -397,4 +397,45 @@ fn every_type_survives_tail_and_segment() {
     engine.checkpoint().unwrap();
     check();
     assert!(last() == batch.slice(4..5));
+}
+
+/// Writers, readers and checkpoints at once: a reader sees whole commits, and never goes back.
+#[test]
+fn readers_see_whole_commits_while_everything_moves() {
+    const ROUNDS: i32 = 400;
+    let engine = open(&SimDisk::new(1));
+    let names = ["A/1Min/X", "B/1Min/X"];
+    let both = |value: i32| {
+        // The time moves on now and then, so that there are running, new and late bars.
+        let time = i64::from(value / 7) * MINUTE;
+        let times = [time, time / 2 / MINUTE * MINUTE];
+        let pair = names.map(|name| rows(name, RowKind::Bar, batch(&times, value)));
+        engine.write(commit(pair.into())).unwrap().wait().unwrap();
+    };
+    both(0);
+    let ids = names.map(|name| engine.bucket(&key(name)).unwrap().id);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (1..ROUNDS).for_each(both);
+            done.store(true, Ordering::Release);
+        });
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                engine.checkpoint().unwrap();
+            }
+        });
+        let mut before = Vec::new();
+        while !done.load(Ordering::Acquire) {
+            let view = engine.snapshot(&ids);
+            let [a, b] = [0, 1].map(|i| super::pairs(&view.scan(i, &Scan::all()).unwrap()));
+            assert_eq!(a, b);
+            let last = super::pairs(&view.last(0).unwrap().unwrap());
+            assert_eq!(last, a[a.len() - 1..]);
+            let older: Vec<_> = a.iter().take(before.len()).map(|row| row.0).collect();
+            assert_eq!(older, before);
+            before = a.iter().map(|row| row.0).collect();
+        }
+    });
+    assert_eq!(all(&engine, names[0]).len(), (ROUNDS as usize - 1) / 7 + 1);
 }

@@ -67,8 +67,8 @@ fn write(engine: &Engine, name: &str, kind: RowKind, batch: ColumnBatch) -> Resu
 /// Small files, so that opening is quick; no checkpoint but those asked for.
 fn options() -> Options {
     Options {
-        wal_segment_bytes: 1 << 20,
-        frame_bytes_max: 512 << 10,
+        wal_segment_bytes: 512 << 10,
+        frame_bytes_max: 256 << 10,
         ..Options::default()
     }
 }
