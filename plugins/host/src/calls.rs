@@ -152,7 +152,7 @@ impl HostCalls for Calls<'_> {
         // Stored types may be wider than those given.
         let stored = bucket
             .as_ref()
-            .map_or(0, |b| (8 + b.schema.row_bytes()) * rows.rows());
+            .map_or(0, |b| b.schema.row_bytes() * rows.rows());
         let bytes = rows.bytes().max(stored) + key.as_str().len() + WRITE_BYTES;
         self.reserve(bytes)?;
         check_write(bucket.as_deref(), key, kind, &rows)?;

@@ -13,7 +13,8 @@
 //! modules in files will fill.
 //!
 //! Not here yet: state store, stored dead letters (they are named in the log), timers that outlive
-//! the log, background workers, modules in files and processes.
+//! the log, the time limit of `wal_hold`, background workers, modules in files and processes. The
+//! place of an instance that no entry names any more is kept, but no log for it.
 #![forbid(unsafe_code)]
 
 mod calls;

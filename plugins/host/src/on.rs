@@ -12,6 +12,9 @@ use crate::entry::Match;
 /// Years tried for the file name in MarketStore's reading.
 const YEARS: std::ops::RangeInclusive<u16> = 1960..=2060;
 
+/// Buckets compared for that warning: enough to see a difference, few enough not to delay a start.
+const COMPARED_MAX: usize = 5000;
+
 /// Names shown when the two readings differ.
 const DIFFERENCES_MAX: usize = 5;
 
@@ -96,6 +99,7 @@ pub(crate) fn difference<'a>(
     let chosen = Patterns::parse(on, mode).ok()?;
     let other = Patterns::parse(on, other_mode).ok()?;
     let differing: Vec<&str> = keys
+        .take(COMPARED_MAX)
         .filter(|key| chosen.matches(key) != other.matches(key))
         .take(DIFFERENCES_MAX)
         .map(BucketKey::as_str)

@@ -45,6 +45,8 @@ impl Inner {
         let now = self.clock.now_ns();
         instance.gauges.set(State::Running, "", now);
         instance.gauges.cursor.store(dispatcher.cursor.0, Relaxed);
+        let timers = dispatcher.timers.len() as u64;
+        instance.gauges.timers.store(timers, Relaxed);
         let (alive, ended) = bounded::<()>(0);
         std::thread::Builder::new()
             .name(format!("trigger-{}", instance.plan.id))

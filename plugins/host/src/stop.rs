@@ -32,3 +32,20 @@ impl Stop {
         *asked
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_ends_a_pause_and_every_later_one() {
+        let hour = Duration::from_secs(3600);
+        let stop = std::sync::Arc::new(Stop::default());
+        assert!(!stop.pause(Duration::from_millis(1)));
+        let pausing = std::sync::Arc::clone(&stop);
+        let thread = std::thread::spawn(move || pausing.pause(hour));
+        stop.ask();
+        assert!(thread.join().unwrap());
+        assert!(stop.pause(hour) && stop.is_asked());
+    }
+}

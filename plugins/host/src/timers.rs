@@ -1,7 +1,8 @@
 //! Pending timers of one instance, in memory.
 //!
-//! Timers of an `exact` or `durable` instance ride in its plugin commits and come back at a restart
-//! as far as the replayed log reaches; timers of a `volatile` one end with the server.
+//! Timers of an `exact` or `durable` instance ride in its plugin commits and come back after a crash
+//! as far as the replayed log reaches, which is the last checkpoint: after an orderly stop, none do.
+//! The state store will keep them. Timers of a `volatile` instance end with the server.
 
 use std::collections::BTreeSet;
 

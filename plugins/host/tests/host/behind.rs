@@ -149,3 +149,61 @@ fn a_running_instance_holds_the_log_it_has_not_fired() {
     store.drain();
     assert_eq!(store.times("OUT/1Min/T"), expected);
 }
+
+/// A plugin commit that names another one before it, which the log does not have.
+fn break_chain(disk: &SimDisk, entry: &Entry) -> SimDisk {
+    let store = open(disk, vec![entry.clone()]);
+    store.write("A/1Min/T", &[1, 9]);
+    store.drain();
+    let mut section = vec![1, 0, 0, 0, 0, 0, 0, 0];
+    for number in [1_u64, 12345, store.engine.marks().visible.0] {
+        section.extend(number.to_le_bytes());
+    }
+    let commit = engine::Commit {
+        origin: store.engine.origin(entry.name.as_deref().unwrap()).unwrap(),
+        hops: 0,
+        rows: Vec::new(),
+        section: Some(section.into()),
+    };
+    store.engine.write(commit).unwrap().wait_visible().unwrap();
+    store.host.stop();
+    disk.reopen()
+}
+
+/// Effects are missing, so nothing runs on: they are computed again, or the instance says so.
+#[test]
+fn a_lost_plugin_commit_is_not_passed_over() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&seen);
+    let gaps = Entry {
+        module: "gapprobe".into(),
+        ..probe("g", "A/**", move |_, event| {
+            if let Event::Gap { key, from, to } = event {
+                record.lock().unwrap().push(format!("{key} {from}..={to}"));
+            }
+            Ok(())
+        })
+    };
+    let disk = break_chain(&SimDisk::new(5), &gaps);
+    let store = open(&disk, vec![gaps.clone()]);
+    store.drain();
+    assert_eq!(*seen.lock().unwrap(), ["A/1Min/T 1..=9"]);
+    store.close();
+    // Mended once and for all.
+    open(&disk, vec![gaps]).drain();
+    assert_eq!(seen.lock().unwrap().len(), 1);
+
+    let entry = probe("n", "A/**", |_, _| Ok(()));
+    let disk = break_chain(&SimDisk::new(6), &entry);
+    for _ in 0..2 {
+        let store = open(&disk, vec![entry.clone()]);
+        let status = &store.host.status()[0];
+        assert_eq!(status.state, State::Failed);
+        assert!(
+            status.reason.contains("state incomplete"),
+            "{}",
+            status.reason
+        );
+        store.close();
+    }
+}

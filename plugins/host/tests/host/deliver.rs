@@ -327,3 +327,73 @@ fn a_store_closed_before_the_host_stops_is_no_trouble() {
     assert_eq!(seen.lock().unwrap().len(), 1);
     assert_eq!(store.host.status()[0].state, State::Stopped);
 }
+
+/// The cursor of a `durable` trigger without effects is stored by itself soon after.
+#[test]
+fn a_durable_cursor_is_stored_without_effects() {
+    let replays = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&replays);
+    let mut entry = probe("d", "A/**", move |ctx, event| {
+        if let Event::Write(batch) = event {
+            let time = batch.rows.times()[0];
+            record.lock().unwrap().push((time, ctx.info().is_replay));
+        }
+        Ok(())
+    });
+    entry.delivery = Some(Delivery::Durable);
+    let disk = SimDisk::new(12);
+    let store = open(&disk, vec![entry.clone()]);
+    store.write("A/1Min/T", &[1]);
+    let written = store.engine.marks().visible;
+    let stored = store.engine.wait_visible(written, Duration::from_secs(60));
+    assert!(stored > written);
+    let crashed = disk.reopen();
+    drop(store);
+    let store = open(&crashed, vec![]);
+    store.write("A/1Min/T", &[2]);
+    store.close();
+    let store = open(&crashed, vec![entry]);
+    store.write("A/1Min/T", &[3]);
+    store.drain();
+    assert_eq!(
+        *replays.lock().unwrap(),
+        [(1, false), (2, true), (3, false)]
+    );
+}
+
+/// Timers ride in the plugin commit of their window, so a crash brings them back.
+#[test]
+fn timers_of_an_exact_trigger_survive_a_crash() {
+    let entry = probe("t", "A/**", |ctx, event| {
+        match event {
+            Event::Write(batch) => ctx.set_timer(b"k", batch.rows.times()[0], b"")?,
+            Event::Timer { due, .. } => {
+                ctx.write(&key("OUT/1Min/T"), RowKind::Tick, ticks(&[*due]))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    });
+    let due = 1_600_000_100_000_000_000;
+    let disk = SimDisk::new(13);
+    let store = open(&disk, vec![entry.clone()]);
+    store.write("A/1Min/T", &[due]);
+    store.drain();
+    let crashed = disk.reopen();
+    drop(store);
+    let store = open(&crashed, vec![entry.clone()]);
+    assert_eq!(store.host.status()[0].timers, 1);
+    let before = store.engine.marks().visible;
+    store.clock.advance(Duration::from_secs(100));
+    store.engine.wake_followers();
+    assert!(store.engine.wait_visible(before, Duration::from_secs(60)) > before);
+    store.drain();
+    assert_eq!(store.times("OUT/1Min/T"), [due]);
+    // Removal and effects were one commit: it does not fire again.
+    let crashed = crashed.reopen();
+    drop(store);
+    let store = open(&crashed, vec![entry]);
+    store.drain();
+    assert_eq!(store.host.status()[0].timers, 0);
+    assert_eq!(store.times("OUT/1Min/T"), [due]);
+}

@@ -220,7 +220,7 @@ fn a_full_disk_pauses_dispatch() {
         Ok(())
     });
     let store = try_open(&disk, vec![entry], small).unwrap();
-    for n in 0..4 {
+    for n in 0..40 {
         store.write("A/1Min/T", &[n]);
         full.recv().unwrap();
         // Until a plugin commit meets the full disk.
