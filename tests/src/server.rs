@@ -168,6 +168,11 @@ impl Server {
         self.addr = http.parse().expect("the address is host:port");
     }
 
+    /// True once the process has said that it serves.
+    pub fn is_ready(&self) -> bool {
+        self.ready_path().exists()
+    }
+
     /// Kills the process at once (SIGKILL) and waits for its end.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("running");
