@@ -197,9 +197,15 @@ async fn rpc(app: Arc<App>, request: Request<Incoming>) -> Reply {
     };
     let mut reply = Response::new(Chunks::new(answer.body));
     let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(codec.content_type()));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(codec.content_type()),
+    );
     if answer.understood {
-        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        headers.insert(
+            "x-content-type-options",
+            HeaderValue::from_static("nosniff"),
+        );
     }
     reply
 }

@@ -36,9 +36,7 @@ impl Plan {
 
     /// Whether only the newest row of each bucket is wanted, whatever its time.
     pub fn is_last_row(&self) -> bool {
-        self.from == i64::MIN
-            && self.to == i64::MAX
-            && matches!(self.limit, Some(Limit::Last(1)))
+        self.from == i64::MIN && self.to == i64::MAX && matches!(self.limit, Some(Limit::Last(1)))
     }
 }
 
@@ -48,7 +46,10 @@ impl Plan {
 /// A text for the client: words that cannot be understood, or no bucket.
 pub fn plan(engine: &Engine, query: &QueryRequest) -> Result<Plan, String> {
     let count = u64::try_from(query.limit_record_count).map_err(|_| {
-        format!("limit_record_count is {}, it cannot be negative", query.limit_record_count)
+        format!(
+            "limit_record_count is {}, it cannot be negative",
+            query.limit_record_count
+        )
     })?;
     let destination = Destination::parse(&query.destination, &query.key_category)?;
     let (buckets, factor) = destination.find(engine)?;
@@ -69,7 +70,11 @@ pub fn plan(engine: &Engine, query: &QueryRequest) -> Result<Plan, String> {
 /// Seconds and nanoseconds of a bound; far times saturate, which is before or after all rows.
 fn nanos(seconds: Option<i64>, nanos: i64) -> Option<i64> {
     let seconds = seconds?;
-    Some(seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(nanos))
+    Some(
+        seconds
+            .saturating_mul(NANOS_PER_SECOND)
+            .saturating_add(nanos),
+    )
 }
 
 /// `AAPL,MSFT/1Min/OHLCV`, in parts.
@@ -82,14 +87,21 @@ struct Destination<'a> {
 impl<'a> Destination<'a> {
     fn parse(text: &'a str, categories: &'a str) -> Result<Self, String> {
         let (items, written) = text.split_once(':').unwrap_or((text, ""));
-        let categories = if categories.is_empty() { written } else { categories };
+        let categories = if categories.is_empty() {
+            written
+        } else {
+            categories
+        };
         let order = match categories {
             "" => [0, 1, 2],
             names => BucketKey::category_order(names).map_err(|e| e.to_string())?,
         };
         let parts: Vec<&str> = items.split('/').collect();
         let symbols = match parts[..] {
-            [_, _, _] => parts[order[0]].split(',').filter(|s| !s.is_empty()).collect(),
+            [_, _, _] => parts[order[0]]
+                .split(',')
+                .filter(|s| !s.is_empty())
+                .collect(),
             _ => Vec::new(),
         };
         if symbols.is_empty() || parts.iter().any(|part| part.is_empty()) {
@@ -112,7 +124,12 @@ impl<'a> Destination<'a> {
             return Ok((buckets, 1));
         }
         let (timeframe, factor) = remap(self.timeframe).map_err(|what| {
-            let key = format!("{}/{}/{}", self.symbols.join(","), self.timeframe, self.group);
+            let key = format!(
+                "{}/{}/{}",
+                self.symbols.join(","),
+                self.timeframe,
+                self.group
+            );
             let key: String = key.chars().take(80).map(printable).collect();
             format!(
                 "timeframe not found in TimeBucketKey={key}:Symbol/Timeframe/AttributeGroup: {what}"
@@ -243,7 +260,15 @@ mod tests {
         ] {
             assert_eq!(remap(asked), Ok((read, factor)), "{asked}");
         }
-        for bad in ["", "Min", "xyz", "1min", "1h", "99999999999999999999999Min", "5"] {
+        for bad in [
+            "",
+            "Min",
+            "xyz",
+            "1min",
+            "1h",
+            "99999999999999999999999Min",
+            "5",
+        ] {
             assert!(remap(bad).is_err(), "{bad}");
         }
     }
@@ -251,14 +276,32 @@ mod tests {
     #[test]
     fn destinations_have_three_parts_in_any_order() {
         let parse = |text, categories| {
-            Destination::parse(text, categories)
-                .map(|d| (d.symbols.join("+"), d.timeframe.to_owned(), d.group.to_owned()))
+            Destination::parse(text, categories).map(|d| {
+                (
+                    d.symbols.join("+"),
+                    d.timeframe.to_owned(),
+                    d.group.to_owned(),
+                )
+            })
         };
         let want = Ok(("A+B".to_owned(), "1Min".to_owned(), "X".to_owned()));
         assert_eq!(parse("A,B,/1Min/X", ""), want);
         assert_eq!(parse("1Min/A,B/X", "Timeframe/Symbol/AttributeGroup"), want);
-        assert_eq!(parse("X/A,B/1Min:AttributeGroup/Symbol/Timeframe", ""), want);
-        for bad in ["", "/", "//", "A", "A/1Min", "A/1Min/", "/1Min/X", ",/1Min/X", "A/1Min/X/Y"] {
+        assert_eq!(
+            parse("X/A,B/1Min:AttributeGroup/Symbol/Timeframe", ""),
+            want
+        );
+        for bad in [
+            "",
+            "/",
+            "//",
+            "A",
+            "A/1Min",
+            "A/1Min/",
+            "/1Min/X",
+            ",/1Min/X",
+            "A/1Min/X/Y",
+        ] {
             assert!(parse(bad, "").is_err(), "{bad}");
         }
         assert!(parse("A/1Min/X", "Symbol").is_err());

@@ -65,8 +65,14 @@ pub(crate) fn metrics(app: &App) -> String {
     };
     let status = app.engine.status();
     let gauges = [
-        ("alpaca_marketstore_total_disk_usage_bytes", status.segment_bytes + status.wal_bytes),
-        ("alpaca_marketstore_ws_connections", app.hub.connections() as u64),
+        (
+            "alpaca_marketstore_total_disk_usage_bytes",
+            status.segment_bytes + status.wal_bytes,
+        ),
+        (
+            "alpaca_marketstore_ws_connections",
+            app.hub.connections() as u64,
+        ),
         ("mkts_uptime_seconds", app.uptime().as_secs()),
         ("mkts_buckets", status.buckets as u64),
         ("mkts_segments", status.segments as u64),
@@ -103,11 +109,17 @@ fn instances(app: &App, out: &mut String) {
     let numbers: [(&str, &str, Number); 7] = [
         ("mkts_plugin_lag_bytes", "gauge", |i| i.lag_bytes as f64),
         ("mkts_plugin_lag_seconds", "gauge", |i| i.lag_seconds),
-        ("mkts_plugin_running", "gauge", |i| f64::from(u8::from(i.state.is_live()))),
+        ("mkts_plugin_running", "gauge", |i| {
+            f64::from(u8::from(i.state.is_live()))
+        }),
         ("mkts_plugin_fires_total", "counter", |i| i.fires as f64),
-        ("mkts_plugin_failures_total", "counter", |i| i.failures as f64),
+        ("mkts_plugin_failures_total", "counter", |i| {
+            i.failures as f64
+        }),
         ("mkts_plugin_panics_total", "counter", |i| i.panics as f64),
-        ("mkts_plugin_dropped_rows_total", "counter", |i| i.dropped as f64),
+        ("mkts_plugin_dropped_rows_total", "counter", |i| {
+            i.dropped as f64
+        }),
     ];
     for (name, kind, number) in numbers {
         let _ = writeln!(out, "# TYPE {name} {kind}");

@@ -154,7 +154,10 @@ pub(crate) fn upgrade(
 
 fn lists(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
     let values = headers.get_all(name);
-    let mut tokens = values.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let mut tokens = values
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','));
     tokens.any(|t| t.trim().eq_ignore_ascii_case(token))
 }
 

@@ -86,7 +86,9 @@ impl Receiver {
         while let Some((header, payload)) = self.frame()? {
             match header.opcode {
                 OpCode::Control(Control::Close) => return Ok(Some(Received::Close)),
-                OpCode::Control(Control::Ping) => return Ok(Some(Received::Ping(payload.freeze()))),
+                OpCode::Control(Control::Ping) => {
+                    return Ok(Some(Received::Ping(payload.freeze())));
+                }
                 OpCode::Control(Control::Pong) => return Ok(Some(Received::Pong)),
                 OpCode::Data(Data::Text | Data::Binary) if self.message.is_none() => {
                     self.message = Some(payload);

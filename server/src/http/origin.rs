@@ -19,7 +19,9 @@ pub(super) fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
         return true;
     }
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
-    let own = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let own = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
     own.is_some() && own == host && own.is_some_and(is_address)
 }
 
@@ -48,7 +50,11 @@ mod tests {
             (Some("http://localhost:5993"), "localhost:5993", true),
             (Some("http://[::1]:5993"), "[::1]:5993", true),
             (Some("http://localhost:8080"), "localhost:5993", false),
-            (Some("http://rebound.example:5993"), "rebound.example:5993", false),
+            (
+                Some("http://rebound.example:5993"),
+                "rebound.example:5993",
+                false,
+            ),
             (Some("null"), "null", false),
         ] {
             let mut headers = HeaderMap::new();

@@ -16,7 +16,12 @@ fn one(app: &App, request: &CreateRequest) -> Result<(), String> {
     let is_old_dialect = !request.data_shapes.is_empty();
     // Only the older dialect leaves the categories out.
     if !is_old_dialect && request.key.matches(':').count() != 1 {
-        let shown: String = request.key.chars().take(80).filter(|c| !c.is_control()).collect();
+        let shown: String = request
+            .key
+            .chars()
+            .take(80)
+            .filter(|c| !c.is_control())
+            .collect();
         return Err(format!(
             "key \"{shown}\" is not in proper format, should be like: \
              TSLA/1Min/OHLCV:Symbol/TimeFrame/AttributeGroup"
@@ -55,18 +60,26 @@ fn kind(request: &CreateRequest) -> Result<RowKind, String> {
 
 fn pairs(names: &[String], types: &[String]) -> Result<Vec<ColumnDef>, String> {
     if names.len() != types.len() {
-        return Err(format!("{} column_names and {} column_types", names.len(), types.len()));
+        return Err(format!(
+            "{} column_names and {} column_types",
+            names.len(),
+            types.len()
+        ));
     }
-    names.iter().zip(types).map(|(name, code)| column(name, code)).collect()
+    names
+        .iter()
+        .zip(types)
+        .map(|(name, code)| column(name, code))
+        .collect()
 }
 
 /// `Open,High/float32:Volume/int64`
 fn shapes(text: &str) -> Result<Vec<ColumnDef>, String> {
     let mut columns = Vec::new();
     for part in text.split(':') {
-        let (names, code) = part
-            .split_once('/')
-            .ok_or_else(|| "data_shapes must look like Open,Close/float32:Volume/int64".to_owned())?;
+        let (names, code) = part.split_once('/').ok_or_else(|| {
+            "data_shapes must look like Open,Close/float32:Volume/int64".to_owned()
+        })?;
         for name in names.split(',') {
             columns.push(column(name, code)?);
         }
@@ -92,7 +105,10 @@ mod tests {
     #[test]
     fn shapes_as_text_are_those_as_lists() {
         let texts = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
-        let lists = pairs(&texts(&["Open", "High", "Volume"]), &texts(&["f4", "f4", "i8"]));
+        let lists = pairs(
+            &texts(&["Open", "High", "Volume"]),
+            &texts(&["f4", "f4", "i8"]),
+        );
         assert_eq!(shapes("Open,High/float32:Volume/int64"), lists);
         assert_eq!(shapes("Open,High/FLOAT32:Volume/i8"), lists);
         for bad in ["Open", "Open/float33", "/", "Open/float32:"] {

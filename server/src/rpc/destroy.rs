@@ -50,7 +50,10 @@ fn items(key: &str) -> Result<Vec<String>, String> {
     match named {
         None => return Err("a key has at most three parts, like AAPL/1Min/OHLCV".into()),
         Some(named) if !categories.is_empty() && categories != named => {
-            return Err(format!("the categories of a key of {} parts are {named}", items.len()));
+            return Err(format!(
+                "the categories of a key of {} parts are {named}",
+                items.len()
+            ));
         }
         Some(_) => {}
     }
@@ -69,8 +72,24 @@ mod tests {
         assert_eq!(items("A").unwrap(), ["A"]);
         assert_eq!(items("A/1Min").unwrap(), ["A", "1Min"]);
         assert_eq!(items("A/1Min:Symbol/Timeframe").unwrap(), ["A", "1Min"]);
-        assert_eq!(items("1Min/A/X:Timeframe/Symbol/AttributeGroup").unwrap(), ["A", "1Min", "X"]);
-        for bad in ["", "/", "//", "A/", "*", "*/*/*", "A/*", "..", "A/../X", "A/B/C/D", "A,B/1Min/X", "A:x"] {
+        assert_eq!(
+            items("1Min/A/X:Timeframe/Symbol/AttributeGroup").unwrap(),
+            ["A", "1Min", "X"]
+        );
+        for bad in [
+            "",
+            "/",
+            "//",
+            "A/",
+            "*",
+            "*/*/*",
+            "A/*",
+            "..",
+            "A/../X",
+            "A/B/C/D",
+            "A,B/1Min/X",
+            "A:x",
+        ] {
             assert!(items(bad).is_err(), "{bad}");
         }
     }

@@ -18,7 +18,10 @@ pub(super) fn run(app: &App, requests: &[KeyRequest]) -> Reply {
             app,
             Err(format!(
                 "unable to get info about key {}: {why}",
-                key.chars().take(80).filter(|c| !c.is_control()).collect::<String>()
+                key.chars()
+                    .take(80)
+                    .filter(|c| !c.is_control())
+                    .collect::<String>()
             )),
         ),
     };

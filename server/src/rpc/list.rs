@@ -10,7 +10,10 @@ pub(super) fn run(app: &App, request: &ListRequest) -> Result<Reply, String> {
     }
     let buckets = app.engine.buckets();
     let wanted = |timeframe: &str| request.timeframe.is_empty() || request.timeframe == timeframe;
-    let keys = buckets.iter().map(|b| &b.key).filter(|key| wanted(key.timeframe()));
+    let keys = buckets
+        .iter()
+        .map(|b| &b.key)
+        .filter(|key| wanted(key.timeframe()));
     let mut names: Vec<String> = match request.format.as_str() {
         "tbk" => keys.map(|key| key.to_string()).collect(),
         _ => keys.map(|key| key.symbol().to_owned()).collect(),

@@ -32,7 +32,11 @@ fn one(app: &App, query: &QueryRequest, deadline: Instant) -> Result<DatasetRepl
         return Err("SQL is not available in this build".into());
     }
     if let Some(function) = query.functions.first() {
-        let shown: String = function.chars().take(40).filter(|c| !c.is_control()).collect();
+        let shown: String = function
+            .chars()
+            .take(40)
+            .filter(|c| !c.is_control())
+            .collect();
         return Err(format!(
             "functions are not available in this build (\"{shown}\" was asked for)"
         ));
@@ -41,8 +45,12 @@ fn one(app: &App, query: &QueryRequest, deadline: Instant) -> Result<DatasetRepl
     let mut ids: Vec<BucketId> = plan.buckets.iter().map(|b| b.id).collect();
     ids.dedup();
     let snapshot = app.engine.snapshot(&ids);
-    let positions: HashMap<BucketId, usize> =
-        snapshot.buckets().iter().enumerate().map(|(at, b)| (b.id, at)).collect();
+    let positions: HashMap<BucketId, usize> = snapshot
+        .buckets()
+        .iter()
+        .enumerate()
+        .map(|(at, b)| (b.id, at))
+        .collect();
     let mut result = Assembly::default();
     for bucket in &plan.buckets {
         // A bucket dropped since the plan was made is missing, like one that never was.
@@ -105,7 +113,9 @@ impl Output {
             }
         }
         if bucket.kind == RowKind::Tick {
-            output.columns.push((NANOSECONDS.to_owned(), "i4", Source::Nanoseconds));
+            output
+                .columns
+                .push((NANOSECONDS.to_owned(), "i4", Source::Nanoseconds));
         }
         output
     }
@@ -119,7 +129,8 @@ impl Output {
             }
         };
         let def = &bucket.schema.columns()[position];
-        self.columns.push((def.name.clone(), reply_code(def.ty), Source::Column(at)));
+        self.columns
+            .push((def.name.clone(), reply_code(def.ty), Source::Column(at)));
     }
 
     fn row_bytes(&self, bucket: &BucketInfo) -> u64 {
@@ -155,7 +166,9 @@ fn read(
         None => bytes_rows.min(app.limits.result_rows),
         Some(_) => bytes_rows,
     };
-    let room = usize::try_from(rows_max).unwrap_or(usize::MAX).saturating_sub(rows_before);
+    let room = usize::try_from(rows_max)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(rows_before);
     let room = room.saturating_add(1);
     let limit = match plan.limit {
         None => Limit::First(room),
@@ -210,7 +223,8 @@ impl Assembly {
     ) -> Result<(), String> {
         if self.slices.is_empty() {
             self.columns.clone_from(&output.columns);
-            self.data.resize_with(output.columns.len(), ColumnData::default);
+            self.data
+                .resize_with(output.columns.len(), ColumnData::default);
         } else if let Some(what) = self.difference(output) {
             return Err(format!("{DIFFERENT}: {} {what}", bucket.key));
         }
@@ -223,7 +237,8 @@ impl Assembly {
                 Source::Nanoseconds => data.push(nanos_of_second(batch.times()).bytes().clone()),
             }
         }
-        self.epochs.extend(batch.times().iter().map(|t| t.div_euclid(NANOS_PER_SECOND)));
+        self.epochs
+            .extend(batch.times().iter().map(|t| t.div_euclid(NANOS_PER_SECOND)));
         let key = format!("{}:Symbol/Timeframe/AttributeGroup", bucket.key);
         match self.slices.last_mut() {
             // A symbol asked for twice: one slice with its rows twice.
@@ -252,7 +267,10 @@ impl Assembly {
         }
         let mut pairs = self.columns.iter().zip(&output.columns);
         let (first, other) = pairs.find(|(a, b)| (&a.0, a.1) != (&b.0, b.1))?;
-        Some(format!("has {} {} where the first has {} {}", other.0, other.1, first.0, first.1))
+        Some(format!(
+            "has {} {} where the first has {} {}",
+            other.0, other.1, first.0, first.1
+        ))
     }
 
     fn finish(mut self) -> DatasetReply {

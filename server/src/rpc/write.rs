@@ -21,8 +21,15 @@ pub(super) fn run(app: &App, requests: &[WriteRequest]) -> Reply {
 
 fn queue(app: &App, request: &WriteRequest) -> Result<Option<Ticket>, String> {
     let is_variable = request.is_variable_length;
-    let tables = request.dataset.tables(is_variable).map_err(|e| e.to_string())?;
-    let kind = if is_variable { RowKind::Tick } else { RowKind::Bar };
+    let tables = request
+        .dataset
+        .tables(is_variable)
+        .map_err(|e| e.to_string())?;
+    let kind = if is_variable {
+        RowKind::Tick
+    } else {
+        RowKind::Bar
+    };
     let mut rows = Vec::with_capacity(tables.len());
     for (key, batch) in tables {
         let key = BucketKey::parse(&key).map_err(|e| e.to_string())?;

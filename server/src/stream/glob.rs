@@ -227,7 +227,8 @@ impl Parser {
             }
         }
         let after = self.states.len();
-        ends.into_iter().for_each(|end| self.states[end] = State::Jump(after));
+        ends.into_iter()
+            .for_each(|end| self.states[end] = State::Jump(after));
         Some(())
     }
 }
@@ -277,7 +278,9 @@ mod tests {
             let glob = Glob::parse(pattern).expect(pattern);
             assert_eq!(glob.matches(key), fits, "{pattern} {key}");
         }
-        for bad in ["[", "[]/a/b", "[!]/a/b", "{a", "a}", "{a{b}", "a]", "[b-a]", "\\", "{a,b}}"] {
+        for bad in [
+            "[", "[]/a/b", "[!]/a/b", "{a", "a}", "{a{b}", "a]", "[b-a]", "\\", "{a,b}}",
+        ] {
             assert!(Glob::parse(bad).is_none(), "{bad}");
         }
         assert!(Glob::parse(&"{".repeat(500)).is_none());

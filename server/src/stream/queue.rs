@@ -104,7 +104,13 @@ mod tests {
     #[test]
     fn a_full_queue_keeps_the_newest_of_each_key() {
         let mut full = queue(4, 1000);
-        for (key, message) in [("a", "a1"), ("b", "b1"), ("a", "a2"), ("c", "c1"), ("b", "b2")] {
+        for (key, message) in [
+            ("a", "a1"),
+            ("b", "b1"),
+            ("a", "a2"),
+            ("c", "c1"),
+            ("b", "b2"),
+        ] {
             push(&mut full, key, message);
         }
         assert!(!full.is_overrun());

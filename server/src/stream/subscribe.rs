@@ -155,24 +155,57 @@ mod tests {
                 Outcome::Refused(why) => assert_eq!(why, "AAPL/1Min is an invalid stream"),
                 other => panic!("{other:?}"),
             }
-            assert!(matches!(read(&message(&[], positional), 9), Outcome::Unchanged));
+            assert!(matches!(
+                read(&message(&[], positional), 9),
+                Outcome::Unchanged
+            ));
         }
-        assert!(matches!(read(&Bytes::from_static(b"\x81\xa3foo\x01"), 9), Outcome::Unchanged));
+        assert!(matches!(
+            read(&Bytes::from_static(b"\x81\xa3foo\x01"), 9),
+            Outcome::Unchanged
+        ));
     }
 
     #[test]
     fn bad_messages_are_refused() {
-        for bad in [&b"\xc1\xc1"[..], b"", b"\x81\xa7streams\x05", b"\x81\xa7streams\xdd\xff\xff\xff\xff", b"\x05"] {
-            assert!(matches!(read(&Bytes::from_static(bad), 9), Outcome::Refused(_)), "{bad:?}");
+        for bad in [
+            &b"\xc1\xc1"[..],
+            b"",
+            b"\x81\xa7streams\x05",
+            b"\x81\xa7streams\xdd\xff\xff\xff\xff",
+            b"\x05",
+        ] {
+            assert!(
+                matches!(read(&Bytes::from_static(bad), 9), Outcome::Refused(_)),
+                "{bad:?}"
+            );
         }
-        assert!(matches!(read(&vec![0x91; 10_000].into(), 9), Outcome::Refused(_)));
-        for bad in ["", "**", "A/1Min", "A/1Min/X/Y", &format!("{}/1Min/X", "*".repeat(1000))] {
-            assert!(matches!(read(&message(&[bad], false), 9), Outcome::Refused(_)), "{bad}");
+        assert!(matches!(
+            read(&vec![0x91; 10_000].into(), 9),
+            Outcome::Refused(_)
+        ));
+        for bad in [
+            "",
+            "**",
+            "A/1Min",
+            "A/1Min/X/Y",
+            &format!("{}/1Min/X", "*".repeat(1000)),
+        ] {
+            assert!(
+                matches!(read(&message(&[bad], false), 9), Outcome::Refused(_)),
+                "{bad}"
+            );
         }
-        assert!(matches!(read(&message(&["a/b/c"; 10], false), 9), Outcome::Refused(_)));
+        assert!(matches!(
+            read(&message(&["a/b/c"; 10], false), 9),
+            Outcome::Refused(_)
+        ));
         let heavy = format!("{}/*/*", "a?".repeat(200));
         let heavy: Vec<&str> = vec![&heavy; 4000];
-        assert!(matches!(read(&message(&heavy, false), 4096), Outcome::Refused(_)));
+        assert!(matches!(
+            read(&message(&heavy, false), 4096),
+            Outcome::Refused(_)
+        ));
     }
 
     #[test]
