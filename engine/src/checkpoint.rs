@@ -60,7 +60,7 @@ fn serve(store: &Store) {
 struct Frozen {
     /// Every commit below is in the tails frozen, or in segments.
     upto: Lsn,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     /// Buckets with frozen tails, by number.
     views: Vec<Arc<View>>,
 }
@@ -228,15 +228,18 @@ fn publish_views(store: &Store, segment: Option<Arc<Segment>>) {
         .iter()
         .flat_map(|segment| segment.chunks())
         .collect();
+    // Freed after the lock is given back: that may be a lot of memory.
+    let mut written = Vec::with_capacity(chunks.len());
     let mut views = store.views.write();
     for (id, chunk, latest) in chunks {
         // A bucket dropped meanwhile has no view.
         if let Some(view) = views.get_mut(&id) {
             let view = Arc::make_mut(view);
-            view.frozen.clear();
+            written.append(&mut view.frozen);
             view.add_chunk(chunk, latest);
         }
     }
+    drop(views);
     store.frozen_bytes.store(0, Ordering::Relaxed);
 }
 

@@ -141,11 +141,13 @@ impl Engine {
     ) -> Result<(Self, Recovery), Error> {
         let opened = recover::open(disk, clock, options, hook)?;
         let owner = Owner {
-            checkpointer: Mutex::new(Some(checkpoint::spawn(opened.store.clone())?)),
+            checkpointer: Mutex::new(None),
             store: opened.store,
             quarantined: opened.recovery.quarantined.clone(),
             lock: Mutex::new(Some(opened.lock)),
         };
+        // After the owner is made, so that a failure here ends the log's thread.
+        *owner.checkpointer.lock() = Some(checkpoint::spawn(owner.store.clone())?);
         let owner = Arc::new(owner);
         Ok((Self { owner }, opened.recovery))
     }
@@ -169,7 +171,7 @@ impl Engine {
         if let Some(sorted) = self.store().catalog.read().sorted() {
             return sorted;
         }
-        self.store().catalog.write().sort()
+        Arc::make_mut(&mut self.store().catalog.write()).sort()
     }
 
     /// Makes an empty bucket; durable when this returns. `Error::Exists` if there is one.

@@ -199,3 +199,75 @@ pub(crate) fn define_origin(origin: Origin, name: &str) -> Payload {
     put_text(&mut target, name);
     Payload::new(KIND_ORIGIN, 0, 0, target.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{ColumnDef, ColumnType};
+    use proptest::prelude::*;
+
+    fn schema() -> Schema {
+        let columns = ColumnType::ALL.map(|ty| ColumnDef::new(ty.name(), ty));
+        Schema::new(columns.to_vec()).unwrap()
+    }
+
+    /// Row `n` has bytes that depend on `n` and the column.
+    fn batch(rows: usize) -> ColumnBatch {
+        let column = |ty: ColumnType| {
+            let bytes = (0..rows * ty.size()).map(|i| (i * 7 + ty.size()) as u8);
+            Column::new(ty, bytes.collect::<Vec<u8>>().into()).unwrap()
+        };
+        let columns = ColumnType::ALL.map(column).to_vec();
+        ColumnBatch::new(schema(), column(ColumnType::I64), columns).unwrap()
+    }
+
+    #[test]
+    fn rows_and_plugin_sections_come_back() {
+        for section in [
+            None,
+            Some(Bytes::new()),
+            Some(Bytes::from_static(b"opaque")),
+        ] {
+            let (one, two) = (batch(3), batch(8));
+            let parts = [(BucketId(7), 1, &one), (BucketId(9), 2, &two)];
+            let kind = if section.is_some() {
+                KIND_PLUGIN
+            } else {
+                KIND_ROWS
+            };
+            let payload = Bytes::from(encode_rows(section.as_ref(), &parts));
+            let Some(Content::Rows {
+                section: found,
+                rows,
+            }) = decode(kind, &payload)
+            else {
+                panic!("rows do not decode");
+            };
+            assert_eq!(found, section);
+            assert_eq!(rows.len(), 2);
+            for ((bucket, version, batch), section) in parts.into_iter().zip(rows) {
+                assert_eq!((section.bucket, section.schema_version), (bucket, version));
+                assert!(section.batch(&schema()).unwrap() == *batch);
+            }
+            for cut in 1..payload.len() {
+                // A shorter payload may end between two sections, nowhere else.
+                let Some(Content::Rows { rows, .. }) = decode(kind, &payload.slice(..cut)) else {
+                    continue;
+                };
+                assert!(rows.len() < 2);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_refused_without_a_panic(kind in 0_u8..10, bytes in proptest::collection::vec(prop_oneof![0_u8..4, any::<u8>()], 0..300)) {
+            let payload = Bytes::from(bytes);
+            if let Some(Content::Rows { rows, .. }) = decode(kind, &payload) {
+                for section in rows {
+                    let _ = section.batch(&schema());
+                }
+            }
+        }
+    }
+}

@@ -53,7 +53,7 @@ pub(crate) fn open(
     let began = clock.monotonic();
     // Before the lock, which would leave a file in a directory that is none of ours.
     let fresh = check_directory(&*disk)?;
-    let lock = disk.lock().map_err(|e| Error::Locked(e.to_string()))?;
+    let lock = disk.lock().map_err(locked)?;
     hook.opened(&disk)?;
     disk.create_dir_all(SEGMENTS_DIR)?;
     if fresh && !disk.exists(MANIFEST)? {
@@ -90,6 +90,13 @@ pub(crate) fn open(
         lock,
         recovery,
     })
+}
+
+fn locked(error: std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::WouldBlock => Error::Locked(error.to_string()),
+        _ => error.into(),
+    }
 }
 
 /// Whether the directory holds no store yet; an error if it holds something else.

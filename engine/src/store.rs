@@ -38,6 +38,15 @@ pub(crate) struct Token {
     pub(crate) defines: Option<BucketKey>,
 }
 
+/// However a frame is lost, nobody may wait for it for ever.
+impl Drop for Token {
+    fn drop(&mut self) {
+        if let Some(outcome) = &self.outcome {
+            outcome.abandon();
+        }
+    }
+}
+
 /// Names on their way into the catalog.
 #[derive(Debug, Default)]
 pub(crate) struct Defining {
@@ -77,7 +86,8 @@ pub(crate) struct Store {
     pub(crate) defined: Condvar,
     /// With the origins of the catalog: held over the look-up and the commit of a new one.
     pub(crate) origins: Mutex<()>,
-    pub(crate) catalog: RwLock<Catalog>,
+    /// Shared with a checkpoint; copied when it changes meanwhile.
+    pub(crate) catalog: RwLock<Arc<Catalog>>,
     pub(crate) views: RwLock<Views>,
     /// Release after rows are in tails and before tickets end; Acquire in readers.
     visible: AtomicU64,
@@ -127,7 +137,7 @@ impl Store {
             defining: Mutex::new(Defining::default()),
             defined: Condvar::new(),
             origins: Mutex::new(()),
-            catalog: RwLock::new(catalog),
+            catalog: RwLock::new(Arc::new(catalog)),
             views: RwLock::new(views),
             visible: AtomicU64::new(checkpoint.0),
             checkpointed: AtomicU64::new(checkpoint.0),
@@ -232,7 +242,7 @@ impl Store {
             Content::Rows { rows, .. } => return self.apply_rows(&rows, end, rebuild),
             Content::Define(info) => {
                 let info = Arc::new(info);
-                if self.catalog.write().define(&info) {
+                if Arc::make_mut(&mut self.catalog.write()).define(&info) {
                     let mut views = self.views.write();
                     views.insert(info.id, Arc::new(View::new(info)));
                     self.set_visible(end);
@@ -240,6 +250,7 @@ impl Store {
             }
             Content::Drop(ids) => {
                 let mut catalog = self.catalog.write();
+                let catalog = Arc::make_mut(&mut catalog);
                 let mut views = self.views.write();
                 for id in ids {
                     catalog.drop_bucket(id);
@@ -250,7 +261,9 @@ impl Store {
                 }
                 self.set_visible(end);
             }
-            Content::Origin(origin, name) => self.catalog.write().define_origin(origin, &name),
+            Content::Origin(origin, name) => {
+                Arc::make_mut(&mut self.catalog.write()).define_origin(origin, &name);
+            }
             Content::Unknown => {}
         }
         0
@@ -371,7 +384,7 @@ impl wal::Sink<Token> for Sink {
             if let Some(key) = &token.defines {
                 store.settle(key);
             }
-            if let Some(outcome) = token.outcome {
+            if let Some(outcome) = &token.outcome {
                 outcome.set(Err(error.clone()));
             }
         }

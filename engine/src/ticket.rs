@@ -20,6 +20,15 @@ impl Outcome {
         self.known.notify_all();
     }
 
+    /// The commit was lost on its way (the committer ended): nobody will set a result any more.
+    pub(crate) fn abandon(&self) {
+        let mut result = self.result.lock();
+        if result.is_none() {
+            *result = Some(Err(Error::Poisoned("the log's thread ended".to_owned())));
+            self.known.notify_all();
+        }
+    }
+
     pub(crate) fn wait(&self) -> Result<Lsn, Error> {
         let mut result = self.result.lock();
         loop {

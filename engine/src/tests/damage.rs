@@ -141,3 +141,18 @@ fn a_damaged_log_is_set_aside_and_named() {
         engine.close().unwrap();
     }
 }
+
+/// Somebody removes the log: what the segments hold is served, and new commits are kept.
+#[test]
+fn a_store_without_its_log_goes_on_from_the_checkpoint() {
+    let disk = stored();
+    for name in disk.list("wal").unwrap() {
+        disk.unlink(&format!("wal/{name}")).unwrap();
+    }
+    let engine = open(&disk);
+    assert_eq!(all(&engine, TICKS).len(), 3);
+    write(&engine, TICKS, RowKind::Tick, batch(&[9], 99)).unwrap();
+    drop(engine);
+    let engine = open(&disk.reopen());
+    assert_eq!(all(&engine, TICKS)[3], (9, 99));
+}
