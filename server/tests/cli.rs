@@ -1,7 +1,7 @@
 //! The binary as a person uses it: commands, exit codes, files.
 #![forbid(unsafe_code)]
-// Tests prepare their own files beside the store.
-#![allow(clippy::disallowed_methods)]
+// Tests prepare their own files beside the store; a failed unwrap is a failed test.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -36,7 +36,7 @@ type Done<T> = Result<T, Failure>;
 pub(super) fn run(args: &Args) -> Done<()> {
     let interrupted = watch_for_interrupt()?;
     let symbols = bars::bundled()?;
-    let mut server = Server::start()?;
+    let server = Server::start()?;
     say(&format!(
         "mkts {} serves http://{} from {}\n\
          triggers: ondiskagg keeps 5Min, 15Min, 1H and 1D bars of */1Min/OHLCV, stream pushes */*/*\n",
@@ -44,76 +44,134 @@ pub(super) fn run(args: &Args) -> Done<()> {
         server.address(),
         server.directory().display()
     ));
-    let mut client = Client::new(server.address());
-    let streamed = subscribe(server.address())?;
+    let mut demo = Demo {
+        client: Client::new(server.address()),
+        streamed: subscribe(server.address())?,
+        symbols,
+        interrupted,
+        server,
+    };
+    demo.first_minutes(Duration::from_secs(args.seconds))?;
+    demo.the_rest()?;
+    if demo.is_interrupted() {
+        return demo.server.stop();
+    }
+    demo.coarse_bars()?;
+    demo.kill_and_restart()?;
+    demo.server.stop()?;
+    say("\nstopped, directory removed. Your own: mkts init && mkts start\n");
+    Ok(())
+}
 
-    say(&format!(
-        "The first {SHOWN} minutes of real bars, one write a minute; each line came back over the WebSocket:\n"
-    ));
-    let pause = Duration::from_secs(args.seconds) / SHOWN as u32;
-    let mut shown = 0;
-    while shown < SHOWN && !interrupted.load(Ordering::Relaxed) {
+struct Demo {
+    client: Client,
+    streamed: Receiver<Bar>,
+    symbols: Vec<Symbol>,
+    interrupted: Arc<AtomicBool>,
+    server: Server,
+}
+
+impl Demo {
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Slow enough to read.
+    fn first_minutes(&mut self, time: Duration) -> Done<()> {
+        say(&format!(
+            "\nThe first {SHOWN} minutes of real bars, one write a minute; each line came back over \
+             the WebSocket:\n\n"
+        ));
+        let pause = time / SHOWN as u32;
+        for minute in 0..SHOWN {
+            if self.is_interrupted() {
+                break;
+            }
+            let began = Instant::now();
+            write_minute(&mut self.client, &self.symbols, minute)?;
+            show_streamed(&self.streamed, self.symbols.len(), began);
+            if minute % 5 == 4 {
+                show_last(&mut self.client, self.symbols[0].name, "5Min")?;
+            }
+            std::thread::sleep(pause.saturating_sub(began.elapsed()));
+        }
+        Ok(())
+    }
+
+    fn the_rest(&mut self) -> Done<()> {
+        say("\nThe rest, still one durable write a minute, as fast as it goes:\n");
+        let longest = self.symbols.iter().map(|s| s.batch.rows()).max();
         let began = Instant::now();
-        write_minute(&mut client, &symbols, shown)?;
-        show_streamed(&streamed, symbols.len(), began);
-        shown += 1;
-        if shown % 5 == 0 {
-            show_last(&mut client, symbols[0].name, "5Min")?;
+        let mut writes = 0;
+        for minute in SHOWN..longest.unwrap_or(0) {
+            if self.is_interrupted() {
+                break;
+            }
+            write_minute(&mut self.client, &self.symbols, minute)?;
+            writes += 1;
         }
-        std::thread::sleep(pause.saturating_sub(began.elapsed()));
+        let seconds = began.elapsed().as_secs_f64();
+        let pushed = self.streamed.try_iter().count();
+        say(&format!(
+            "{writes} writes in {seconds:.1} s, each on the disk before it was acknowledged; \
+             {pushed} stream messages came back\n\n"
+        ));
+        Ok(())
     }
 
-    let longest = symbols
-        .iter()
-        .map(|symbol| symbol.batch.rows())
-        .max()
-        .unwrap_or(0);
-    say("\nThe rest, still one durable write a minute, as fast as it goes:\n");
-    let began = Instant::now();
-    let mut minute = shown;
-    while minute < longest && !interrupted.load(Ordering::Relaxed) {
-        write_minute(&mut client, &symbols, minute)?;
-        minute += 1;
-    }
-    let took = began.elapsed();
-    let pushed = streamed.try_iter().count();
-    say(&format!(
-        "{} writes in {:.1} s, each on the disk before it was acknowledged; {pushed} stream messages came back\n",
-        minute - shown,
-        took.as_secs_f64()
-    ));
-    if interrupted.load(Ordering::Relaxed) {
-        return server.stop();
-    }
-    compare(&mut client, &symbols)?;
-
-    say("\nkill -9, and start again:\n");
-    server.kill()?;
-    let began = Instant::now();
-    server.spawn()?;
-    say(&format!(
-        "serving again after {} ms; ",
-        began.elapsed().as_millis()
-    ));
-    let mut client = Client::new(server.address());
-    let all: usize = symbols.iter().map(|symbol| symbol.batch.rows()).sum();
-    let mut found = 0;
-    for symbol in &symbols {
-        found += query(&mut client, &symbol.key)?.is_some_and(|batch| batch == symbol.batch)
-            as usize
-            * symbol.batch.rows();
-    }
-    say(&format!(
-        "{found} of {all} minute bars are there, value for value\n"
-    ));
-    compare(&mut client, &symbols)?;
-    server.stop()?;
-    match found == all {
-        true => {
-            say("\nstopped, directory removed. Your own: mkts init && mkts start\n");
-            Ok(())
+    /// Prints every timeframe, once it holds all that was written.
+    fn coarse_bars(&mut self) -> Done<()> {
+        say(
+            "  bucket              bars  newest bar                                         volume of all\n",
+        );
+        for (key, batch) in self.caught_up()? {
+            let newest = Bar::of("", &batch, batch.rows().saturating_sub(1));
+            let newest = newest.map_or_else(String::new, |bar| bar.to_string());
+            let (rows, volume) = (batch.rows(), bars::volume(&batch));
+            say(&format!(
+                "  {:<17} {rows:>6}  {newest:<50} {volume:>12}\n",
+                key.as_str()
+            ));
         }
-        false => Err(Failure::new("bars are missing after the restart")),
+        Ok(())
+    }
+
+    /// Waits until the volume of every timeframe is the sum of its minutes.
+    fn caught_up(&mut self) -> Done<Vec<(BucketKey, ColumnBatch)>> {
+        let mut all = Vec::new();
+        for symbol in &self.symbols {
+            let wanted = bars::volume(&symbol.batch);
+            for timeframe in std::iter::once("1Min").chain(COARSE) {
+                let key = coarse_key(symbol.name, timeframe)?;
+                let batch = wait_for_volume(&mut self.client, &key, wanted)?;
+                all.push((key, batch));
+            }
+        }
+        Ok(all)
+    }
+
+    fn kill_and_restart(&mut self) -> Done<()> {
+        let before = self.caught_up()?;
+        say("\nkill -9, and start again:\n");
+        self.server.kill()?;
+        let began = Instant::now();
+        self.server.spawn()?;
+        let took = began.elapsed().as_millis();
+        self.client = Client::new(self.server.address());
+        if self.caught_up()? != before {
+            return Err(Failure::new("the restart changed stored bars"));
+        }
+        let written: usize = self.symbols.iter().map(|symbol| symbol.batch.rows()).sum();
+        for symbol in &self.symbols {
+            if query(&mut self.client, &symbol.key)?.as_ref() != Some(&symbol.batch) {
+                return Err(Failure::new(format!("{} lost bars", symbol.key)));
+            }
+        }
+        say(&format!(
+            "serving again after {took} ms; {written} of {written} minute bars are there, value for \
+             value, and every aggregate\n"
+        ));
+        Ok(())
     }
 }
 
@@ -207,29 +265,6 @@ fn query(client: &mut Client, key: &BucketKey) -> Done<Option<ColumnBatch>> {
         Err(client::Error::Rpc(_)) => Ok(None),
         Err(error) => Err(failed("query")(error)),
     }
-}
-
-/// Waits until the coarse bars hold all that was written, then prints them beside their sums.
-fn compare(client: &mut Client, symbols: &[Symbol]) -> Done<()> {
-    say(
-        "  bucket              bars   newest bar                                    volume of all\n",
-    );
-    for symbol in symbols {
-        let wanted = bars::volume(&symbol.batch);
-        for timeframe in std::iter::once("1Min").chain(COARSE) {
-            let key = coarse_key(symbol.name, timeframe)?;
-            let batch = wait_for_volume(client, &key, wanted)?;
-            let newest = Bar::of("", &batch, batch.rows() - 1);
-            let newest = newest.map_or_else(String::new, |bar| bar.to_string());
-            say(&format!(
-                "  {:<18} {:>5}  {newest:<45} {}\n",
-                key.as_str(),
-                batch.rows(),
-                bars::volume(&batch)
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn wait_for_volume(client: &mut Client, key: &BucketKey, wanted: i64) -> Done<ColumnBatch> {

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -71,6 +72,8 @@ impl Server {
             .args(["start", "--config", "mkts.yml", "--ready-file", "ready"])
             .arg("--until-stdin-ends")
             .current_dir(&self.directory)
+            // Ctrl-C is for the demo, which stops the server and then removes its directory.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().map_err(fail)?)
             .stderr(log)
@@ -118,7 +121,7 @@ impl Server {
             return Ok(());
         };
         let pid = rustix::process::Pid::from_child(&child);
-        // After Ctrl-C in a terminal it may have ended already.
+        // It may have ended already; the status says how.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         match child.wait() {
             Ok(status) if status.success() => Ok(()),
