@@ -133,7 +133,7 @@ fn verify(client: &mut Client, writers: &mut [Writer], round: u64) -> u64 {
 fn verify_aggregates(client: &mut Client, writers: &[Writer], round: u64) {
     let deadline = Instant::now() + LAG_LIMIT;
     loop {
-        let caught_up = lag(client).is_none_or(|bytes| bytes == 0.0);
+        let caught_up = lag(client) == 0.0;
         let difference = writers.iter().find_map(|w| aggregate_difference(client, w));
         match difference {
             None if caught_up => return,
@@ -161,13 +161,15 @@ fn aggregate_difference(client: &mut Client, writer: &Writer) -> Option<String> 
     None
 }
 
-/// The largest lag of any trigger, if the server shows it.
-fn lag(client: &mut Client) -> Option<f64> {
+/// The largest lag of any trigger.
+fn lag(client: &mut Client) -> f64 {
     let reply = client.send("GET", "/metrics", None, b"").expect("metrics");
     let text = reply.text();
     let values = text
         .lines()
         .filter(|line| line.starts_with("mkts_plugin_lag_bytes"))
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    values.reduce(f64::max)
+    values
+        .reduce(f64::max)
+        .expect("the metrics show the lag of the trigger")
 }
