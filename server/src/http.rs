@@ -28,7 +28,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use model::Zone;
 use plugin_host::Host;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::{Config, Limits};
 use crate::stream::{self, Hub};
@@ -139,11 +139,19 @@ pub async fn serve(
 
 type Reply = Response<Chunks>;
 
+/// What a connection holds, and a WebSocket that comes of it: its place among the connections, and
+/// the word that the server stops.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) stopping: watch::Receiver<bool>,
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
 /// Answers one request.
 async fn handle(
     app: Arc<App>,
     request: Request<Incoming>,
-    stopping: watch::Receiver<bool>,
+    session: Session,
 ) -> Result<Reply, Infallible> {
     Ok(match request.uri().path() {
         "/rpc" => {
@@ -155,7 +163,7 @@ async fn handle(
             reply
         }
         "/ws" if !origin::is_allowed(request.headers(), &app.allowed_origins) => foreign(),
-        "/ws" => stream::upgrade(&app, request, stopping)
+        "/ws" => stream::upgrade(&app, request, session)
             .unwrap_or_else(|| text(StatusCode::BAD_REQUEST, "Bad Request\n")),
         "/heartbeat" => {
             let (code, json) = status::heartbeat(&app);
@@ -193,6 +201,7 @@ async fn rpc(app: Arc<App>, request: Request<Incoming>) -> Reply {
     };
     let answered = tokio::task::spawn_blocking(move || rpc::answer(&app, codec, &body)).await;
     let Ok(answer) = answered else {
+        metrics::counter!("mkts_panics_total").increment(1);
         return text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
     };
     let mut reply = Response::new(Chunks::new(answer.body));

@@ -77,6 +77,9 @@ fn nanos(seconds: Option<i64>, nanos: i64) -> Option<i64> {
     )
 }
 
+/// Most symbols that one query names; `*` is not bounded by it.
+const SYMBOLS_MAX: usize = 65_536;
+
 /// `AAPL,MSFT/1Min/OHLCV`, in parts.
 struct Destination<'a> {
     symbols: Vec<&'a str>,
@@ -97,13 +100,19 @@ impl<'a> Destination<'a> {
             names => BucketKey::category_order(names).map_err(|e| e.to_string())?,
         };
         let parts: Vec<&str> = items.split('/').collect();
-        let symbols = match parts[..] {
+        let symbols: Vec<&str> = match parts[..] {
             [_, _, _] => parts[order[0]]
                 .split(',')
                 .filter(|s| !s.is_empty())
                 .collect(),
             _ => Vec::new(),
         };
+        if symbols.len() > SYMBOLS_MAX {
+            return Err(format!(
+                "{} symbols in one query, the limit is {SYMBOLS_MAX}",
+                symbols.len()
+            ));
+        }
         if symbols.is_empty() || parts.iter().any(|part| part.is_empty()) {
             let shown: String = text.chars().take(80).map(printable).collect();
             return Err(format!(

@@ -22,7 +22,7 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::config::Limits;
-use crate::http::{App, Chunks};
+use crate::http::{App, Chunks, Session};
 use crate::ws::{self, Fault, Received, Receiver, Sender};
 use queue::Queue;
 use subscribe::{Outcome, Patterns};
@@ -120,7 +120,7 @@ impl Subscriber {
 pub(crate) fn upgrade(
     app: &Arc<App>,
     mut request: Request<Incoming>,
-    stopping: watch::Receiver<bool>,
+    mut session: Session,
 ) -> Option<Response<Chunks>> {
     let headers = request.headers();
     let key = headers.get("sec-websocket-key")?;
@@ -139,7 +139,7 @@ pub(crate) fn upgrade(
         if let Ok(upgraded) = upgraded.await {
             let (receiver, sender) = ws::split(upgraded, app.limits.ws_message_bytes);
             let subscriber = app.hub.join();
-            talk(&app, &subscriber, receiver, sender, stopping).await;
+            talk(&app, &subscriber, receiver, sender, &mut session.stopping).await;
             app.hub.leave(&subscriber);
         }
     });
@@ -167,9 +167,9 @@ async fn talk(
     subscriber: &Subscriber,
     mut receiver: Receiver,
     mut sender: Sender,
-    mut stopping: watch::Receiver<bool>,
+    stopping: &mut watch::Receiver<bool>,
 ) {
-    let fault = loop_until_fault(app, subscriber, &mut receiver, &mut sender, &mut stopping).await;
+    let fault = loop_until_fault(app, subscriber, &mut receiver, &mut sender, stopping).await;
     if let Fault::Close(code, why) = fault {
         // If the peer does not take it, the connection ends all the same.
         let _ = sender.close(code, why).await;

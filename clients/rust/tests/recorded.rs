@@ -1,6 +1,9 @@
 //! Bodies recorded from clients and servers of MarketStore: read as they are, and read after every
 //! byte of them was changed or cut off, which must give an answer or an error and nothing else.
 
+// Tests: a panic is how they fail.
+#![allow(clippy::unwrap_used)]
+
 use bytes::Bytes;
 use client::wire::msgpack::Reader;
 use client::wire::{

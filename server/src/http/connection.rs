@@ -13,7 +13,7 @@ use tokio::io::{self, AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::App;
+use super::{App, Session};
 
 /// Bytes of request line and headers.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -23,6 +23,9 @@ const BUFFER_BYTES: usize = 512 << 10;
 
 /// Headers of a request.
 const HEADERS_MAX: usize = 100;
+
+/// How long a peer may take no byte of a reply: the reply's memory is held as long.
+const UNREAD_TIME: Duration = Duration::from_secs(60);
 
 /// How often the clock of a connection is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -34,11 +37,11 @@ pub(super) fn start(app: &Arc<App>, stream: TcpStream, stopping: watch::Receiver
         tokio::spawn(refuse(stream));
         return;
     };
-    let app = app.clone();
-    tokio::spawn(async move {
-        run(app, stream, stopping).await;
-        drop(place);
-    });
+    let session = Session {
+        stopping,
+        _place: Arc::new(place),
+    };
+    tokio::spawn(run(app.clone(), stream, session));
 }
 
 async fn refuse(mut stream: TcpStream) {
@@ -49,7 +52,7 @@ async fn refuse(mut stream: TcpStream) {
     let _ = tokio::time::timeout(TICK, stream.write_all(reply)).await;
 }
 
-async fn run(app: Arc<App>, stream: TcpStream, mut stopping: watch::Receiver<bool>) {
+async fn run(app: Arc<App>, stream: TcpStream, session: Session) {
     // A reply is written in whole pieces; waiting to fill packets only costs time.
     let _ = stream.set_nodelay(true);
     let clock = Arc::new(Clock::new());
@@ -58,12 +61,12 @@ async fn run(app: Arc<App>, stream: TcpStream, mut stopping: watch::Receiver<boo
         stream,
         clock: clock.clone(),
     });
-    let sockets = stopping.clone();
+    let mut stopping = session.stopping.clone();
     let service = {
         let clock = clock.clone();
         service_fn(move |request| {
             clock.set(Phase::Busy);
-            let answer = super::handle(app.clone(), request, sockets.clone());
+            let answer = super::handle(app.clone(), request, session.clone());
             let clock = clock.clone();
             async move {
                 let answer = answer.await;
@@ -89,10 +92,13 @@ async fn run(app: Arc<App>, stream: TcpStream, mut stopping: watch::Receiver<boo
             _ = connection.as_mut() => return,
             _ = stopping.changed() => connection.as_mut().graceful_shutdown(),
             _ = tick.tick() => {
-                if clock.head_is_older_than(limit) {
-                    metrics::counter!("mkts_rejected_total", "reason" => "head").increment(1);
-                    return;
-                }
+                let slow = match clock.head_is_older_than(limit) {
+                    true => "head",
+                    false if clock.peer_reads_nothing() => "unread",
+                    false => continue,
+                };
+                metrics::counter!("mkts_rejected_total", "reason" => slow).increment(1);
+                return;
             }
         }
     }
@@ -114,6 +120,8 @@ struct Clock {
     start: Instant,
     /// 0 idle, 1 busy, else milliseconds from `start` plus 2.
     state: AtomicU64,
+    /// Milliseconds from `start` plus 1 since when no byte could be written; 0 if they can.
+    stuck: AtomicU64,
 }
 
 impl Clock {
@@ -122,6 +130,7 @@ impl Clock {
         Self {
             start: Instant::now(),
             state: AtomicU64::new(2),
+            stuck: AtomicU64::new(0),
         }
     }
 
@@ -129,9 +138,30 @@ impl Clock {
         let state = match phase {
             Phase::Idle => 0,
             Phase::Busy => 1,
-            Phase::Head => 2 + u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0),
+            Phase::Head => 2 + self.millis(),
         };
         self.state.store(state, Relaxed);
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0)
+    }
+
+    fn wrote<T>(&self, written: &Poll<T>) {
+        match written {
+            Poll::Ready(_) => self.stuck.store(0, Relaxed),
+            Poll::Pending if self.stuck.load(Relaxed) == 0 => {
+                self.stuck.store(self.millis() + 1, Relaxed);
+            }
+            Poll::Pending => {}
+        }
+    }
+
+    fn peer_reads_nothing(&self) -> bool {
+        match self.stuck.load(Relaxed) {
+            0 => false,
+            since => self.start.elapsed() > Duration::from_millis(since - 1) + UNREAD_TIME,
+        }
     }
 
     fn bytes_came(&self) {
@@ -175,7 +205,9 @@ impl AsyncWrite for Clocked {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.clock.wrote(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -191,7 +223,9 @@ impl AsyncWrite for Clocked {
         cx: &mut Context<'_>,
         bytes: &[std::io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.clock.wrote(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

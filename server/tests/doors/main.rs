@@ -1,5 +1,8 @@
 //! The doors of a server in this process: a real store in a temporary directory, real sockets.
 
+// Tests: a panic is how they fail.
+#![allow(clippy::unwrap_used)]
+
 mod http;
 mod rpc;
 mod stream;
