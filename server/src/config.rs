@@ -225,13 +225,17 @@ fn parse_yaml(text: &str, file: &Path) -> Result<Value, Problems> {
 }
 
 fn syntax_problem(file: &Path, text: &str, error: &yaml::Error) -> Problems {
-    let line = error.location().map_or(0, |at| at.line());
+    let mut line = error.location().map_or(0, |at| at.line());
     let text_line = text
         .lines()
         .nth(line.saturating_sub(1))
         .unwrap_or("")
         .trim();
     let message = error.to_string();
+    if let Some(key) = quoted_after(&message, "duplicate entry with key ") {
+        line = second_line(text, line, key).unwrap_or(line);
+        return Problems::fatal(file, line, format!("{key} stands here for the second time"));
+    }
     let aliased = message.contains("alias")
         || message.contains("unknown anchor")
         || message.contains("while parsing a node");
@@ -252,6 +256,26 @@ fn syntax_problem(file: &Path, text: &str, error: &yaml::Error) -> Problems {
         line,
         format!("failed to parse configuration file: {message}{hint}"),
     )
+}
+
+fn quoted_after<'t>(message: &'t str, before: &str) -> Option<&'t str> {
+    let (_, rest) = message.split_once(before)?;
+    rest.strip_prefix('"')?.split('"').next()
+}
+
+/// The parser names the map in which a key is doubled; the second of two equal lines is the key.
+fn second_line(text: &str, map: usize, key: &str) -> Option<usize> {
+    let is_key = |line: &str| {
+        let rest = line
+            .trim_start_matches([' ', '-', '"', '\''])
+            .strip_prefix(key);
+        rest.is_some_and(|rest| rest.trim_start_matches(['"', '\'']).starts_with(':'))
+    };
+    let lines = text.lines().enumerate().skip(map.saturating_sub(1));
+    let mut found = lines
+        .filter(|(_, line)| is_key(line))
+        .map(|(index, _)| index + 1);
+    found.nth(1)
 }
 
 fn to_json(value: yaml::Value) -> Result<Value, String> {

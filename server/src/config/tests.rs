@@ -113,8 +113,8 @@ const BAD: &[(&str, usize, &str)] = &[
     ("root_directory: d\nlisten_port: 70000\n", 2, "found 70000"),
     (
         "root_directory: d\n\n\nlisten_port: 1\nlisten_port: 2\n",
-        0,
-        "duplicate entry",
+        5,
+        "listen_port stands here for the second time",
     ),
     (
         "root_directory: d\ntimezone: Mars/Olympus\n",
@@ -406,6 +406,26 @@ fn the_example_is_complete() {
                 .is_some_and(|rest| rest.starts_with(':'))
         });
         assert!(named, "{key} is not in the example");
+    }
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    let example = crate::cli::EXAMPLE.as_bytes();
+    let shipped = SHIPPED.as_bytes();
+    for text in [example, shipped] {
+        for at in (0..text.len()).step_by(29) {
+            let mut bytes = text.to_vec();
+            // Every 29th byte becomes one that means something to YAML, or the text ends there.
+            match at % 3 {
+                0 => bytes.truncate(at),
+                1 => bytes[at] = b"{}[]:&*!|>'\"-\t\n"[at % 15],
+                _ => drop(bytes.remove(at)),
+            }
+            let text = String::from_utf8(bytes).expect("the texts are ASCII");
+            // Good or bad, it comes back.
+            let _ = run(&text);
+        }
     }
 }
 
