@@ -1,8 +1,8 @@
 //! The write-ahead log: one order of all commits, durable by a sync that many writers share.
 //!
 //! ```text
-//! append ─► queue ─► number ─► one write ─► one sync ─► durable LSN ─► Sink::durable
-//! callers            └───────────── the committer thread ──────────────┘
+//! append -> queue -> number -> one write -> one sync -> durable LSN -> Sink::durable
+//! callers            \------------- the committer thread --------------/
 //! ```
 //!
 //! What it promises (docs/wal.md has the bytes):

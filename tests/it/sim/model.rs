@@ -49,7 +49,7 @@ impl State {
 
     /// The aggregates of one bucket, straight from the definition.
     pub(super) fn aggregates(&self, base: &BucketKey, timeframe: &str) -> BTreeMap<i64, Bar> {
-        let timeframe = Timeframe::parse(timeframe).unwrap();
+        let timeframe = Timeframe::parse(timeframe).expect("a fixed timeframe");
         let mut out: BTreeMap<i64, Bar> = BTreeMap::new();
         for (time, bar) in self.bars.get(base).into_iter().flatten() {
             let window = out.entry(timeframe.floor(*time, &Zone::utc()));
@@ -97,7 +97,12 @@ impl Rows {
 }
 
 pub(super) fn bars_of(batch: &ColumnBatch) -> BTreeMap<i64, Bar> {
-    let column = |name| batch.column(name).unwrap().values::<f64>().unwrap();
+    let column = |name| {
+        batch
+            .column(name)
+            .and_then(|c| c.values::<f64>())
+            .expect("columns are f64")
+    };
     let columns = ["Open", "High", "Low", "Close", "Volume"].map(column);
     let bar = |row: usize| columns.map(|c| c[row]);
     let times = batch.times();
@@ -113,7 +118,10 @@ pub(super) fn bars_of(batch: &ColumnBatch) -> BTreeMap<i64, Bar> {
 }
 
 pub(super) fn ticks_of(batch: &ColumnBatch) -> Vec<(i64, f64)> {
-    let prices = batch.column("Price").unwrap().values::<f64>().unwrap();
+    let prices = batch
+        .column("Price")
+        .and_then(|c| c.values::<f64>())
+        .expect("columns are f64");
     assert!(
         batch.times().is_sorted(),
         "ticks come back in order of time"
@@ -127,7 +135,7 @@ pub(super) fn ticks_of(batch: &ColumnBatch) -> Vec<(i64, f64)> {
 }
 
 fn batch(schema: Schema, times: Vec<i64>, columns: Vec<Column>) -> ColumnBatch {
-    ColumnBatch::new(schema, Column::from_values(times), columns).unwrap()
+    ColumnBatch::new(schema, Column::from_values(times), columns).expect("equal lengths")
 }
 
 fn bar_schema() -> Schema {
@@ -145,5 +153,5 @@ fn schema(names: &[&str]) -> Schema {
             .map(|n| ColumnDef::new(*n, ColumnType::F64))
             .collect(),
     )
-    .unwrap()
+    .expect("fixed names")
 }
