@@ -23,12 +23,7 @@ pub fn answer(app: &App, codec: Codec, body: &Bytes) -> Answer {
         Ok(call) => call,
         Err((id, error)) => return Answer::error(&error, codec, &id),
     };
-    let answer = catch_unwind(AssertUnwindSafe(|| run(app, codec, &call))).unwrap_or_else(|_| {
-        metrics::counter!("mkts_panics_total").increment(1);
-        tracing::error!(method = call.method, "a method panicked");
-        let error = RpcError::server("internal error: the call was given up, see the server's log");
-        Answer::error(&error, codec, &call.id)
-    });
+    let answer = contained(codec, &call, || run(app, codec, &call));
     let seconds = start.elapsed().as_secs_f64();
     metrics::histogram!("alpaca_marketstore_rpc_total_request_duration_seconds").record(seconds);
     if answer.ran {
@@ -39,6 +34,16 @@ pub fn answer(app: &App, codec: Codec, body: &Bytes) -> Answer {
         .record(seconds);
     }
     answer
+}
+
+/// Runs a method; a panic ends its call alone.
+fn contained(codec: Codec, call: &Call, run: impl FnOnce() -> Answer) -> Answer {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        metrics::counter!("mkts_panics_total").increment(1);
+        tracing::error!(method = call.method, "a method panicked");
+        let error = RpcError::server("internal error: the call was given up, see the server's log");
+        Answer::error(&error, codec, &call.id)
+    })
 }
 
 /// A reply, and whether a method ran to its end.
@@ -112,4 +117,25 @@ fn entries(app: &App, results: impl Iterator<Item = Result<(), String>>) -> Repl
 /// The text of a timeframe that cannot be stored.
 fn timeframe_error(timeframe: &str) -> String {
     format!("error: Unable to get timeframe from key: \"{timeframe}\" is no timeframe like 1Min")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_answered_with_an_error() {
+        let call = Call {
+            id: Bytes::from_static(b"\x07"),
+            method: "DataService.Query".into(),
+            params: Bytes::new(),
+        };
+        let answer = contained(Codec::Json, &call, || panic!("on purpose"));
+        let text = String::from_utf8_lossy(&answer.body.concat()).into_owned();
+        assert!(text.contains("\"code\":-32000"), "{text}");
+        assert!(
+            text.contains("internal error") && text.contains("\"id\":7"),
+            "{text}"
+        );
+    }
 }

@@ -8,7 +8,7 @@ use client::wire::{
     ColumnData, DatasetReply, EPOCH, NANOSECONDS, QueryRequest, Reply, nanos_of_second, reply_code,
 };
 use engine::{BucketId, BucketInfo, Limit, Scan, Snapshot};
-use model::{Column, ColumnBatch, NANOS_PER_SECOND, RowKind};
+use model::{Column, ColumnBatch, NANOS_PER_SECOND, RowKind, Schema};
 
 use crate::http::App;
 use crate::planner::{self, Plan};
@@ -52,6 +52,8 @@ fn one(app: &App, query: &QueryRequest, deadline: Instant) -> Result<DatasetRepl
         .map(|(at, b)| (b.id, at))
         .collect();
     let mut result = Assembly::default();
+    // Nearly always the same for all buckets of a query.
+    let mut output = Output::default();
     for bucket in &plan.buckets {
         // A bucket dropped since the plan was made is missing, like one that never was.
         let Some(index) = positions.get(&bucket.id) else {
@@ -64,7 +66,9 @@ fn one(app: &App, query: &QueryRequest, deadline: Instant) -> Result<DatasetRepl
             ));
         }
         let view = &snapshot.buckets()[*index];
-        let output = Output::new(view, &query.columns);
+        if !output.is_for(view) {
+            output = Output::new(view, &query.columns);
+        }
         let batch = read(app, &plan, &snapshot, *index, &output, result.rows)?;
         result.add(view, &output, batch, app)?;
     }
@@ -84,7 +88,9 @@ enum Source {
 }
 
 /// The columns of the result of one bucket.
+#[derive(Default)]
 struct Output {
+    made_for: Option<(Schema, RowKind)>,
     /// Positions in the schema that are read.
     scanned: Vec<usize>,
     columns: Vec<(String, &'static str, Source)>,
@@ -97,6 +103,7 @@ impl Output {
     fn new(bucket: &BucketInfo, wanted: &[String]) -> Self {
         let schema = &bucket.schema;
         let mut output = Self {
+            made_for: Some((schema.clone(), bucket.kind)),
             scanned: Vec::new(),
             columns: vec![(EPOCH.to_owned(), "i8", Source::Epoch)],
         };
@@ -118,6 +125,12 @@ impl Output {
                 .push((NANOSECONDS.to_owned(), "i4", Source::Nanoseconds));
         }
         output
+    }
+
+    fn is_for(&self, bucket: &BucketInfo) -> bool {
+        let same =
+            |(schema, kind): &(Schema, RowKind)| *kind == bucket.kind && *schema == bucket.schema;
+        self.made_for.as_ref().is_some_and(same)
     }
 
     fn add(&mut self, bucket: &BucketInfo, position: usize) {

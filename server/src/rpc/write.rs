@@ -1,6 +1,8 @@
 //! `DataService.Write`. Each request is one commit: all its buckets and rows, or nothing. Requests
 //! of one call are queued in order and waited for together, so that they share a sync.
 
+use std::time::Instant;
+
 use client::wire::{Reply, WriteRequest};
 use engine::{Commit, Error, Origin, Rows, Ticket};
 use model::{BucketKey, RowKind, Schema, Timeframe};
@@ -10,13 +12,17 @@ use crate::http::App;
 
 /// Success adds no entry: clients take any entry for a failure.
 pub(super) fn run(app: &App, requests: &[WriteRequest]) -> Reply {
+    let start = Instant::now();
     let tickets: Vec<_> = requests.iter().map(|r| queue(app, r)).collect();
     let wait = |ticket: Result<Option<Ticket>, String>| match ticket? {
         Some(ticket) => ticket.wait().map(drop).map_err(|e| text(&e)),
         None => Ok(()),
     };
     let failures = tickets.into_iter().map(wait).filter(Result::is_err);
-    Reply::Entries(failures.map(|f| entry(app, f)).collect())
+    let failures = failures.map(|f| entry(app, f)).collect();
+    let seconds = start.elapsed().as_secs_f64();
+    metrics::histogram!("alpaca_marketstore_write_csm_duration_seconds").record(seconds);
+    Reply::Entries(failures)
 }
 
 fn queue(app: &App, request: &WriteRequest) -> Result<Option<Ticket>, String> {

@@ -307,6 +307,7 @@ fn buffers(reader: &mut Reader<'_>) -> Result<Vec<Bytes>, DecodeError> {
     if len > COLUMNS_MAX {
         return Err(reader.error(format!("{len} columns, the limit is {COLUMNS_MAX}")));
     }
+    reader.charge(len, 2 * size_of::<Bytes>())?;
     (0..len).map(|_| reader.bytes()).collect()
 }
 
@@ -317,6 +318,7 @@ fn slices(reader: &mut Reader<'_>) -> Result<Vec<(String, i64)>, DecodeError> {
             "{len} buckets in one dataset, the limit is {DATASET_BUCKETS_MAX}"
         )));
     }
+    reader.charge(len, 2 * size_of::<(String, i64)>())?;
     let entry = |_| Ok((reader.text()?.to_owned(), reader.int()?));
     (0..len).map(entry).collect()
 }

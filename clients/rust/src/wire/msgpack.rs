@@ -21,17 +21,41 @@ pub struct DecodeError {
 pub struct Reader<'a> {
     data: &'a Bytes,
     at: usize,
+    /// Bytes that what is decoded may still take.
+    budget: usize,
 }
+
+/// Memory that every message may take, however short it is.
+const BUDGET_MIN: usize = 1 << 20;
 
 impl<'a> Reader<'a> {
     /// A reader at the first byte.
     pub fn new(data: &'a Bytes) -> Self {
-        Self { data, at: 0 }
+        Self {
+            data,
+            at: 0,
+            budget: data.len().saturating_mul(4).saturating_add(BUDGET_MIN),
+        }
     }
 
     /// Position of the next byte.
     pub fn position(&self) -> usize {
         self.at
+    }
+
+    /// Notes that `count` decoded things of `size` bytes are about to be kept: many short values
+    /// must not become much more memory than they were bytes.
+    ///
+    /// # Errors
+    /// If all that was kept is over four times the message.
+    pub fn charge(&mut self, count: usize, size: usize) -> Result<(), DecodeError> {
+        match self.budget.checked_sub(count.saturating_mul(size)) {
+            Some(left) => {
+                self.budget = left;
+                Ok(())
+            }
+            None => Err(self.error("the message needs more than four times its size in memory")),
+        }
     }
 
     /// An error at the current position.

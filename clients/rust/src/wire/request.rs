@@ -131,6 +131,7 @@ fn list<T>(
             return Err(reader.error(format!("{len} requests in one call, the limit is {max}")));
         }
         requests.clear();
+        reader.charge(len, size_of::<T>())?;
         for _ in 0..len {
             requests.push(read(reader)?);
         }
@@ -221,6 +222,7 @@ pub(crate) fn texts(reader: &mut Reader<'_>, limit: usize) -> Result<Vec<String>
     if len > limit {
         return Err(reader.error(format!("{len} entries in a list, the limit is {limit}")));
     }
+    reader.charge(len, 2 * size_of::<String>())?;
     (0..len).map(|_| reader.text().map(str::to_owned)).collect()
 }
 
@@ -443,6 +445,14 @@ mod tests {
         for bad in [Value::from("x"), 5.into(), map(&[("requests", map(&[]))])] {
             assert!(decode("Query", &bad).is_err(), "{bad}");
         }
+        let short = list(&vec![list(&vec!["".into(); 1000]); 1000]);
+        let short = short
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|c| map(&[("columns", c.clone())]));
+        let short = map(&[("requests", Value::Array(short.collect()))]);
+        assert!(decode("Query", &short).unwrap_err().what.contains("memory"));
         let many = map(&[("requests", list(&vec![map(&[]); 1025]))]);
         assert!(decode("GetInfo", &many).unwrap_err().what.contains("1024"));
     }
