@@ -101,7 +101,7 @@ criterion_group! {
     config = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(800));
+        .measurement_time(Duration::from_millis(600));
     targets = group_commit
 }
 criterion_main!(benches);
