@@ -241,3 +241,44 @@ fn a_running_bar_does_not_grow_memory() {
         engine.status().tail_bytes
     );
 }
+
+/// So many segments overlap that they are merged as one stretch: later still wins.
+#[test]
+fn the_latest_of_many_overlapping_segments_wins() {
+    const BAR: i64 = UNITS_PER_BAR * UNIT;
+    let engine = open(&SimDisk::new(1));
+    for round in 0..150 {
+        // Each begins before and ends after all older ones.
+        let times = [
+            -i64::from(round) * BAR - BAR,
+            0,
+            i64::from(round) * BAR + BAR,
+        ];
+        write(
+            &engine,
+            "B/1Min/OHLCV",
+            RowKind::Bar,
+            batch(&times, round * 10),
+        )
+        .unwrap();
+        engine.checkpoint().unwrap();
+    }
+    let rows = all(&engine, "B/1Min/OHLCV");
+    assert_eq!(rows.len(), 301);
+    assert_eq!(rows[150], (0, 149 * 10 + 1));
+    let id = engine.bucket(&key("B/1Min/OHLCV")).unwrap().id;
+    for (limit, expected) in [
+        (Limit::First(3), &rows[..3]),
+        (Limit::Last(152), &rows[301 - 152..]),
+    ] {
+        let limit = Some(limit);
+        let found = engine.snapshot(&[id]).scan(
+            0,
+            &Scan {
+                limit,
+                ..Scan::all()
+            },
+        );
+        assert_eq!(pairs(&found.unwrap()), expected);
+    }
+}
