@@ -453,3 +453,58 @@ async fn ended(stdin: &mut Option<oneshot::Receiver<()>>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_port_answers_503_while_the_log_is_replayed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (opened, wait) = std::sync::mpsc::channel::<()>();
+        let opening = tokio::task::spawn_blocking(move || {
+            wait.recv().unwrap();
+            Err(Failure::new("as far as this test goes"))
+        });
+        let asked = tokio::spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /heartbeat HTTP/1.1\r\nhost: x\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).await.unwrap();
+            opened.send(()).unwrap();
+            reply
+        });
+        let mut signals = Signals::new(false).unwrap();
+        let done = while_recovering(opening, &listener, &mut signals).await;
+        assert_eq!(done.err().unwrap().text, "as far as this test goes");
+        let reply = asked.await.unwrap();
+        assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
+        assert!(reply.contains("\"status\":\"recovering\""), "{reply}");
+    }
+
+    #[test]
+    fn addresses_of_the_sixth_version_get_brackets() {
+        assert_eq!(join_address("::1", 5), "[::1]:5");
+        assert_eq!(join_address("[::1]", 5), "[::1]:5");
+        assert_eq!(join_address("localhost", 5), "localhost:5");
+    }
+
+    #[test]
+    fn each_failure_of_the_store_has_its_exit_code() {
+        let code = |error: engine::Error| engine_failure(&error).code;
+        assert_eq!(code(engine::Error::Locked("x".into())), 3);
+        assert_eq!(code(engine::Error::Poisoned("x".into())), 2);
+        let (file, what) = ("a".into(), "b".into());
+        assert_eq!(
+            code(engine::Error::Corrupt {
+                file,
+                offset: 0,
+                what
+            }),
+            4
+        );
+        assert_eq!(code(engine::Error::DiskFull("x".into())), 1);
+    }
+}
