@@ -52,7 +52,9 @@ pub(super) fn run(args: &Args) -> Done<()> {
         server,
     };
     demo.first_minutes(Duration::from_secs(args.seconds))?;
-    demo.the_rest()?;
+    if !demo.is_interrupted() {
+        demo.the_rest()?;
+    }
     if demo.is_interrupted() {
         return demo.server.stop();
     }
