@@ -1,5 +1,6 @@
 //! One atomic set of rows, and the checks it passes in the caller's thread.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -64,6 +65,7 @@ pub(crate) fn check(
         rows: Vec::with_capacity(rows.len()),
         missing: Vec::new(),
     };
+    let mut new = New::default();
     for Rows { key, batch, create } in rows {
         if batch.is_empty() {
             continue;
@@ -71,13 +73,14 @@ pub(crate) fn check(
         let (bucket, info) = match find(&key) {
             Some(info) => (Target::Stored(info.clone()), info),
             None => {
-                let (index, info) = missing(&mut checked.missing, key, create, batch.schema())?;
-                (Target::Missing(index), Arc::new(info))
+                let (index, info) = new.bucket(key, create, batch.schema())?;
+                (Target::Missing(index), info)
             }
         };
         let batch = fit(batch, &info, &options.zone)?;
         checked.rows.push(Prepared { bucket, batch });
     }
+    checked.missing = new.infos.iter().map(|info| (**info).clone()).collect();
     let batches = checked.rows.iter().map(|prepared| &prepared.batch);
     let bytes = frame::rows_bytes(section, batches);
     if bytes > options.frame_bytes_max {
@@ -91,21 +94,37 @@ pub(crate) fn check(
     Ok(checked)
 }
 
-fn missing(
-    missing: &mut Vec<BucketInfo>,
-    key: BucketKey,
-    create: Option<RowKind>,
-    schema: &Schema,
-) -> Result<(usize, BucketInfo), Error> {
-    if let Some(index) = missing.iter().position(|info| info.key == key) {
-        return Ok((index, missing[index].clone()));
+/// Buckets that a commit makes, in the order of their first rows.
+#[derive(Default)]
+struct New {
+    infos: Vec<Arc<BucketInfo>>,
+    index: HashMap<BucketKey, usize>,
+}
+
+impl New {
+    fn bucket(
+        &mut self,
+        key: BucketKey,
+        create: Option<RowKind>,
+        schema: &Schema,
+    ) -> Result<(usize, Arc<BucketInfo>), Error> {
+        let Some(kind) = create else {
+            return Err(Error::NotFound(key));
+        };
+        if let Some(index) = self.index.get(&key) {
+            let info = self.infos[*index].clone();
+            if info.kind != kind {
+                let message = format!("one commit makes bucket {key} both of bars and of ticks");
+                return Err(Error::Invalid(message));
+            }
+            return Ok((*index, info));
+        }
+        let info = Arc::new(new_bucket(key.clone(), kind, schema.clone())?);
+        let index = self.infos.len();
+        self.index.insert(key, index);
+        self.infos.push(info.clone());
+        Ok((index, info))
     }
-    let Some(kind) = create else {
-        return Err(Error::NotFound(key));
-    };
-    let info = new_bucket(key, kind, schema.clone())?;
-    missing.push(info.clone());
-    Ok((missing.len() - 1, info))
 }
 
 /// A bucket that has no number yet.

@@ -189,22 +189,35 @@ fn sources<'a>(view: &'a View, lsn: Lsn, scan: &Scan) -> Vec<Source<'a>> {
         if prefix.min > scan.to || prefix.max < scan.from {
             continue;
         }
-        let rows = if prefix.ordered {
-            Rows::Tail(tail, prefix.rows)
-        } else {
-            Rows::Sorted(tail.sorted(prefix.rows))
-        };
-        sources.push(Source {
-            min: prefix.min,
-            max: prefix.max,
-            age: u64::MAX / 2 + index as u64,
-            rows,
-        });
+        let age = u64::MAX / 2 + 2 * index as u64;
+        if prefix.ordered {
+            sources.push(Source {
+                min: prefix.min,
+                max: prefix.max,
+                age,
+                rows: Rows::Tail(tail, prefix.rows),
+            });
+            continue;
+        }
+        for (newer, batch) in tail.sorted_runs(prefix.rows).into_iter().enumerate() {
+            sources.extend(sorted_source(batch, age + newer as u64, scan));
+        }
     }
     if !sources.is_sorted_by_key(|source| source.min) {
         sources.sort_by_key(|source| source.min);
     }
     sources
+}
+
+/// Rows of a tail in scan order, if some are in the range.
+fn sorted_source<'a>(batch: Arc<ColumnBatch>, age: u64, scan: &Scan) -> Option<Source<'a>> {
+    let (min, max) = (*batch.times().first()?, *batch.times().last()?);
+    (min <= scan.to && max >= scan.from).then_some(Source {
+        min,
+        max,
+        age,
+        rows: Rows::Sorted(batch),
+    })
 }
 
 /// Groups of neighbours whose spans of time touch; different groups share no time.

@@ -62,6 +62,12 @@ struct State {
     bytes: usize,
 }
 
+/// Rows behind the sorted ones that readers sort by themselves. Sorting all again when they are
+/// more costs each row a bounded number of copies.
+fn fresh_max(sorted_rows: usize) -> usize {
+    4096.max(sorted_rows / 32)
+}
+
 /// What an append did.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Appended {
@@ -214,20 +220,37 @@ impl Tail {
         }
     }
 
-    /// The first `rows` rows as a scan returns them.
+    /// The first `rows` rows as a scan returns them, in one piece.
     pub(crate) fn sorted(&self, rows: usize) -> Arc<ColumnBatch> {
         let mut sorted = self.sorted.lock();
-        if let Some((of_rows, batch)) = &*sorted
-            && *of_rows == rows
-        {
-            return batch.clone();
+        match &*sorted {
+            Some((of_rows, batch)) if *of_rows == rows => batch.clone(),
+            _ => {
+                let batch = Arc::new(self.ordered(0..rows));
+                *sorted = Some((rows, batch.clone()));
+                batch
+            }
         }
+    }
+
+    /// The first `rows` rows in at most two pieces, each as a scan returns it; the second is the
+    /// newer. A feed with one late row would otherwise have every reader sort the whole tail: the
+    /// old rows are sorted once, and again only when the new ones are many.
+    pub(crate) fn sorted_runs(&self, rows: usize) -> Vec<Arc<ColumnBatch>> {
+        let cached = self.sorted.lock().clone();
+        match cached {
+            Some((of_rows, old)) if of_rows < rows && rows - of_rows <= fresh_max(of_rows) => {
+                vec![old, Arc::new(self.ordered(of_rows..rows))]
+            }
+            _ => vec![self.sorted(rows)],
+        }
+    }
+
+    fn ordered(&self, rows: Range<usize>) -> ColumnBatch {
         let all: Vec<usize> = (0..self.schema.len()).collect();
         let mut pieces = Vec::new();
-        self.read(0..rows, &all, &self.schema, &mut pieces);
-        let batch = Arc::new(concat(&self.schema, pieces).ordered(self.kind));
-        *sorted = Some((rows, batch.clone()));
-        batch
+        self.read(rows, &all, &self.schema, &mut pieces);
+        concat(&self.schema, pieces).ordered(self.kind)
     }
 
     /// If more than half of the rows are superseded: the same rows without those, as one commit

@@ -439,3 +439,12 @@ fn readers_see_whole_commits_while_everything_moves() {
     });
     assert_eq!(all(&engine, names[0]).len(), (ROUNDS as usize - 1) / 7 + 1);
 }
+
+#[test]
+fn one_commit_cannot_make_a_bucket_of_two_kinds() {
+    let engine = open(&SimDisk::new(1));
+    let both = [RowKind::Bar, RowKind::Tick].map(|kind| rows("A/1Min/X", kind, batch(&[0], 1)));
+    let refused = engine.write(commit(both.into())).map(|_| ());
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    assert!(engine.buckets().is_empty());
+}
