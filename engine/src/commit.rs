@@ -56,7 +56,7 @@ pub(crate) struct Checked {
 
 /// Checks a commit against the catalog, which `find` asks. Entries without rows are left out.
 pub(crate) fn check(
-    rows: Vec<Rows>,
+    rows: &[Rows],
     section: Option<&Bytes>,
     options: &Options,
     find: impl Fn(&BucketKey) -> Option<Arc<BucketInfo>>,
@@ -70,14 +70,14 @@ pub(crate) fn check(
         if batch.is_empty() {
             continue;
         }
-        let (bucket, info) = match find(&key) {
+        let (bucket, info) = match find(key) {
             Some(info) => (Target::Stored(info.clone()), info),
             None => {
-                let (index, info) = new.bucket(key, create, batch.schema())?;
+                let (index, info) = new.bucket(key, *create, batch.schema())?;
                 (Target::Missing(index), info)
             }
         };
-        let batch = fit(batch, &info, &options.zone)?;
+        let batch = fit(batch.clone(), &info, &options.zone)?;
         checked.rows.push(Prepared { bucket, batch });
     }
     checked.missing = new.infos.iter().map(|info| (**info).clone()).collect();
@@ -104,14 +104,14 @@ struct New {
 impl New {
     fn bucket(
         &mut self,
-        key: BucketKey,
+        key: &BucketKey,
         create: Option<RowKind>,
         schema: &Schema,
     ) -> Result<(usize, Arc<BucketInfo>), Error> {
         let Some(kind) = create else {
-            return Err(Error::NotFound(key));
+            return Err(Error::NotFound(key.clone()));
         };
-        if let Some(index) = self.index.get(&key) {
+        if let Some(index) = self.index.get(key) {
             let info = self.infos[*index].clone();
             if info.kind != kind {
                 let message = format!("one commit makes bucket {key} both of bars and of ticks");
@@ -121,7 +121,7 @@ impl New {
         }
         let info = Arc::new(new_bucket(key.clone(), kind, schema.clone())?);
         let index = self.infos.len();
-        self.index.insert(key, index);
+        self.index.insert(key.clone(), index);
         self.infos.push(info.clone());
         Ok((index, info))
     }
@@ -151,6 +151,7 @@ fn fit(batch: ColumnBatch, info: &BucketInfo, zone: &Zone) -> Result<ColumnBatch
     let batch = fit_columns(batch, &info.schema)?;
     let batch = match info.kind {
         RowKind::Tick => batch,
+        RowKind::Bar if info.timeframe.are_floored(batch.times(), zone) => batch,
         RowKind::Bar => {
             let mut times = batch.times().to_vec();
             info.timeframe.floor_all(&mut times, zone);

@@ -233,15 +233,13 @@ impl Engine {
         let Commit {
             origin,
             hops,
-            mut rows,
+            rows,
             section,
         } = commit;
+        // Again if somebody else defines one of the missing buckets meanwhile.
         loop {
-            let retry = rows.iter().any(|r| r.create.is_some());
-            // Only a commit that may define buckets can meet somebody who defines the same.
-            let again = if retry { copy_rows(&rows) } else { Vec::new() };
             let find = |key: &BucketKey| self.bucket(key);
-            let mut checked = check(rows, section.as_ref(), &self.store().options, find)?;
+            let mut checked = check(&rows, section.as_ref(), &self.store().options, find)?;
             if checked.rows.is_empty() && section.is_none() {
                 return Ok(Ticket::done(self.store().visible()));
             }
@@ -249,7 +247,6 @@ impl Engine {
             if checked.missing.is_empty() || self.reserve(&mut checked.missing)? {
                 return self.queue(origin, hops, checked, section.as_ref());
             }
-            rows = again;
         }
     }
 
@@ -556,14 +553,4 @@ fn define_token(info: &BucketInfo, outcome: Option<Arc<Outcome>>) -> Token {
         outcome,
         defines: Some(info.key.clone()),
     }
-}
-
-/// Batches are shared: this copies pointers.
-fn copy_rows(rows: &[crate::Rows]) -> Vec<crate::Rows> {
-    let copies = rows.iter().map(|rows| crate::Rows {
-        key: rows.key.clone(),
-        batch: rows.batch.clone(),
-        create: rows.create,
-    });
-    copies.collect()
 }

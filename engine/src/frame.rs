@@ -28,6 +28,31 @@ pub(crate) struct Section {
 }
 
 impl Section {
+    /// How many rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The bytes of the times and of each column, for few rows: there a typed view of a column
+    /// costs more than its values. `None` if they do not fit the schema.
+    pub(crate) fn values<'a>(
+        &'a self,
+        schema: &'a Schema,
+    ) -> Option<impl Iterator<Item = &'a [u8]>> {
+        let columns = schema.columns().iter().map(|column| column.ty.size());
+        let sizes = std::iter::once(size_of::<i64>()).chain(columns);
+        let lengths = sizes.map(|size| self.rows * size);
+        let bytes: usize = lengths.clone().map(|len| len.next_multiple_of(8)).sum();
+        let mut rest = &self.data[..];
+        (self.columns == schema.len() && bytes <= rest.len()).then(|| {
+            lengths.map(move |len| {
+                let (values, after) = rest.split_at(len.next_multiple_of(8));
+                rest = after;
+                &values[..len]
+            })
+        })
+    }
+
     /// The rows, without a copy. `None` if they do not fit the schema.
     pub(crate) fn batch(&self, schema: &Schema) -> Option<ColumnBatch> {
         if self.columns != schema.len() {

@@ -20,12 +20,13 @@ use model::BucketKey;
 use parking_lot::{Condvar, Mutex, RwLock};
 use wal::{Committed, Lsn, Wal, WalError};
 
-use crate::catalog::{BucketId, BucketInfo, Catalog};
+use crate::catalog::{BucketId, Catalog};
 use crate::engine::CheckpointHook;
 use crate::follow::Recent;
 use crate::frame::{self, Content, Section};
 use crate::manifest::Manifest;
 use crate::poison::Poison;
+use crate::tail::{ADOPT_ROWS, Appended};
 use crate::ticket::Outcome;
 use crate::view::{View, Views};
 use crate::{Error, Options};
@@ -277,27 +278,16 @@ impl Store {
             let Some(view) = views.get(&section.bucket) else {
                 continue;
             };
-            let Some(batch) = self.batch(section, &view.info) else {
+            let Some(appended) = append(section, view, end) else {
                 continue;
             };
-            if batch.is_empty() {
-                continue;
-            }
-            let appended = view.tail.append(&batch, end);
             self.tail_bytes.fetch_add(appended.bytes, Ordering::Relaxed);
-            count += batch.rows() as u64;
+            count += section.rows() as u64;
             if appended.rebuild {
                 rebuild.push(section.bucket);
             }
         }
         count
-    }
-
-    fn batch(&self, section: &Section, info: &BucketInfo) -> Option<model::ColumnBatch> {
-        if section.schema_version != info.schema_version {
-            return None;
-        }
-        section.batch(&info.schema)
     }
 
     /// Replaces tails of which most rows are superseded; everything applied is visible.
@@ -343,6 +333,18 @@ impl Store {
         self.tail_bytes.load(Ordering::Relaxed) >= self.options.tail_bytes_max
             || wal >= self.options.wal_bytes_max
     }
+}
+
+/// `None` if there is nothing to append, or it does not fit the bucket.
+fn append(section: &Section, view: &View, end: Lsn) -> Option<Appended> {
+    let info = &view.info;
+    if section.rows() == 0 || section.schema_version != info.schema_version {
+        return None;
+    }
+    if section.rows() < ADOPT_ROWS {
+        return Some(view.tail.append_values(section.values(&info.schema)?, end));
+    }
+    Some(view.tail.append(&section.batch(&info.schema)?, end))
 }
 
 /// The committer's end of the store.

@@ -19,7 +19,7 @@ use crate::latest::Latest;
 const BLOCK_ROWS: usize = 65_536;
 
 /// A batch of this many rows becomes a block of its own: views of the frame's bytes, no copy.
-const ADOPT_ROWS: usize = 2048;
+pub(crate) const ADOPT_ROWS: usize = 2048;
 
 /// Rows before a tail is looked at for superseded rows.
 const REBUILD_ROWS: usize = 1024;
@@ -125,32 +125,45 @@ impl Tail {
 
     /// Adds the rows of a commit that ends at `end`. `batch` has a row.
     pub(crate) fn append(&self, batch: &ColumnBatch, end: Lsn) -> Appended {
+        if batch.rows() < ADOPT_ROWS {
+            let columns = batch.columns().iter().map(|column| &column.bytes()[..]);
+            let values = std::iter::once(&batch.time_column().bytes()[..]).chain(columns);
+            return self.append_values(values, end);
+        }
         let mut state = self.state.write();
         let first_row = state.rows();
-        state.note_times(batch.times(), self.kind);
-        if batch.rows() >= ADOPT_ROWS {
+        state.note_times(first_row, batch.times().iter().copied(), self.kind);
+        state.seal(&self.schema);
+        state.blocks.push(Block {
+            first_row,
+            batch: Arc::new(batch.clone()),
+        });
+        state.sealed += batch.rows();
+        state.finish(batch.bytes(), end, self.kind)
+    }
+
+    /// The same for few rows: the bytes of the times, then of each column.
+    pub(crate) fn append_values<'a>(
+        &self,
+        mut values: impl Iterator<Item = &'a [u8]>,
+        end: Lsn,
+    ) -> Appended {
+        let mut state = self.state.write();
+        let first_row = state.rows();
+        let times = values.next().expect("the times come first");
+        let mut bytes = times.len();
+        let times = times.chunks_exact(size_of::<i64>());
+        let times = times.map(|time| i64::from_le_bytes(time.try_into().expect("eight bytes")));
+        state.note_times(first_row, times.clone(), self.kind);
+        state.open.times.extend(times);
+        for (target, source) in state.open.columns.iter_mut().zip(values) {
+            target.extend_from_slice(source);
+            bytes += source.len();
+        }
+        if state.open.times.len() >= BLOCK_ROWS {
             state.seal(&self.schema);
-            state.blocks.push(Block {
-                first_row,
-                batch: Arc::new(batch.clone()),
-            });
-            state.sealed += batch.rows();
-        } else {
-            state.open.times.extend_from_slice(batch.times());
-            for (target, source) in state.open.columns.iter_mut().zip(batch.columns()) {
-                target.extend_from_slice(source.bytes());
-            }
-            if state.open.times.len() >= BLOCK_ROWS {
-                state.seal(&self.schema);
-            }
         }
-        state.mark(end);
-        let bytes = batch.bytes() + size_of::<Mark>();
-        state.bytes += bytes;
-        Appended {
-            bytes,
-            rebuild: state.may_rebuild(self.kind),
-        }
+        state.finish(bytes, end, self.kind)
     }
 
     /// Bytes of all appends.
@@ -287,24 +300,30 @@ impl State {
         self.sealed + self.open.times.len()
     }
 
-    fn note_times(&mut self, times: &[i64], kind: RowKind) {
-        let before = self.rows();
-        let in_order = match kind {
-            RowKind::Bar => times.is_sorted_by(|a, b| a < b),
-            RowKind::Tick => times.is_sorted(),
-        };
-        let follows = before == 0
-            || match kind {
-                RowKind::Bar => times[0] > self.max_time,
-                RowKind::Tick => times[0] >= self.max_time,
+    /// Notes times of rows from `first_row` on.
+    fn note_times(&mut self, first_row: usize, times: impl Iterator<Item = i64>, kind: RowKind) {
+        for (row, time) in (first_row..).zip(times) {
+            let follows = match kind {
+                RowKind::Bar => time > self.max_time,
+                RowKind::Tick => time >= self.max_time,
             };
-        self.ordered &= in_order && follows;
-        for (index, time) in times.iter().enumerate() {
-            self.min_time = self.min_time.min(*time);
-            if *time >= self.max_time {
-                self.max_time = *time;
-                self.last = before + index;
+            self.ordered &= row == 0 || follows;
+            self.min_time = self.min_time.min(time);
+            if time >= self.max_time {
+                self.max_time = time;
+                self.last = row;
             }
+        }
+    }
+
+    /// Makes appended rows visible from `end` on.
+    fn finish(&mut self, bytes: usize, end: Lsn, kind: RowKind) -> Appended {
+        self.mark(end);
+        let bytes = bytes + size_of::<Mark>();
+        self.bytes += bytes;
+        Appended {
+            bytes,
+            rebuild: self.may_rebuild(kind),
         }
     }
 

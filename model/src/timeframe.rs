@@ -157,6 +157,14 @@ impl Timeframe {
         }
     }
 
+    /// Whether every time is the start of its window: flooring would change nothing.
+    pub fn are_floored(self, times: &[i64], zone: &Zone) -> bool {
+        match self.fixed(zone) {
+            Some((length, anchor)) => times.iter().all(|time| (time - anchor) % length == 0),
+            None => times.iter().all(|time| self.floor(*time, zone) == *time),
+        }
+    }
+
     fn window_days(self, day: i64, zone: &Zone, time: i64) -> (i64, i64) {
         match self.unit {
             Unit::Year => {
@@ -326,7 +334,12 @@ mod tests {
             .collect();
         times.reverse();
         let each: Vec<i64> = times.iter().map(|t| timeframe.floor(*t, &zone)).collect();
+        assert!(!timeframe.are_floored(&times, &zone));
         timeframe.floor_all(&mut times, &zone);
         assert_eq!(times, each);
+        assert!(timeframe.are_floored(&times, &zone));
+        let minute = Timeframe::parse("1Min").unwrap();
+        assert!(minute.are_floored(&[-60_000_000_000, 0], &zone));
+        assert!(!minute.are_floored(&[-1], &zone));
     }
 }
