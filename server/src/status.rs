@@ -41,8 +41,9 @@ fn duration(millis: u128) -> String {
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
-/// Starts counting; once in a process, whoever comes first.
-pub(crate) fn start_recorder() {
+/// Starts counting; once in a process, whoever comes first. What looks its counters up earlier (a
+/// plugin instance) counts nothing.
+pub fn start_recorder() {
     RECORDER.get_or_init(|| {
         let buckets = [0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
         let builder = PrometheusBuilder::new()
@@ -56,6 +57,8 @@ pub(crate) fn start_recorder() {
 
 /// Everything that is counted, and the store's and the plugins' own numbers, as Prometheus text.
 pub(crate) fn metrics(app: &App) -> String {
+    // Sets the gauges of every instance, also of those that do not run.
+    app.host.status();
     let mut out = match RECORDER.get() {
         Some(Some(handle)) => {
             handle.run_upkeep();
@@ -94,40 +97,12 @@ pub(crate) fn metrics(app: &App) -> String {
     for (name, value) in counters {
         sample(&mut out, name, "counter", value);
     }
-    instances(app, &mut out);
     out
 }
 
 fn sample(out: &mut String, name: &str, kind: &str, value: u64) {
     // Writing to a String cannot fail.
     let _ = write!(out, "# TYPE {name} {kind}\n{name} {value}\n");
-}
-
-fn instances(app: &App, out: &mut String) {
-    let all = app.host.status();
-    type Number = fn(&plugin_host::InstanceStatus) -> f64;
-    let numbers: [(&str, &str, Number); 7] = [
-        ("mkts_plugin_lag_bytes", "gauge", |i| i.lag_bytes as f64),
-        ("mkts_plugin_lag_seconds", "gauge", |i| i.lag_seconds),
-        ("mkts_plugin_running", "gauge", |i| {
-            f64::from(u8::from(i.state.is_live()))
-        }),
-        ("mkts_plugin_fires_total", "counter", |i| i.fires as f64),
-        ("mkts_plugin_failures_total", "counter", |i| {
-            i.failures as f64
-        }),
-        ("mkts_plugin_panics_total", "counter", |i| i.panics as f64),
-        ("mkts_plugin_dropped_rows_total", "counter", |i| {
-            i.dropped as f64
-        }),
-    ];
-    for (name, kind, number) in numbers {
-        let _ = writeln!(out, "# TYPE {name} {kind}");
-        for instance in &all {
-            let id = instance.id.replace('\\', "\\\\").replace('"', "\\\"");
-            let _ = writeln!(out, "{name}{{instance=\"{id}\"}} {}", number(instance));
-        }
-    }
 }
 
 #[cfg(test)]

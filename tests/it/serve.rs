@@ -259,3 +259,48 @@ fn init_writes_a_configuration_that_starts_and_never_overwrites_one() {
         "# mine\n"
     );
 }
+
+/// Prometheus refuses a page that names the type of a metric twice.
+#[test]
+fn metrics_have_one_type_each_and_count_the_triggers() {
+    let server = Server::start(&[ONDISKAGG, STREAM], "");
+    let mut client = server.client();
+    write(&mut client, &[(KEY, &bars(9))], false).expect("bars");
+    // Each trigger has fired, whatever came of it.
+    let fired = |text: &str| {
+        let fires = text
+            .lines()
+            .filter(|l| l.starts_with("mkts_plugin_fires_total"));
+        fires.filter(|line| !line.ends_with(" 0")).count() >= 2
+    };
+    let begun = std::time::Instant::now();
+    let text = loop {
+        let text = client
+            .send("GET", "/metrics", None, b"")
+            .expect("metrics")
+            .text();
+        if fired(&text) {
+            break text;
+        }
+        assert!(
+            begun.elapsed().as_secs() < 20,
+            "the triggers have not fired\n{text}"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    let mut types: Vec<&str> = text.lines().filter(|l| l.starts_with("# TYPE")).collect();
+    let count = types.len();
+    types.sort_unstable();
+    types.dedup_by_key(|line| line.split(' ').nth(2));
+    assert_eq!(types.len(), count, "a metric has two types\n{text}");
+    for name in [
+        "alpaca_marketstore_startup_seconds",
+        "mkts_plugin_lag_bytes",
+        "mkts_plugin_state",
+    ] {
+        assert!(
+            text.lines().any(|l| l.starts_with(name)),
+            "no {name} in\n{text}"
+        );
+    }
+}

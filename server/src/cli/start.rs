@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use super::{Failure, check, log};
 use crate::config::Config;
 use crate::http::{self, App};
+use crate::status;
 use crate::stream::Hub;
 
 /// Arguments of `mkts start`.
@@ -160,6 +161,8 @@ async fn bind_to(address: &str, key: &str) -> Result<TcpListener, Failure> {
 
 /// Opens the store and starts the triggers. Blocking.
 fn open(config: &Config, builtins: Vec<BuiltIn>) -> Result<Running, Failure> {
+    let begun = Instant::now();
+    status::start_recorder();
     let hub = Arc::new(Hub::new(&config.limits));
     let host = Host::new(
         config.plugins.entries.clone(),
@@ -179,6 +182,7 @@ fn open(config: &Config, builtins: Vec<BuiltIn>) -> Result<Running, Failure> {
         })?;
     tell_recovery(&recovery);
     host.start(engine.clone()).map_err(host_failure)?;
+    metrics::gauge!("alpaca_marketstore_startup_seconds").set(begun.elapsed().as_secs_f64());
     for instance in host.status() {
         if instance.reason.is_empty() {
             info!(
