@@ -46,7 +46,7 @@ struct Args {
     #[arg(long, default_value_t = 20)]
     bulk: usize,
     /// Requests of the long load while memory is watched; 0 leaves it out.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 300)]
     load: usize,
     /// Seconds for each count of single-row writers.
     #[arg(long, default_value_t = 2.0)]
@@ -417,11 +417,12 @@ fn long_load(addr: &str, pid: Option<u32>, requests: usize, figures: &mut Figure
     Ok(())
 }
 
+/// Anonymous memory only: mapped segments are page cache, which the kernel takes back.
 fn resident_mib(pid: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        .find_map(|line| line.strip_prefix("RssAnon:"))?;
     let kib: f64 = line.trim().trim_end_matches(" kB").parse().ok()?;
     Some(kib / 1024.0)
 }
