@@ -87,6 +87,8 @@ pub struct Status {
     pub tail_bytes: u64,
     /// Syncs of the log so far.
     pub wal_syncs: u64,
+    /// Time all these syncs took.
+    pub wal_sync_time: Duration,
     /// Commits so far.
     pub commits: u64,
     /// Rows written so far.
@@ -487,6 +489,7 @@ impl Engine {
             wal_bytes,
             tail_bytes: tail_bytes as u64,
             wal_syncs: count(&store.counters.syncs),
+            wal_sync_time: Duration::from_nanos(count(&store.counters.sync_nanos)),
             commits: count(&store.counters.commits),
             rows: count(&store.counters.rows),
             checkpoints: count(&store.counters.checkpoints),

@@ -13,6 +13,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use disk::{Clock, Disk};
@@ -61,6 +62,7 @@ pub(crate) struct Defining {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) syncs: AtomicU64,
+    pub(crate) sync_nanos: AtomicU64,
     pub(crate) commits: AtomicU64,
     pub(crate) rows: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
@@ -357,7 +359,6 @@ impl wal::Sink<Token> for Sink {
         store.recent.lock().extend(&group);
         store.apply_group(&group);
         store.notify_visible();
-        store.counters.syncs.fetch_add(1, Ordering::Relaxed);
         let commits = group.len() as u64;
         store.counters.commits.fetch_add(commits, Ordering::Relaxed);
         for commit in group {
@@ -371,6 +372,13 @@ impl wal::Sink<Token> for Sink {
         if store.over_limit() {
             store.want_checkpoint();
         }
+    }
+
+    fn synced(&mut self, took: Duration) {
+        let counters = &self.0.counters;
+        counters.syncs.fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        counters.sync_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
     fn failed(&mut self, tokens: Vec<Token>, error: &WalError) {

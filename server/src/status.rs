@@ -89,7 +89,6 @@ pub(crate) fn metrics(app: &App) -> String {
         sample(&mut out, name, "gauge", value);
     }
     let counters = [
-        ("mkts_wal_syncs_total", status.wal_syncs),
         ("mkts_commits_total", status.commits),
         ("mkts_rows_total", status.rows),
         ("mkts_checkpoints_total", status.checkpoints),
@@ -97,6 +96,14 @@ pub(crate) fn metrics(app: &App) -> String {
     for (name, value) in counters {
         sample(&mut out, name, "counter", value);
     }
+    let seconds = status.wal_sync_time.as_secs_f64();
+    let syncs = status.wal_syncs;
+    let name = "mkts_wal_sync_seconds";
+    // Writing to a String cannot fail.
+    let _ = write!(
+        out,
+        "# TYPE {name} summary\n{name}_sum {seconds}\n{name}_count {syncs}\n"
+    );
     out
 }
 

@@ -294,6 +294,7 @@ fn metrics_have_one_type_each_and_count_the_triggers() {
     types.dedup_by_key(|line| line.split(' ').nth(2));
     assert_eq!(types.len(), count, "a metric has two types\n{text}");
     for name in [
+        "mkts_wal_sync_seconds_count",
         "alpaca_marketstore_startup_seconds",
         "mkts_plugin_lag_bytes",
         "mkts_plugin_state",

@@ -227,10 +227,13 @@ impl<T> Committer<T> {
     /// The one place where the durable LSN moves.
     fn sync_to(&mut self, end: Lsn) -> Result<()> {
         let current = self.current.as_ref().expect("there is a segment to sync");
+        let begun = Instant::now();
         current.file.sync_data()?;
+        let now = Instant::now();
         self.position = end;
-        self.last_sync = Some(Instant::now());
+        self.last_sync = Some(now);
         self.shared.durable.store(end.0, Ordering::Release);
+        self.sink.synced(now - begun);
         Ok(())
     }
 

@@ -41,6 +41,9 @@ pub trait Sink<T>: Send {
     /// The group is durable; in LSN order.
     fn durable(&mut self, group: Vec<Committed<T>>);
 
+    /// A sync of the log returned Ok after this time; for those who count.
+    fn synced(&mut self, _took: std::time::Duration) {}
+
     /// These commits did not become durable and never will as far as this process knows. After
     /// [`WalError::DiskFull`] the log goes on; after any other error it is poisoned.
     fn failed(&mut self, tokens: Vec<T>, error: &WalError);

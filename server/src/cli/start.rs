@@ -261,6 +261,9 @@ fn tell_recovery(recovery: &Recovery) {
         recovery.rows,
         recovery.frames
     );
+    metrics::gauge!("mkts_recovery_seconds").set(recovery.duration.as_secs_f64());
+    metrics::gauge!("mkts_recovery_frames").set(recovery.frames as f64);
+    metrics::gauge!("mkts_recovery_cut_bytes").set(recovery.cut_bytes as f64);
     if recovery.cut_bytes > 0 {
         info!(
             "cut {} bytes off the end of the log: a write that was never acknowledged",
