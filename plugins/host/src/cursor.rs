@@ -46,7 +46,7 @@ struct Line {
 }
 
 /// A plugin commit handed to the engine.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct InFlight {
     /// The commit is not below.
     base: Lsn,
@@ -172,12 +172,21 @@ impl Book {
                     break;
                 }
                 if found.origin == origin {
-                    self.finish(origin, Some(found.lsn));
+                    self.settled(origin, commit, found.lsn);
                     break;
                 }
             }
         }
         Ok(())
+    }
+
+    /// A checkpoint found `commit` visible at `lsn`. Its dispatcher may have heard of it meanwhile,
+    /// and have begun the next one, which this is not about.
+    fn settled(&self, origin: Origin, commit: InFlight, lsn: Lsn) {
+        let mut lines = self.lines.lock();
+        if let Some(line) = find(&mut lines, origin).filter(|l| l.in_flight == Some(commit)) {
+            line.finish(Some(lsn));
+        }
     }
 
     /// The lines as stored, and the LSN from which on log is needed.
@@ -390,6 +399,35 @@ mod tests {
         book.start(Origin(1), "one", 500);
         assert_eq!(book.checkpoint(Lsn(400)).unwrap(), Lsn(90));
         assert_eq!(book.checkpoint(Lsn(4000)).unwrap(), Lsn(3500));
+    }
+
+    /// A checkpoint looks a commit up in the log while its dispatcher goes on to the next.
+    #[test]
+    fn a_checkpoint_that_is_late_leaves_the_next_commit_alone() {
+        let book = book(&SimDisk::new(4));
+        let one = Origin(1);
+        book.start(one, "one", WAL_HOLD);
+        book.begin(one, Lsn(100), Lsn(90));
+        let seen = InFlight {
+            base: Lsn(100),
+            cursor: Lsn(90),
+        };
+        book.finish(one, Some(Lsn(110)));
+        book.begin(one, Lsn(200), Lsn(190));
+        book.settled(one, seen, Lsn(110));
+        assert_eq!(book.last_commit(one), 110);
+        book.finish(one, Some(Lsn(210)));
+        assert_eq!(book.last_commit(one), 210);
+        // In time: the dispatcher hears of it later.
+        book.begin(one, Lsn(300), Lsn(290));
+        let seen = InFlight {
+            base: Lsn(300),
+            cursor: Lsn(290),
+        };
+        book.settled(one, seen, Lsn(310));
+        assert_eq!(book.last_commit(one), 310);
+        book.finish(one, Some(Lsn(310)));
+        assert_eq!(book.last_commit(one), 310);
     }
 
     /// A break is remembered over checkpoints and restarts until somebody mends it.
