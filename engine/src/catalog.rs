@@ -94,8 +94,6 @@ impl BucketInfo {
 pub(crate) struct Catalog {
     by_key: HashMap<BucketKey, Arc<BucketInfo>>,
     by_id: HashMap<BucketId, Arc<BucketInfo>>,
-    /// Dropped in this process's life: followers may still meet their frames.
-    dropped: HashMap<BucketId, Arc<BucketInfo>>,
     /// `origins[n]` is the name of `Origin(n + 1)`.
     origins: Vec<String>,
     next_bucket: u32,
@@ -123,10 +121,6 @@ impl Catalog {
 
     pub(crate) fn by_id(&self, id: BucketId) -> Option<&Arc<BucketInfo>> {
         self.by_id.get(&id)
-    }
-
-    pub(crate) fn dropped(&self, id: BucketId) -> Option<&Arc<BucketInfo>> {
-        self.dropped.get(&id)
     }
 
     pub(crate) fn buckets(&self) -> impl Iterator<Item = &Arc<BucketInfo>> {
@@ -157,8 +151,7 @@ impl Catalog {
     /// False if the number or the name is taken. Numbers need not come in order: they are given
     /// before the frames are queued.
     pub(crate) fn define(&mut self, info: &Arc<BucketInfo>) -> bool {
-        let taken = self.by_id.contains_key(&info.id) || self.dropped.contains_key(&info.id);
-        if taken || self.by_key.contains_key(&info.key) {
+        if self.by_id.contains_key(&info.id) || self.by_key.contains_key(&info.key) {
             return false;
         }
         self.next_bucket = self.next_bucket.max(info.id.0.saturating_add(1));
@@ -171,7 +164,6 @@ impl Catalog {
     pub(crate) fn drop_bucket(&mut self, id: BucketId) -> Option<Arc<BucketInfo>> {
         let info = self.by_id.remove(&id)?;
         self.by_key.remove(&info.key);
-        self.dropped.insert(id, info.clone());
         self.sorted = None;
         Some(info)
     }

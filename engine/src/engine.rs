@@ -205,15 +205,16 @@ impl Engine {
     /// # Errors
     /// Also as [`Engine::write`].
     pub fn drop_buckets(&self, keys: &[BucketKey]) -> Result<(), Error> {
+        let _one_at_a_time = self.store().dropping.lock();
         self.check_open()?;
-        let mut ids = Vec::with_capacity(keys.len());
+        let mut dropped = Vec::with_capacity(keys.len());
         for key in keys {
             let info = self.bucket(key);
-            ids.push(info.ok_or_else(|| Error::NotFound(key.clone()))?.id);
+            dropped.push(info.ok_or_else(|| Error::NotFound(key.clone()))?);
         }
-        ids.sort_unstable();
-        ids.dedup();
-        if ids.is_empty() {
+        dropped.sort_unstable_by_key(|info| info.id);
+        dropped.dedup_by_key(|info| info.id);
+        if dropped.is_empty() {
             return Ok(());
         }
         let outcome = Arc::new(Outcome::default());
@@ -221,7 +222,7 @@ impl Engine {
             outcome: Some(outcome.clone()),
             defines: None,
         };
-        self.append(vec![(frame::drop_buckets(&ids), token)])?;
+        self.append(vec![(frame::drop_buckets(&dropped), token)])?;
         self.wait_flushed(&outcome)
     }
 

@@ -192,8 +192,8 @@ impl CommitReader {
                 let info = catalog.by_id(info.id).cloned();
                 info.map(Change::Defined).into_iter().collect()
             }
-            Content::Drop(ids) => {
-                let dropped = ids.iter().filter_map(|id| catalog.dropped(*id).cloned());
+            Content::Drop(dropped) => {
+                let dropped = dropped.into_iter().map(Arc::new);
                 dropped.map(Change::Dropped).collect()
             }
             Content::Origin(..) | Content::Unknown => Vec::new(),

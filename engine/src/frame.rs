@@ -1,5 +1,7 @@
 //! The payloads of the log's frames (docs/format.md).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use model::{Column, ColumnBatch, Schema};
 use wal::Payload;
@@ -84,7 +86,8 @@ pub(crate) enum Content {
         rows: Vec<Section>,
     },
     Define(BucketInfo),
-    Drop(Vec<BucketId>),
+    /// Whole definitions, so that a follower knows their names long after the catalog forgot them.
+    Drop(Vec<BucketInfo>),
     Origin(Origin, String),
     /// A kind that a later version writes.
     Unknown,
@@ -110,9 +113,12 @@ pub(crate) fn decode(kind: u8, payload: &Bytes) -> Option<Content> {
         }
         KIND_DEFINE => BucketInfo::decode(&mut Fields::new(payload)).map(Content::Define),
         KIND_DROP => {
-            let ids = payload.chunks_exact(4).map(|id| Fields::new(id).u32());
-            let ids: Option<Vec<_>> = ids.map(|id| id.map(BucketId)).collect();
-            Some(Content::Drop(ids?))
+            let mut fields = Fields::new(payload);
+            let mut dropped = Vec::new();
+            while !fields.is_empty() {
+                dropped.push(BucketInfo::decode(&mut fields)?);
+            }
+            Some(Content::Drop(dropped))
         }
         KIND_ORIGIN => {
             let mut fields = Fields::new(payload);
@@ -214,9 +220,12 @@ pub(crate) fn define(info: &BucketInfo) -> Payload {
     Payload::new(KIND_DEFINE, 0, 0, target.into())
 }
 
-pub(crate) fn drop_buckets(ids: &[BucketId]) -> Payload {
-    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.0.to_le_bytes()).collect();
-    Payload::new(KIND_DROP, 0, 0, bytes.into())
+pub(crate) fn drop_buckets(dropped: &[Arc<BucketInfo>]) -> Payload {
+    let mut target = Vec::new();
+    for info in dropped {
+        info.encode(&mut target);
+    }
+    Payload::new(KIND_DROP, 0, 0, target.into())
 }
 
 pub(crate) fn define_origin(origin: Origin, name: &str) -> Payload {

@@ -87,6 +87,8 @@ pub(crate) struct Store {
     pub(crate) defining: Mutex<Defining>,
     /// With `defining`: names left `pending`.
     pub(crate) defined: Condvar,
+    /// Held over the look-up and the commit of a drop, so that a bucket is dropped once.
+    pub(crate) dropping: Mutex<()>,
     /// With the origins of the catalog: held over the look-up and the commit of a new one.
     pub(crate) origins: Mutex<()>,
     /// Shared with a checkpoint; copied when it changes meanwhile.
@@ -139,6 +141,7 @@ impl Store {
             apply: Mutex::new(()),
             defining: Mutex::new(Defining::default()),
             defined: Condvar::new(),
+            dropping: Mutex::new(()),
             origins: Mutex::new(()),
             catalog: RwLock::new(Arc::new(catalog)),
             views: RwLock::new(views),
@@ -251,13 +254,13 @@ impl Store {
                     self.set_visible(end);
                 }
             }
-            Content::Drop(ids) => {
+            Content::Drop(dropped) => {
                 let mut catalog = self.catalog.write();
                 let catalog = Arc::make_mut(&mut catalog);
                 let mut views = self.views.write();
-                for id in ids {
-                    catalog.drop_bucket(id);
-                    if let Some(view) = views.remove(&id) {
+                for info in dropped {
+                    catalog.drop_bucket(info.id);
+                    if let Some(view) = views.remove(&info.id) {
                         self.tail_bytes
                             .fetch_sub(view.tail.bytes(), Ordering::Relaxed);
                     }

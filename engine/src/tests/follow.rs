@@ -58,6 +58,53 @@ fn a_follower_sees_every_change_once_and_in_order() {
     assert!(!rows_of_dropped, "{seen:?}");
 }
 
+/// The log says it, also when no catalog knows the bucket any more.
+#[test]
+fn a_drop_has_its_name_after_a_restart() {
+    for is_clean in [true, false] {
+        let disk = SimDisk::new(1);
+        let engine = open(&disk);
+        for name in ["A/1Min/X", "B/1Min/X", "C/1Min/X"] {
+            write(&engine, name, RowKind::Bar, batch(&[0], 5)).unwrap();
+        }
+        engine
+            .drop_buckets(&[key("C/1Min/X"), key("A/1Min/X")])
+            .unwrap();
+        if is_clean {
+            engine.close().unwrap();
+        }
+        drop(engine);
+        let engine = open(&disk.reopen());
+        assert_eq!(engine.buckets().len(), 1);
+        let seen = drain(&mut engine.follow(Lsn(0)).unwrap());
+        let mut dropped = seen.iter().filter(|line| line.starts_with('-'));
+        assert_eq!(dropped.next().unwrap(), "-A/1Min/X");
+        assert_eq!(dropped.next().unwrap(), "-C/1Min/X");
+        assert_eq!(dropped.next(), None);
+        // The name is free, the number is not given again.
+        write(&engine, "A/1Min/X", RowKind::Bar, batch(&[0], 5)).unwrap();
+        assert_eq!(engine.bucket(&key("A/1Min/X")).unwrap().id.0, 4);
+    }
+}
+
+#[test]
+fn of_many_who_drop_a_bucket_one_does() {
+    let engine = open(&SimDisk::new(1));
+    for _ in 0..20 {
+        write(&engine, "A/1Min/X", RowKind::Bar, batch(&[0], 5)).unwrap();
+        let mut reader = engine.follow(engine.marks().visible).unwrap();
+        let dropped: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| engine.drop_buckets(&[key("A/1Min/X")]).is_ok()))
+                .collect();
+            let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+            ended.filter(|is_ok| *is_ok).count()
+        });
+        assert_eq!(dropped, 1);
+        assert_eq!(drain(&mut reader), ["-A/1Min/X", "hops 0"]);
+    }
+}
+
 /// With no memory for frames all of them come from the log.
 #[test]
 fn the_log_tells_what_memory_has_forgotten() {

@@ -1,10 +1,12 @@
 //! I12, I16: whatever the moment of a crash, `exact` counts every row once, `durable` at least once.
 
+use std::sync::{Arc, Mutex};
+
 use disk::sim::SimDisk;
 use plugin_host::Entry;
-use plugin_sdk::Delivery;
+use plugin_sdk::{Delivery, Event};
 
-use crate::support::{Store, copy_to, options, probe, try_open};
+use crate::support::{Store, copy_to, key, options, probe, try_open};
 
 const COMMITS: i64 = 12;
 
@@ -102,6 +104,48 @@ fn a_chain_of_exact_triggers_counts_each_row_once() {
         let rows = store.times("A/1Min/T");
         assert_eq!(store.times("MID/1Min/T"), rows, "crash after {calls} calls");
         assert_eq!(store.times("OUT/1Min/T"), rows, "crash after {calls} calls");
+    }
+}
+
+/// Whoever was not there when a bucket was dropped is told of it later, once, and gets none of its
+/// rows.
+#[test]
+fn a_drop_is_told_once_over_restarts() {
+    for is_clean in [true, false] {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&seen);
+        let entry = probe("d", "A/**", move |_, event| {
+            record.lock().unwrap().push(match event {
+                Event::Write(batch) => format!("{:?}", batch.rows.times()),
+                Event::Deleted(key) => format!("deleted {key}"),
+                other => format!("{other:?}"),
+            });
+            Ok(())
+        });
+        let end = |store: Store, disk: SimDisk| {
+            if is_clean {
+                store.close();
+            } else {
+                store.host.stop();
+            }
+            disk.reopen()
+        };
+        let disk = SimDisk::new(3);
+        let store = try_open(&disk, vec![entry.clone()], options()).unwrap();
+        store.write("A/1Min/T", &[1]);
+        store.drain();
+        let disk = end(store, disk);
+        let store = try_open(&disk, vec![], options()).unwrap();
+        store.write("A/1Min/T", &[2]);
+        store.engine.drop_buckets(&[key("A/1Min/T")]).unwrap();
+        store.write("A/1Min/T", &[3]);
+        let mut disk = end(store, disk);
+        for _ in 0..2 {
+            let store = try_open(&disk, vec![entry.clone()], options()).unwrap();
+            store.drain();
+            disk = end(store, disk);
+        }
+        assert_eq!(*seen.lock().unwrap(), ["[1]", "deleted A/1Min/T", "[3]"]);
     }
 }
 
