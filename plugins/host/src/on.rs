@@ -135,9 +135,15 @@ impl Matcher {
             .or_insert_with(|| patterns.matches(&bucket.key))
     }
 
-    /// Drops the answer for a bucket that is gone.
-    pub(crate) fn forget(&mut self, bucket: BucketId) {
-        self.answers.remove(&bucket);
+    /// The answer for a bucket that is gone; it is not kept.
+    pub(crate) fn forget(&mut self, bucket: &BucketInfo) -> bool {
+        let answer = self.answers.remove(&bucket.id);
+        answer.unwrap_or_else(|| self.patterns.matches(&bucket.key))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.answers.len()
     }
 }
 

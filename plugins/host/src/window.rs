@@ -132,10 +132,12 @@ impl Window {
                         false
                     }
                 }
-                Change::Dropped(bucket) if filter.matcher.matches(&bucket) => {
-                    filter.matcher.forget(bucket.id);
-                    self.deleted(bucket, commit.lsn);
-                    true
+                Change::Dropped(bucket) => {
+                    let matches = filter.matcher.forget(&bucket);
+                    if matches {
+                        self.deleted(bucket, commit.lsn);
+                    }
+                    matches
                 }
                 _ => false,
             };
@@ -371,6 +373,24 @@ mod tests {
         filter.fire_on_own = true;
         window.add(commit(30, 9, 3, vec![write(1, 1, 1)]), &mut filter);
         assert_eq!((window.commits, window.hops), (1, 3));
+    }
+
+    /// Buckets come and go for years.
+    #[test]
+    fn a_drop_leaves_no_answer_behind_whether_it_matches_or_not() {
+        let mut filter = filter(Join::Key);
+        let mut window = Window::new(Lsn(0));
+        for (lsn, name) in [(0, "X/1Min/T"), (20, "X/1H/T")] {
+            let of = bucket(5, name, 1);
+            let rows = vec![Change::Rows(of.clone(), rows(&[1]))];
+            window.add(commit(lsn, 0, 0, rows), &mut filter);
+            assert_eq!(filter.matcher.remembered(), 1);
+            let dropped = vec![Change::Dropped(of)];
+            window.add(commit(lsn + 10, 0, 0, dropped), &mut filter);
+            assert_eq!(filter.matcher.remembered(), 0);
+        }
+        assert_eq!((window.lanes.len(), window.lanes[0].events.len()), (1, 1));
+        assert!(matches!(window.lanes[0].events[0].what, What::Deleted(_)));
     }
 
     #[test]
