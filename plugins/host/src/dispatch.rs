@@ -275,7 +275,7 @@ impl Dispatcher {
         self.commits_max = (commits / 2).max(1);
         self.timers_max = if commits > 0 { 0 } else { (timers / 2).max(1) };
         // The object has seen events whose effects are dropped.
-        self.close_trigger(CloseReason::Panic);
+        self.close_trigger(CloseReason::Again);
     }
 
     /// The engine does not take what the fires wrote: one commit at a time finds the culprit, which

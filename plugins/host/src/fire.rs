@@ -309,8 +309,8 @@ impl Dispatcher {
         .map_err(|error| error.0)
     }
 
-    /// Ends the object. After [`CloseReason::Panic`] the next fire makes a new one; that is also
-    /// how an object forgets events whose window was dropped.
+    /// Ends the object. After anything but [`CloseReason::Stop`] the next fire makes a new one: so
+    /// an object forgets events whose window was dropped.
     pub(crate) fn close_trigger(&mut self, why: CloseReason) {
         if let Some(trigger) = self.trigger.take() {
             close(trigger, why);

@@ -86,13 +86,17 @@ pub trait Plugin: Sized + Send + 'static {
     fn close(&mut self, _why: CloseReason) {}
 }
 
-/// Why an instance ends.
+/// Why an object ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// The server stops.
     Stop,
     /// It panicked; a new object takes its place.
     Panic,
+    /// The effects of events it has seen were dropped, and they fire again: a window was larger than
+    /// a commit, or the store refused it. A new object takes its place.
+    Again,
 }
 
 /// A plugin that is called after rows are durable and readable.

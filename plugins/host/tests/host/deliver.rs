@@ -6,9 +6,9 @@ use std::time::Duration;
 use disk::sim::SimDisk;
 use model::RowKind;
 use plugin_host::{Entry, Join, State};
-use plugin_sdk::{Delivery, Event, Query, QueryLimit};
+use plugin_sdk::{CloseReason, Delivery, Event, Query, QueryLimit};
 
-use crate::support::{copy_to, key, open, probe, ticks};
+use crate::support::{closed, copy_to, key, open, probe, ticks};
 
 type Seen = Arc<Mutex<Vec<(String, Vec<i64>, u64)>>>;
 
@@ -301,8 +301,11 @@ fn effects_over_the_limit_halve_the_window() {
         store.write("A/1Min/T", &[n]);
     }
     store.close();
-    let store = open(vec![entry]);
+    let store = open(vec![entry.clone()]);
     store.drain();
+    // An object that saw a dropped window is told so: it did not panic.
+    assert!(closed(&entry, CloseReason::Again) > 0);
+    assert_eq!(closed(&entry, CloseReason::Panic), 0);
     let status = &store.host.status()[0];
     assert_eq!((status.state, status.dead_letters), (State::Running, 0));
     // More calls than events: some windows were fired again.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use disk::sim::SimDisk;
 use model::{Column, ColumnBatch, ColumnDef, ColumnType, RowKind, Schema};
 use plugin_host::{OnError, State};
-use plugin_sdk::{Event, FireError};
+use plugin_sdk::{CloseReason, Event, FireError};
 
-use crate::support::{copy_to, key, open, options, probe, try_open};
+use crate::support::{closed, copy_to, key, open, options, probe, try_open};
 
 /// The effects before the panic are gone, a new object takes over, other keys go on meanwhile.
 #[test]
@@ -35,8 +35,10 @@ fn a_panic_is_contained_and_its_event_retried() {
     store.write("BAD/1Min/T", &[1]);
     store.write("GOOD/1Min/T", &[2]);
     store.close();
-    let store = open(&disk, vec![entry]);
+    let store = open(&disk, vec![entry.clone()]);
     store.drain();
+    assert_eq!(closed(&entry, CloseReason::Panic), 2);
+    assert_eq!(closed(&entry, CloseReason::Again), 0);
     assert_eq!(*order.lock().unwrap(), ["GOOD/1Min/T 1", "BAD/1Min/T 3"]);
     assert_eq!(store.times("OUT/1Min/X"), [1, 2]);
     let status = &store.host.status()[0];

@@ -12,16 +12,18 @@ use engine::{Commit, Engine, Options, Origin, Rows, Scan};
 use model::{BucketKey, Column, ColumnBatch, ColumnDef, ColumnType, RowKind, Schema, Zone};
 use plugin_host::{Entry, Host, Publisher};
 use plugin_sdk::{
-    BuiltIn, Delivery, Event, FireCtx, FireError, Init, Manifest, Plugin, PluginError, Trigger,
+    BuiltIn, CloseReason, Delivery, Event, FireCtx, FireError, Init, Manifest, Plugin, PluginError,
+    Trigger,
 };
 
 pub(crate) type Act = dyn Fn(&mut FireCtx<'_>, &Event<'_>) -> Result<(), FireError> + Send + Sync;
 
 static ACTS: LazyLock<Mutex<HashMap<usize, Arc<Act>>>> = LazyLock::new(Mutex::default);
+static CLOSED: Mutex<Vec<(usize, CloseReason)>> = Mutex::new(Vec::new());
 static NEXT: AtomicUsize = AtomicUsize::new(1);
 
 /// A trigger whose fires run a closure of the test; `GAPS`: whether it accepts gaps.
-pub(crate) struct Probe<const GAPS: bool>(Arc<Act>);
+pub(crate) struct Probe<const GAPS: bool>(Arc<Act>, usize);
 
 #[derive(serde::Deserialize)]
 pub(crate) struct Config {
@@ -39,7 +41,10 @@ impl<const GAPS: bool> Plugin for Probe<GAPS> {
     fn new(config: Config, _init: &mut Init<'_>) -> Result<Self, PluginError> {
         let acts = ACTS.lock().unwrap();
         let act = acts.get(&config.act).ok_or("no such act")?;
-        Ok(Self(Arc::clone(act)))
+        Ok(Self(Arc::clone(act), config.act))
+    }
+    fn close(&mut self, why: CloseReason) {
+        CLOSED.lock().unwrap().push((self.1, why));
     }
 }
 
@@ -70,6 +75,13 @@ where
         place: format!("mkts.yml:{number}"),
         ..Entry::trigger("probe.so")
     }
+}
+
+/// How often objects of an entry's probe ended for this reason.
+pub(crate) fn closed(entry: &Entry, why: CloseReason) -> usize {
+    let act = entry.config["act"].as_u64().unwrap() as usize;
+    let closed = CLOSED.lock().unwrap();
+    closed.iter().filter(|end| **end == (act, why)).count()
 }
 
 #[derive(Default)]
