@@ -10,9 +10,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::ColumnBatch;
+use parking_lot::MutexGuard;
 use wal::Lsn;
 
 use crate::Error;
@@ -20,7 +21,7 @@ use crate::catalog::{BucketId, Catalog};
 use crate::codec::grid::Grid;
 use crate::manifest::{Manifest, SegmentEntry, publish, publish_bytes};
 use crate::segment::{Segment, Writer, Written, path_of};
-use crate::store::Store;
+use crate::store::{Signal, Store};
 use crate::tail::concat;
 use crate::view::View;
 
@@ -33,7 +34,22 @@ pub(crate) fn spawn(store: Arc<Store>) -> Result<JoinHandle<()>, Error> {
     Ok(thread.spawn(move || serve(&store))?)
 }
 
+/// Without this thread nobody would free the log: a writer at its limit must not wait for that.
+struct Watch<'a>(&'a Store);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0
+                .poison
+                .set("the checkpoint thread panicked".to_owned());
+            self.0.signalled.notify_all();
+        }
+    }
+}
+
 fn serve(store: &Store) {
+    let _watch = Watch(store);
     loop {
         {
             let mut signal = store.signal.lock();
@@ -50,10 +66,16 @@ fn serve(store: &Store) {
         signal.tried += 1;
         signal.failed = result.err();
         store.signalled.notify_all();
-        if signal.failed.is_some() && !signal.stop {
-            store.signalled.wait_for(&mut signal, RETRY);
+        if signal.failed.is_some() {
+            pause(store, &mut signal);
         }
     }
+}
+
+/// Those who want a checkpoint do not cut the pause short: while a disk is full every commit does.
+fn pause(store: &Store, signal: &mut MutexGuard<'_, Signal>) {
+    let until = Instant::now() + RETRY;
+    while !signal.stop && !store.signalled.wait_until(signal, until).timed_out() {}
 }
 
 /// What a checkpoint writes.

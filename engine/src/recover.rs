@@ -77,11 +77,14 @@ pub(crate) fn open(
     let mut recovery = replay(&store)?;
     recovery.segments = manifest.segments.len();
     if recovery.frames > 0 {
-        // What was replayed may be only in the page cache of a process that died: make it durable
-        // by a new sync instead of trusting the old one.
-        if let Err(error) = checkpoint::run(&store) {
-            drop(store.wal.write().take());
-            return Err(error);
+        // So that the next start does not replay it again. A full disk is no reason to refuse the
+        // reads: the log has everything, and what of it was not known to be durable it has synced.
+        match checkpoint::run(&store) {
+            Ok(()) | Err(Error::DiskFull(_)) => {}
+            Err(error) => {
+                drop(store.wal.write().take());
+                return Err(error);
+            }
         }
     }
     recovery.duration = clock.monotonic().saturating_sub(began);

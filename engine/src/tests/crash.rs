@@ -1,10 +1,13 @@
 //! I2, I3, I9, I11: the store after a crash, or a failing sync, at any disk call.
 
-use disk::SimDisk;
+use std::sync::Arc;
+
+use disk::sim::CallKind;
+use disk::{Disk, ManualClock, SimDisk};
 use model::RowKind;
 
-use super::{MINUTE, all, batch, key, open, try_open, write};
-use crate::{Engine, Error};
+use super::{MINUTE, all, batch, key, open, options, try_open, write};
+use crate::{CheckpointHook, Engine, Error, Lsn, NoHook, Options, Origin};
 
 /// One step of the script; each is one atomic change of what a reader sees.
 type Step = fn(&Engine) -> Result<(), Error>;
@@ -207,4 +210,94 @@ fn a_full_disk_during_a_checkpoint_can_be_tried_again() {
     assert_eq!(state(&engine), expected);
     drop(engine);
     assert_eq!(state(&open(&disk.reopen())), expected);
+}
+
+/// What is in the log can be read and goes to a segment when there is space.
+#[test]
+fn a_store_opens_on_a_full_disk() {
+    let disk = SimDisk::new(1);
+    let engine = open(&disk);
+    let times: Vec<i64> = (0..3000).map(|i| i * MINUTE).collect();
+    write(&engine, BARS, RowKind::Bar, batch(&times, 1)).unwrap();
+    let before = state(&engine);
+    drop(engine);
+    let disk = disk.restart();
+    disk.set_capacity(Some(disk.used_bytes() + 1000));
+    let (engine, recovery) = try_open(&disk).unwrap();
+    assert_eq!(recovery.rows, 3000);
+    assert_eq!(state(&engine), before);
+    assert_eq!(engine.status().poisoned, None);
+    assert!(matches!(engine.close(), Err(Error::DiskFull(_))));
+    drop(engine);
+    let disk = disk.reopen();
+    disk.set_capacity(None);
+    let engine = open(&disk);
+    assert_eq!((state(&engine), engine.status().segments), (before, 1));
+}
+
+/// Each attempt writes a segment until the disk is full: not once for every commit.
+#[test]
+fn attempts_at_a_checkpoint_on_a_full_disk_are_half_a_second_apart() {
+    let disk = SimDisk::new(1);
+    let options = Options {
+        tail_bytes_max: 100,
+        ..options()
+    };
+    let clock = Arc::new(ManualClock::new(0));
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (engine, _) = Engine::open_on(shared, clock, options, Arc::new(NoHook)).unwrap();
+    write(&engine, BARS, RowKind::Bar, batch(&[MINUTE], 0)).unwrap();
+    disk.set_capacity(Some(disk.used_bytes()));
+    let began = std::time::Instant::now();
+    let is_attempt = |call: &&disk::sim::Call| {
+        call.kind == CallKind::Create && call.path.starts_with("segments/")
+    };
+    let attempts = || disk.calls().iter().filter(is_attempt).count() as u128;
+    let mut left = 500;
+    while left > 0 {
+        write(&engine, BARS, RowKind::Bar, batch(&[MINUTE], left)).unwrap();
+        if attempts() > 0 {
+            left -= 1;
+        }
+    }
+    let found = attempts();
+    let most = 1 + began.elapsed().as_millis() / 500;
+    assert!(found <= most, "{found} of {most}");
+}
+
+struct Panics;
+
+impl CheckpointHook for Panics {
+    fn opened(&self, _disk: &Arc<dyn Disk>) -> Result<(), Error> {
+        Ok(())
+    }
+    fn replayed(&self, _lsn: Lsn, _origin: Origin, _section: &[u8]) {}
+    fn checkpoint(&self, _upto: Lsn) -> Result<Lsn, Error> {
+        panic!("told to")
+    }
+}
+
+#[test]
+fn writers_do_not_wait_for_a_checkpoint_thread_that_died() {
+    let disk = SimDisk::new(1);
+    let options = Options {
+        wal_bytes_max: 10_000,
+        ..options()
+    };
+    let clock = Arc::new(ManualClock::new(0));
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (engine, _) = Engine::open_on(shared, clock, options, Arc::new(Panics)).unwrap();
+    let mut written = 0;
+    let error = loop {
+        match write(&engine, TICKS, RowKind::Tick, batch(&[MINUTE], written)) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        error.to_string().contains("checkpoint thread panicked"),
+        "{error}"
+    );
+    drop(engine);
+    assert_eq!(all(&open(&disk.reopen()), TICKS).len() as i32, written);
 }
