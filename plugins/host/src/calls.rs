@@ -7,7 +7,7 @@ use model::{BucketKey, ColumnBatch, ColumnType, RowKind, Timeframe};
 use plugin_sdk::{FireInfo, HostCalls, Level, PluginError, Query, QueryLimit};
 
 use crate::section::Change;
-use crate::timers::{KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, TIMERS_MAX};
+use crate::timers::{KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, TIMERS_BYTES_MAX, TIMERS_MAX};
 
 /// Most bytes one window may write, however large frames may be.
 const EFFECT_BYTES_MAX: usize = 24 << 20;
@@ -103,6 +103,8 @@ pub(crate) struct Calls<'a> {
     /// Whether the fire asked for more than that.
     pub(crate) is_over: bool,
     pub(crate) timers_pending: usize,
+    /// Bytes of those, and of the ones set in this fire.
+    pub(crate) timer_bytes: usize,
 }
 
 impl Calls<'_> {
@@ -203,6 +205,13 @@ impl HostCalls for Calls<'_> {
                 "LIMIT: {TIMERS_MAX} timers are pending"
             )));
         }
+        let bytes = self.timer_bytes + key.len() + payload.len();
+        if bytes > TIMERS_BYTES_MAX {
+            return Err(PluginError(format!(
+                "LIMIT: keys and payloads of pending timers may have {TIMERS_BYTES_MAX} bytes"
+            )));
+        }
+        self.timer_bytes = bytes;
         self.effects.change(Change::TimerSet {
             key: Bytes::copy_from_slice(key),
             due,

@@ -145,6 +145,7 @@ impl Dispatcher {
             room,
             is_over: false,
             timers_pending: self.timers.len(),
+            timer_bytes: self.timers.bytes(),
         };
         if let What::Timer(timer) = &event.what {
             // Removal and effects of a timer are one commit.

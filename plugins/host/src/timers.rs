@@ -17,6 +17,8 @@ pub(crate) const KEY_BYTES_MAX: usize = 512;
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// Most pending timers of an instance.
 pub(crate) const TIMERS_MAX: usize = 1_000_000;
+/// Most bytes of keys and payloads of an instance's pending timers: they are kept in memory.
+pub(crate) const TIMERS_BYTES_MAX: usize = 64 << 20;
 /// Most timers fired in one window.
 pub(crate) const WINDOW_TIMERS_MAX: usize = 1000;
 
@@ -25,6 +27,8 @@ pub(crate) const WINDOW_TIMERS_MAX: usize = 1000;
 pub(crate) struct Timers {
     by_key: HashMap<Bytes, (i64, Bytes)>,
     by_due: BTreeSet<(i64, Bytes)>,
+    /// Keys and payloads.
+    bytes: usize,
 }
 
 /// A timer whose time has come.
@@ -40,14 +44,17 @@ impl Timers {
         Self {
             by_key: HashMap::new(),
             by_due: BTreeSet::new(),
+            bytes: 0,
         }
     }
 
     pub(crate) fn apply(&mut self, change: &Change) {
-        if let Some((due, _)) = self.by_key.remove(change.key()) {
+        if let Some((due, payload)) = self.by_key.remove(change.key()) {
+            self.bytes -= change.key().len() + payload.len();
             self.by_due.remove(&(due, change.key().clone()));
         }
         if let Change::TimerSet { key, due, payload } = change {
+            self.bytes += key.len() + payload.len();
             self.by_key.insert(key.clone(), (*due, payload.clone()));
             self.by_due.insert((*due, key.clone()));
         }
@@ -55,6 +62,11 @@ impl Timers {
 
     pub(crate) fn len(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// Bytes of keys and payloads.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// When the next timer is due.
@@ -97,6 +109,8 @@ mod tests {
             key: Bytes::from_static(b"c"),
         });
         assert_eq!((timers.len(), timers.next_due()), (2, Some(5)));
+        // "a" with "5", "b" with "10".
+        assert_eq!(timers.bytes(), 5);
         let keys = |now| -> Vec<Bytes> { timers.due(now, 9).into_iter().map(|t| t.key).collect() };
         assert_eq!(keys(4), Vec::<Bytes>::new());
         assert_eq!(keys(10), ["a", "b"]);

@@ -273,6 +273,30 @@ fn volatile_starts_at_now_and_never_repeats() {
     assert_eq!(times, [1, 2]);
 }
 
+/// Timers wait in memory: their number and their bytes have a limit.
+#[test]
+fn timers_over_their_bytes_fail_their_fire() {
+    let mut entry = probe("hoard", "A/**", |ctx, event| {
+        if let Event::Write(batch) = event {
+            for n in 0..10 {
+                let key = format!("{} {n}", batch.rows.times()[0]);
+                ctx.set_timer(key.as_bytes(), i64::MAX, &vec![7; 1 << 20])?;
+            }
+        }
+        Ok(())
+    });
+    entry.max_attempts = Some(1);
+    let options = engine::Options::default();
+    let store = crate::support::try_open(&SimDisk::new(9), vec![entry], options).unwrap();
+    for time in 0..7 {
+        store.write("A/1Min/T", &[time]);
+        store.drain();
+    }
+    let status = &store.host.status()[0];
+    // Of 64 MiB, six times ten are taken.
+    assert_eq!((status.timers, status.dead_letters), (60, 1));
+}
+
 /// Effects that do not fit one frame together are committed in several windows, each once.
 #[test]
 fn effects_over_the_limit_halve_the_window() {
