@@ -255,6 +255,8 @@ impl Store {
                 }
             }
             Content::Drop(dropped) => {
+                // Freed after the locks are given back: that may be a lot of memory.
+                let mut removed = Vec::with_capacity(dropped.len());
                 let mut catalog = self.catalog.write();
                 let catalog = Arc::make_mut(&mut catalog);
                 let mut views = self.views.write();
@@ -263,6 +265,7 @@ impl Store {
                     if let Some(view) = views.remove(&info.id) {
                         self.tail_bytes
                             .fetch_sub(view.tail.bytes(), Ordering::Relaxed);
+                        removed.push(view);
                     }
                 }
                 self.set_visible(end);
@@ -354,6 +357,17 @@ fn append(section: &Section, view: &View, end: Lsn) -> Option<Appended> {
 
 /// The committer's end of the store.
 pub(crate) struct Sink(pub(crate) Arc<Store>);
+
+/// The log refuses writes by itself when its thread panics; the store must say so, too: an operator
+/// looks here.
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison.set("the log's thread panicked".to_owned());
+            self.0.signalled.notify_all();
+        }
+    }
+}
 
 impl wal::Sink<Token> for Sink {
     /// I2: called after the sync, so rows become visible only when they are durable.

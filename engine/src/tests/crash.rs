@@ -7,6 +7,10 @@ use disk::{Disk, ManualClock, SimDisk};
 use model::RowKind;
 
 use super::{MINUTE, all, batch, key, open, options, try_open, write};
+use crate::catalog::Catalog;
+use crate::manifest::Manifest;
+use crate::store::{Sink, Store};
+use crate::view::Views;
 use crate::{CheckpointHook, Engine, Error, Lsn, NoHook, Options, Origin};
 
 /// One step of the script; each is one atomic change of what a reader sees.
@@ -300,4 +304,27 @@ fn writers_do_not_wait_for_a_checkpoint_thread_that_died() {
     );
     drop(engine);
     assert_eq!(all(&open(&disk.reopen()), TICKS).len() as i32, written);
+}
+
+/// I11, also for a failure that is ours.
+#[test]
+fn a_panic_of_the_logs_thread_shows() {
+    let store = Arc::new(Store::new(
+        Arc::new(SimDisk::new(1)),
+        Arc::new(ManualClock::new(0)),
+        Options::default(),
+        Arc::new(NoHook),
+        Manifest::new([1; 16]),
+        Catalog::new(),
+        Views::default(),
+    ));
+    drop(Sink(store.clone()));
+    assert_eq!(store.poison.reason(), None);
+    let sink = Sink(store.clone());
+    let thread = std::thread::spawn(move || {
+        let _sink = sink;
+        panic!("told to");
+    });
+    assert!(thread.join().is_err());
+    assert_eq!(store.poison.reason(), Some("the log's thread panicked"));
 }
