@@ -1,5 +1,6 @@
 //! One atomic set of rows, and the checks it passes in the caller's thread.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -34,10 +35,10 @@ pub struct Rows {
     pub create: Option<RowKind>,
 }
 
-/// Rows as they go into the log.
-pub(crate) struct Prepared {
+/// Rows as they go into the log: those given, if they are already as the bucket keeps them.
+pub(crate) struct Prepared<'a> {
     pub(crate) bucket: Target,
-    pub(crate) batch: ColumnBatch,
+    pub(crate) batch: Cow<'a, ColumnBatch>,
 }
 
 /// The bucket of prepared rows.
@@ -48,19 +49,19 @@ pub(crate) enum Target {
 }
 
 /// A commit that passed every check.
-pub(crate) struct Checked {
-    pub(crate) rows: Vec<Prepared>,
+pub(crate) struct Checked<'a> {
+    pub(crate) rows: Vec<Prepared<'a>>,
     /// Buckets to define, in the order of their first rows; their numbers are not given yet.
     pub(crate) missing: Vec<BucketInfo>,
 }
 
 /// Checks a commit against the catalog, which `find` asks. Entries without rows are left out.
-pub(crate) fn check(
-    rows: &[Rows],
+pub(crate) fn check<'a>(
+    rows: &'a [Rows],
     section: Option<&Bytes>,
     options: &Options,
     find: impl Fn(&BucketKey) -> Option<Arc<BucketInfo>>,
-) -> Result<Checked, Error> {
+) -> Result<Checked<'a>, Error> {
     let mut checked = Checked {
         rows: Vec::with_capacity(rows.len()),
         missing: Vec::new(),
@@ -77,11 +78,11 @@ pub(crate) fn check(
                 (Target::Missing(index), info)
             }
         };
-        let batch = fit(batch.clone(), &info, &options.zone)?;
+        let batch = fit(batch, &info, &options.zone)?;
         checked.rows.push(Prepared { bucket, batch });
     }
     checked.missing = new.infos.iter().map(|info| (**info).clone()).collect();
-    let batches = checked.rows.iter().map(|prepared| &prepared.batch);
+    let batches = checked.rows.iter().map(|prepared| &*prepared.batch);
     let bytes = frame::rows_bytes(section, batches);
     if bytes > options.frame_bytes_max {
         return Err(Error::Limit {
@@ -146,8 +147,12 @@ pub(crate) fn new_bucket(
 }
 
 /// Rows as the bucket keeps them.
-fn fit(batch: ColumnBatch, info: &BucketInfo, zone: &Zone) -> Result<ColumnBatch, Error> {
-    check_times(&batch)?;
+fn fit<'a>(
+    batch: &'a ColumnBatch,
+    info: &BucketInfo,
+    zone: &Zone,
+) -> Result<Cow<'a, ColumnBatch>, Error> {
+    check_times(batch)?;
     let batch = fit_columns(batch, &info.schema)?;
     let batch = match info.kind {
         RowKind::Tick => batch,
@@ -155,11 +160,15 @@ fn fit(batch: ColumnBatch, info: &BucketInfo, zone: &Zone) -> Result<ColumnBatch
         RowKind::Bar => {
             let mut times = batch.times().to_vec();
             info.timeframe.floor_all(&mut times, zone);
-            let floored = batch.with_times(times);
-            floored.expect("there are as many times as before")
+            let floored = batch.into_owned().with_times(times);
+            Cow::Owned(floored.expect("there are as many times as before"))
         }
     };
-    Ok(batch.ordered(info.kind))
+    // A single row, as in a write of many buckets, is in order.
+    Ok(match batch.rows() {
+        1 => batch,
+        _ => Cow::Owned(batch.into_owned().ordered(info.kind)),
+    })
 }
 
 fn check_times(batch: &ColumnBatch) -> Result<(), Error> {
@@ -179,9 +188,9 @@ fn check_times(batch: &ColumnBatch) -> Result<(), Error> {
 }
 
 /// The columns of `stored`, in its order and of its types.
-fn fit_columns(batch: ColumnBatch, stored: &Schema) -> Result<ColumnBatch, Error> {
+fn fit_columns<'a>(batch: &'a ColumnBatch, stored: &Schema) -> Result<Cow<'a, ColumnBatch>, Error> {
     if batch.schema() == stored {
-        return Ok(batch);
+        return Ok(Cow::Borrowed(batch));
     }
     let mismatch = || Error::SchemaMismatch {
         given: batch.schema().clone(),
@@ -195,5 +204,6 @@ fn fit_columns(batch: ColumnBatch, stored: &Schema) -> Result<ColumnBatch, Error
         column.cast(def.ty).map_err(|_| mismatch())
     });
     let columns = columns.collect::<Result<Vec<_>, Error>>()?;
-    ColumnBatch::new(stored.clone(), batch.time_column().clone(), columns).map_err(|_| mismatch())
+    let batch = ColumnBatch::new(stored.clone(), batch.time_column().clone(), columns);
+    batch.map(Cow::Owned).map_err(|_| mismatch())
 }

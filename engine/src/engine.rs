@@ -257,15 +257,15 @@ impl Engine {
         &self,
         origin: Origin,
         hops: u8,
-        checked: Checked,
+        checked: Checked<'_>,
         section: Option<&Bytes>,
     ) -> Result<Ticket, Error> {
         let Checked { rows, missing } = checked;
         let parts: Vec<_> = rows
             .iter()
             .map(|prepared| match &prepared.bucket {
-                Target::Stored(info) => (info.id, info.schema_version, &prepared.batch),
-                Target::Missing(index) => (missing[*index].id, 1, &prepared.batch),
+                Target::Stored(info) => (info.id, info.schema_version, &*prepared.batch),
+                Target::Missing(index) => (missing[*index].id, 1, &*prepared.batch),
             })
             .collect();
         let kind = match section {

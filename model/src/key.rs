@@ -44,15 +44,23 @@ impl BucketKey {
     /// # Errors
     /// If an item is empty, too long or holds a forbidden character.
     pub fn new(symbol: &str, timeframe: &str, attribute_group: &str) -> Result<Self, KeyError> {
+        let text = || format!("{symbol}/{timeframe}/{attribute_group}").into();
+        Self::checked([symbol, timeframe, attribute_group], text)
+    }
+
+    /// `text` joins the items; it is asked for once they are known to be allowed.
+    fn checked(
+        [symbol, timeframe, attribute_group]: [&str; 3],
+        text: impl FnOnce() -> Arc<str>,
+    ) -> Result<Self, KeyError> {
         check_item("symbol", symbol)?;
         check_item("timeframe", timeframe)?;
         check_item("attribute group", attribute_group)?;
         // Items are at most 255 bytes, so both ends fit 16 bits.
         let symbol_end = symbol.len() as u16;
         let timeframe_end = symbol_end + 1 + timeframe.len() as u16;
-        let text = format!("{symbol}/{timeframe}/{attribute_group}").into();
         Ok(Self {
-            text,
+            text: text(),
             symbol_end,
             timeframe_end,
         })
@@ -70,7 +78,7 @@ impl BucketKey {
         };
         let [a, b, c] = three_parts(items).ok_or_else(|| KeyError::Parts(shorten(text)))?;
         if categories.is_empty() {
-            return Self::new(a, b, c);
+            return Self::checked([a, b, c], || items.into());
         }
         let [symbol, timeframe, group] = category_order(categories)?;
         let items = [a, b, c];

@@ -212,7 +212,7 @@ impl Client {
             let dataset = field(&response, "result")?;
             let dataset = Dataset::read(&mut Reader::new(&dataset))?;
             for (key, batch) in dataset.tables(true)? {
-                let key = BucketKey::parse(&key).map_err(|e| Error::Reply(e.to_string()))?;
+                let key = BucketKey::parse(key).map_err(|e| Error::Reply(e.to_string()))?;
                 tables.push(Table { key, batch });
             }
         }

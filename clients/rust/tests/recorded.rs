@@ -180,7 +180,7 @@ fn a_recorded_reply_decoded_and_encoded_again_is_the_same_bytes() {
         let is_tick = dataset.names.iter().any(|n| n == NANOSECONDS);
         let mut tables = dataset.tables(is_tick).unwrap();
         let start = |key: &str| dataset.startindex.iter().find(|s| s.0 == key).unwrap().1;
-        tables.sort_by_key(|t| start(&t.0));
+        tables.sort_by_key(|t| start(t.0));
         let schema = tables[0].1.schema().clone();
         let columns = 1 + schema.len() + usize::from(is_tick);
         let mut again = DatasetReply {
@@ -198,14 +198,16 @@ fn a_recorded_reply_decoded_and_encoded_again_is_the_same_bytes() {
             again.names.push(NANOSECONDS.into());
         }
         for (key, batch) in &tables {
-            again.data[0].push(epochs(batch.times()).bytes().clone());
+            again.data[0].push(epochs(batch.times()).bytes());
             for (at, column) in batch.columns().iter().enumerate() {
-                again.data[at + 1].push(column.bytes().clone());
+                again.data[at + 1].push(column.bytes());
             }
             if is_tick {
-                again.data[columns - 1].push(nanos_of_second(batch.times()).bytes().clone());
+                again.data[columns - 1].push(nanos_of_second(batch.times()).bytes());
             }
-            again.slices.push((key.clone(), again.length, batch.rows()));
+            again
+                .slices
+                .push(((*key).to_owned(), again.length, batch.rows()));
             again.length += batch.rows();
         }
         // Maps are sent in any order; take that of the recording.

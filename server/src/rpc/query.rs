@@ -1,7 +1,6 @@
 //! `DataService.Query`. Column buffers go from the scan to the socket as they are; the only work
 //! per row is the division of times into seconds.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use client::wire::{
@@ -45,31 +44,32 @@ fn one(app: &App, query: &QueryRequest, deadline: Instant) -> Result<DatasetRepl
     let mut ids: Vec<BucketId> = plan.buckets.iter().map(|b| b.id).collect();
     ids.dedup();
     let snapshot = app.engine.snapshot(&ids);
-    let positions: HashMap<BucketId, usize> = snapshot
-        .buckets()
-        .iter()
-        .enumerate()
-        .map(|(at, b)| (b.id, at))
-        .collect();
+    // Both lists are in one order: the place of a bucket is that of the one before, or the next.
+    let place = |at: usize, id: BucketId| {
+        let is_at = |at: &usize| snapshot.buckets().get(*at).is_some_and(|b| b.id == id);
+        [at, at + 1].into_iter().find(is_at)
+    };
+    let mut at = 0;
     let mut result = Assembly::default();
     // Nearly always the same for all buckets of a query.
     let mut output = Output::default();
     for bucket in &plan.buckets {
         // A bucket dropped since the plan was made is missing, like one that never was.
-        let Some(index) = positions.get(&bucket.id) else {
+        let Some(index) = place(at, bucket.id) else {
             continue;
         };
+        at = index;
         if Instant::now() > deadline {
             return Err(format!(
                 "the query took longer than {} s (limits.query_time)",
                 app.limits.query_time.as_secs_f64()
             ));
         }
-        let view = &snapshot.buckets()[*index];
+        let view = &snapshot.buckets()[index];
         if !output.is_for(view) {
             output = Output::new(view, &query.columns);
         }
-        let batch = read(app, &plan, &snapshot, *index, &output, result.rows)?;
+        let batch = read(app, &plan, &snapshot, index, &output, result.rows)?;
         result.add(view, &output, batch, app)?;
     }
     if result.slices.is_empty() {
@@ -246,13 +246,13 @@ impl Assembly {
             match source {
                 // Written at the end, in one piece.
                 Source::Epoch => {}
-                Source::Column(at) => data.push(batch.columns()[*at].bytes().clone()),
-                Source::Nanoseconds => data.push(nanos_of_second(batch.times()).bytes().clone()),
+                Source::Column(at) => data.push(batch.columns()[*at].bytes()),
+                Source::Nanoseconds => data.push(nanos_of_second(batch.times()).bytes()),
             }
         }
         self.epochs
             .extend(batch.times().iter().map(|t| t.div_euclid(NANOS_PER_SECOND)));
-        let key = format!("{}:Symbol/Timeframe/AttributeGroup", bucket.key);
+        let key = [bucket.key.as_str(), ":Symbol/Timeframe/AttributeGroup"].concat();
         match self.slices.last_mut() {
             // A symbol asked for twice: one slice with its rows twice.
             Some(last) if last.0 == key => last.2 += rows,
@@ -290,7 +290,7 @@ impl Assembly {
         let epochs = Column::from_values(self.epochs);
         for (data, column) in self.data.iter_mut().zip(&self.columns) {
             if column.2 == Source::Epoch {
-                data.push(epochs.bytes().clone());
+                data.push(epochs.bytes());
             }
         }
         DatasetReply {

@@ -36,10 +36,14 @@ fn queue(app: &App, request: &WriteRequest) -> Result<Option<Ticket>, String> {
     } else {
         RowKind::Bar
     };
-    let mut rows = Vec::with_capacity(tables.len());
+    let mut rows: Vec<Rows> = Vec::with_capacity(tables.len());
     for (key, batch) in tables {
-        let key = BucketKey::parse(&key).map_err(|e| e.to_string())?;
-        if Timeframe::parse(key.timeframe()).is_err() {
+        let key = BucketKey::parse(key).map_err(|e| e.to_string())?;
+        // Nearly always that of the bucket before.
+        let is_known = rows
+            .last()
+            .is_some_and(|r| r.key.timeframe() == key.timeframe());
+        if !is_known && Timeframe::parse(key.timeframe()).is_err() {
             return Err(timeframe_error(key.timeframe()));
         }
         // No rows make no bucket.

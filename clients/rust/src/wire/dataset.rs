@@ -1,9 +1,8 @@
 //! NumpyMultiDataset: the rows of some buckets as one set of columns. On the wire time is a column
 //! `Epoch` of seconds and, for ticks, a column `Nanoseconds`; inside it is nanoseconds since 1970.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
+use foldhash::HashMap;
 use model::{
     BatchError, Column, ColumnBatch, ColumnDef, ColumnType, NANOS_PER_SECOND, Schema, SchemaError,
     TIME_MAX, TIME_MIN, TimeError, time_from_epoch,
@@ -26,7 +25,7 @@ pub const NANOSECONDS: &str = "Nanoseconds";
 const COLUMNS_MAX: usize = model::COLUMNS_MAX + 2;
 
 /// Rows by the key they came under, which is not checked yet.
-pub type Tables = Vec<(String, ColumnBatch)>;
+pub type Tables<'a> = Vec<(&'a str, ColumnBatch)>;
 
 /// Why a dataset holds no rows of buckets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +101,7 @@ impl Dataset {
     /// # Errors
     /// If counts of types, names and data differ, a column has not as many bytes as rows, a slice
     /// is not inside, a type is unknown, or a time cannot be stored.
-    pub fn tables(&self, join_nanoseconds: bool) -> Result<Tables, DatasetError> {
+    pub fn tables(&self, join_nanoseconds: bool) -> Result<Tables<'_>, DatasetError> {
         let slices = self.slices()?;
         let batch = self.batch(join_nanoseconds)?;
         let rows = batch.rows();
@@ -119,7 +118,7 @@ impl Dataset {
                         shorten(key)
                     ))
                 })?;
-            tables.push((key.to_owned(), batch.slice(range)));
+            tables.push((key, batch.slice(range)));
         }
         Ok(tables)
     }
@@ -127,9 +126,9 @@ impl Dataset {
     /// Keys with first row and number of rows.
     fn slices(&self) -> Result<Vec<(&str, i64, i64)>, DatasetError> {
         let shape = |what: String| Err(DatasetError::Shape(what));
-        let lengths: HashMap<&str, i64> =
-            self.lengths.iter().map(|(k, n)| (k.as_str(), *n)).collect();
-        let mut seen: HashMap<&str, ()> = HashMap::with_capacity(self.startindex.len());
+        // Each length is taken once. The hash need not be a strong one: the keys are bounded.
+        let lengths = self.lengths.iter().map(|(k, n)| (k.as_str(), Some(*n)));
+        let mut lengths: HashMap<&str, Option<i64>> = lengths.collect();
         if self.startindex.is_empty() && self.lengths.is_empty() {
             return shape("it names no bucket in startindex and lengths".into());
         }
@@ -141,13 +140,13 @@ impl Dataset {
         }
         let mut slices = Vec::with_capacity(lengths.len());
         for (key, start) in &self.startindex {
-            let Some(len) = lengths.get(key.as_str()) else {
+            let Some(len) = lengths.get_mut(key.as_str()) else {
                 return shape(format!("\"{}\" is not in lengths", shorten(key)));
             };
-            if seen.insert(key, ()).is_some() {
+            let Some(len) = len.take() else {
                 return shape(format!("\"{}\" is named twice in startindex", shorten(key)));
-            }
-            slices.push((key.as_str(), *start, *len));
+            };
+            slices.push((key.as_str(), *start, len));
         }
         Ok(slices)
     }
@@ -347,7 +346,8 @@ mod tests {
 
     #[test]
     fn tables_are_slices_of_the_columns() {
-        let tables = sample().tables(false).unwrap();
+        let sample = sample();
+        let tables = sample.tables(false).unwrap();
         assert_eq!(tables[0].0, "A/1Min/X");
         assert_eq!(tables[0].1.times(), [60 * NANOS_PER_SECOND]);
         assert_eq!(
@@ -383,7 +383,8 @@ mod tests {
 
     #[test]
     fn written_and_read_back_it_is_the_same() {
-        let tables = sample().tables(false).unwrap();
+        let sample = sample();
+        let tables = sample.tables(false).unwrap();
         let times: Vec<i64> = tables[1].1.times().iter().map(|t| t + 7).collect();
         let ticks = tables[1].1.clone().with_times(times).unwrap();
         let mut writer = Writer::default();
@@ -396,6 +397,6 @@ mod tests {
         let back = Dataset::read(&mut Reader::new(&bytes)).unwrap();
         let back = back.tables(true).unwrap();
         assert_eq!(back[0], tables[0]);
-        assert_eq!(back[1], ("B/1Min/X".into(), ticks));
+        assert_eq!(back[1], ("B/1Min/X", ticks));
     }
 }

@@ -93,14 +93,23 @@ pub struct DatasetReply {
 #[derive(Debug, Clone, Default)]
 pub struct ColumnData {
     chunks: Vec<Bytes>,
+    /// Small pieces behind the chunks, joined as they come.
+    small: Vec<u8>,
     bytes: usize,
 }
 
 impl ColumnData {
-    /// Appends values without a copy.
-    pub fn push(&mut self, values: Bytes) {
+    /// Appends values, without a copy if they are many.
+    pub fn push(&mut self, values: &Bytes) {
         self.bytes += values.len();
-        self.chunks.push(values);
+        if values.len() < COPY_BYTES_MAX {
+            self.small.extend_from_slice(values);
+            return;
+        }
+        if !self.small.is_empty() {
+            self.chunks.push(std::mem::take(&mut self.small).into());
+        }
+        self.chunks.push(values.clone());
     }
 }
 
@@ -249,6 +258,7 @@ impl DatasetReply {
         for column in &self.data {
             out.writer.bytes_header(column.bytes);
             column.chunks.iter().for_each(|chunk| out.push(chunk));
+            out.writer.out.extend_from_slice(&column.small);
         }
         let writer = &mut out.writer;
         writer.text("length");
@@ -304,8 +314,8 @@ mod tests {
 
     fn dataset(rows: usize) -> DatasetReply {
         let mut data = ColumnData::default();
-        data.push(vec![1; rows * 8].into());
-        data.push(vec![2; rows * 8].into());
+        data.push(&vec![1; rows * 8].into());
+        data.push(&vec![2; rows * 8].into());
         DatasetReply {
             types: vec!["i8"],
             names: vec!["Epoch".into()],
