@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use hyper::StatusCode;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -49,10 +50,32 @@ pub fn start_recorder() {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &buckets);
         let handle = builder.and_then(PrometheusBuilder::install_recorder);
-        handle
+        let handle = handle
             .inspect_err(|error| tracing::warn!("metrics are not counted: {error}"))
-            .ok()
+            .ok()?;
+        let upkeep = handle.clone();
+        every(UPKEEP_EVERY, move || {
+            upkeep.run_upkeep();
+            true
+        });
+        Some(handle)
     });
+}
+
+/// Until then a histogram keeps every value: nobody may ask for `/metrics` for days.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Does something on a thread of its own, again and again, until it answers false.
+fn every(pause: Duration, mut work: impl FnMut() -> bool + Send + 'static) {
+    let run = move || {
+        while work() {
+            std::thread::sleep(pause);
+        }
+    };
+    let thread = std::thread::Builder::new().name("mkts-metrics".into());
+    if let Err(error) = thread.spawn(run) {
+        tracing::warn!("durations are kept until /metrics is asked for: {error}");
+    }
 }
 
 /// Everything that is counted, and the store's and the plugins' own numbers, as Prometheus text.
@@ -114,6 +137,19 @@ fn sample(out: &mut String, name: &str, kind: &str, value: u64) {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn work_is_done_again_until_it_says_no() {
+        let (done, times) = std::sync::mpsc::channel();
+        let mut left = 3;
+        super::every(super::Duration::ZERO, move || {
+            left -= 1;
+            done.send(left).unwrap();
+            left > 0
+        });
+        // Ends, because the thread does.
+        assert_eq!(times.into_iter().collect::<Vec<_>>(), [2, 1, 0]);
+    }
+
     #[test]
     fn durations_read_like_those_of_the_reference() {
         assert_eq!(super::duration(200), "0.2s");
