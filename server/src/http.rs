@@ -57,6 +57,8 @@ pub struct App {
     queryable: AtomicBool,
     // One for all listeners.
     connections: Arc<Semaphore>,
+    // Bytes that bodies under way may still take.
+    bodies: Arc<Semaphore>,
 }
 
 impl App {
@@ -83,6 +85,7 @@ impl App {
             zone,
             version: status::git_hash().to_owned(),
             connections: Arc::new(Semaphore::new(limits.connections)),
+            bodies: body::room(&limits),
             limits,
             allowed_origins,
             started: Instant::now(),
@@ -195,11 +198,16 @@ async fn rpc(app: Arc<App>, request: Request<Incoming>) -> Reply {
             format!("rpc: unrecognized Content-Type: {media}"),
         );
     };
-    let body = match body::read(request.into_body(), &app.limits).await {
+    let (body, room) = match body::read(request.into_body(), &app.limits, &app.bodies).await {
         Ok(body) => body,
         Err(error) => return refused(&error),
     };
-    let answered = tokio::task::spawn_blocking(move || rpc::answer(&app, codec, &body)).await;
+    let answer = move || {
+        let answer = rpc::answer(&app, codec, &body);
+        drop((body, room));
+        answer
+    };
+    let answered = tokio::task::spawn_blocking(answer).await;
     let Ok(answer) = answered else {
         metrics::counter!("mkts_panics_total").increment(1);
         return text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
@@ -230,6 +238,10 @@ fn refused(error: &ReadError) -> Reply {
             "the body did not come in time (limits.body_idle_time)\n".to_owned(),
         ),
         ReadError::Broken => (StatusCode::BAD_REQUEST, "the body is broken\n".to_owned()),
+        ReadError::Full => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many requests at once for the memory of bodies (limits.request_body)\n".to_owned(),
+        ),
     };
     metrics::counter!("mkts_rejected_total", "reason" => "body").increment(1);
     let mut reply = text(code, what);

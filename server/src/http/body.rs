@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use client::wire::Body;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Limits;
 
@@ -20,13 +22,32 @@ pub(super) enum ReadError {
     TooSlow,
     /// The connection or its framing broke.
     Broken,
+    /// All bodies under way together take as much memory as they may.
+    Full,
 }
 
 /// Most bytes reserved for a body before any of it has come: a length alone reserves no more.
 const RESERVE_BYTES: usize = 64 << 10;
 
-/// Reads a whole body.
-pub(super) async fn read(mut body: Incoming, limits: &Limits) -> Result<Bytes, ReadError> {
+/// Bodies of the greatest length that may be in memory together.
+const BODIES_MAX: usize = 8;
+
+/// The bytes that all bodies together may take.
+pub(super) fn room(limits: &Limits) -> Arc<Semaphore> {
+    let bytes = limits.request_body.saturating_mul(BODIES_MAX);
+    Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)))
+}
+
+/// A body, and its part of the room, to be held as long as the body is.
+pub(super) type Held = (Bytes, Option<OwnedSemaphorePermit>);
+
+/// Reads a whole body. Only bytes that have come take room: a length alone takes none. A body that
+/// finds no room is given up, because bodies that wait for each other would wait for ever.
+pub(super) async fn read(
+    mut body: Incoming,
+    limits: &Limits,
+    room: &Arc<Semaphore>,
+) -> Result<Held, ReadError> {
     let too_large = ReadError::TooLarge(limits.request_body);
     let hint = hyper::body::Body::size_hint(&body);
     let declared = usize::try_from(hint.lower()).unwrap_or(usize::MAX);
@@ -34,11 +55,12 @@ pub(super) async fn read(mut body: Incoming, limits: &Limits) -> Result<Bytes, R
         return Err(too_large);
     }
     let mut bytes = BytesMut::with_capacity(declared.min(RESERVE_BYTES));
+    let mut held: Option<OwnedSemaphorePermit> = None;
     loop {
         let frame = tokio::time::timeout(limits.body_idle_time, body.frame());
         let frame = match frame.await {
             Err(_) => return Err(ReadError::TooSlow),
-            Ok(None) => return Ok(bytes.freeze()),
+            Ok(None) => return Ok((bytes.freeze(), held)),
             Ok(Some(frame)) => frame.map_err(|_| ReadError::Broken)?,
         };
         let Ok(data) = frame.into_data() else {
@@ -46,6 +68,13 @@ pub(super) async fn read(mut body: Incoming, limits: &Limits) -> Result<Bytes, R
         };
         if bytes.len() + data.len() > limits.request_body {
             return Err(too_large);
+        }
+        let size = u32::try_from(data.len()).map_err(|_| ReadError::Full)?;
+        let taken = room.clone().try_acquire_many_owned(size);
+        let taken = taken.map_err(|_| ReadError::Full)?;
+        match &mut held {
+            Some(held) => held.merge(taken),
+            None => held = Some(taken),
         }
         if bytes.capacity() - bytes.len() < data.len() {
             // Grow with what has come, up to what was declared.

@@ -92,6 +92,37 @@ fn bodies_are_limited_in_size_and_time() {
 }
 
 #[test]
+fn bodies_together_are_limited_until_others_end() {
+    let limits = Limits {
+        request_body: 1000,
+        ..Limits::default()
+    };
+    let door = Door::with(limits, &[]);
+    let part = post(1000, "") + &"x".repeat(999);
+    let whole = || door.raw((post(900, "") + &"x".repeat(900)).as_bytes());
+    // None of these is whole, so none of them ends. The server reads them in its own time, and a
+    // request that comes between may take the place of one.
+    let mut open = Vec::new();
+    let full = loop {
+        let mut stream = door.connect();
+        stream.write_all(part.as_bytes()).unwrap();
+        open.push(stream);
+        let reply = whole();
+        if !reply.starts_with("HTTP/1.1 200") {
+            break reply;
+        }
+    };
+    assert!(full.starts_with("HTTP/1.1 503"), "{full}");
+    assert!(full.contains("limits.request_body"), "{full}");
+    // Without a body nothing is needed.
+    assert!(door.raw(&get("/heartbeat", "")).starts_with("HTTP/1.1 200"));
+    drop(open);
+    while !whole().starts_with("HTTP/1.1 200") {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn a_head_that_does_not_come_ends_the_connection_and_a_resting_one_stays() {
     let limits = Limits {
         header_time: Duration::from_millis(50),
