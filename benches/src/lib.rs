@@ -107,6 +107,14 @@ pub fn minutes<T: Price>(rows: usize) -> ColumnBatch {
     )
 }
 
+/// The bars of a bundled file as they are, prices and volume as f64.
+pub fn bars(name: &str) -> ColumnBatch {
+    let Table { times, columns } = load(name);
+    let columns = columns.iter();
+    let columns = columns.map(|(name, v)| (name.as_str(), Column::from_values(v.clone())));
+    batch(times, columns.collect())
+}
+
 /// The same rows, some minutes later.
 pub fn minutes_after(rows: &ColumnBatch, minutes: i64) -> ColumnBatch {
     let times = rows

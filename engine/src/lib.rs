@@ -15,6 +15,8 @@
 //! position alone: tail over segment, later segment over earlier. docs/format.md has the bytes.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod bench;
 mod catalog;
 mod checkpoint;
 mod codec;

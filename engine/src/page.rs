@@ -4,10 +4,11 @@
 //! is, how to read it, its checksum and the bounds of its values (the zone map).
 
 use bytes::Bytes;
-use model::{Column, ColumnType};
+use model::{Column, ColumnType, Value};
 
+use crate::codec::bitpack::Word;
 use crate::codec::grid::{self, Grid};
-use crate::codec::{Codec, raw};
+use crate::codec::{Codec, decimal, integer, raw};
 use crate::fields::Fields;
 
 /// Rows per page. One decoded f64 page is 32 KiB and fits a level-1 cache; a last-N query decodes
@@ -35,8 +36,9 @@ pub(crate) struct PageEntry {
     pub(crate) bytes: u32,
     pub(crate) rows: u16,
     pub(crate) codec: u8,
-    /// Of codecs to come.
+    /// Bits of a packed integer.
     pub(crate) width: u8,
+    /// Digits behind the point of `decimal`.
     pub(crate) exponent: i8,
     pub(crate) flags: u8,
     pub(crate) crc: u32,
@@ -94,43 +96,189 @@ pub(crate) struct Encoded {
 pub(crate) fn encode(values: &Column, grid: Option<Grid>) -> Encoded {
     let rows = u16::try_from(values.len()).expect("a page has at most 4096 rows");
     let raw = values.bytes();
-    let times = grid.zip(values.values::<i64>());
-    let gridded =
-        times.and_then(|(grid, times)| grid::encode(times, grid, raw.len() - raw.len() / 8));
-    let (codec, bytes) = match gridded {
-        Some(page) => (Codec::Grid, Bytes::from(page)),
-        None => (Codec::Raw, raw.clone()),
-    };
+    let page = packed(values, grid, raw.len() - raw.len() / 8).unwrap_or_else(|| Packed {
+        codec: Codec::Raw,
+        width: 0,
+        exponent: 0,
+        bytes: raw.clone(),
+    });
     let (flags, min, max) = bounds(values);
     Encoded {
         entry: PageEntry {
             offset: 0,
-            bytes: u32::try_from(bytes.len()).expect("a page has at most 256 KiB"),
+            bytes: u32::try_from(page.bytes.len()).expect("a page has at most 256 KiB"),
             rows,
-            codec: codec.code(),
-            width: 0,
-            exponent: 0,
+            codec: page.codec.code(),
+            width: page.width,
+            exponent: page.exponent,
             flags,
-            crc: crc32fast::hash(&bytes),
+            crc: crc32fast::hash(&page.bytes),
             min,
             max,
         },
-        bytes,
+        bytes: page.bytes,
     }
+}
+
+/// A page in some codec and how to read it.
+struct Packed {
+    codec: Codec,
+    width: u8,
+    exponent: i8,
+    bytes: Bytes,
+}
+
+/// The smallest page, if it has at most `bytes_max` bytes.
+fn packed(values: &Column, grid: Option<Grid>, bytes_max: usize) -> Option<Packed> {
+    macro_rules! integers {
+        ($rust:ty) => {{
+            let values: &[$rust] = values.values()?;
+            packed_integers(values.iter().map(|v| *v as i64).collect(), bytes_max)
+        }};
+    }
+    match values.ty() {
+        ColumnType::I8 => integers!(i8),
+        ColumnType::I16 => integers!(i16),
+        ColumnType::I32 => integers!(i32),
+        ColumnType::I64 => {
+            let times: &[i64] = values.values()?;
+            let gridded = grid.and_then(|grid| grid::encode(times, grid, bytes_max));
+            let left = match &gridded {
+                // Small enough: nothing is faster to read.
+                Some(page) if page.len() <= values.bytes().len() / 32 => 0,
+                Some(page) => page.len() - 1,
+                None => bytes_max,
+            };
+            let page = packed_integers(times.to_vec(), left);
+            page.or(gridded.map(|page| Packed {
+                codec: Codec::Grid,
+                width: 0,
+                exponent: 0,
+                bytes: page.into(),
+            }))
+        }
+        ColumnType::U8 => integers!(u8),
+        ColumnType::U16 => integers!(u16),
+        ColumnType::U32 => integers!(u32),
+        // Beyond i64 they wrap, and wrap back when they are read.
+        ColumnType::U64 => integers!(u64),
+        ColumnType::F32 => packed_floats::<f32>(values.values()?, bytes_max),
+        ColumnType::F64 => packed_floats::<f64>(values.values()?, bytes_max),
+        ColumnType::Str16 => None,
+    }
+}
+
+fn packed_integers(values: Vec<i64>, bytes_max: usize) -> Option<Packed> {
+    if bytes_max == 0 {
+        return None;
+    }
+    let plan = integer::plan(&values);
+    if plan.bytes() > bytes_max {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(plan.bytes());
+    plan.encode(&values, &mut bytes);
+    Some(Packed {
+        codec: plan.codec(),
+        width: plan.width(),
+        exponent: 0,
+        bytes: bytes.into(),
+    })
+}
+
+fn packed_floats<T: decimal::Float>(values: &[T], bytes_max: usize) -> Option<Packed> {
+    let plan = decimal::plan(values).filter(|plan| plan.bytes <= bytes_max)?;
+    let mut bytes = Vec::with_capacity(plan.bytes);
+    decimal::encode(values, &plan, &mut bytes);
+    Some(Packed {
+        codec: Codec::Decimal,
+        width: plan.width(),
+        exponent: plan.exponent,
+        bytes: bytes.into(),
+    })
 }
 
 /// The values of a page of `ty` as a column; `None` if the bytes are not what the entry says.
 pub(crate) fn decode(ty: ColumnType, entry: &PageEntry, page: Bytes) -> Option<Column> {
-    let rows = usize::from(entry.rows);
     match Codec::from_code(entry.codec)? {
-        Codec::Raw => raw::decode(ty, page, rows),
-        Codec::Grid if ty == ColumnType::I64 => {
-            let mut times = Vec::with_capacity(rows);
-            grid::decode(&page, rows, &mut times)?;
-            Some(Column::from_values(times))
-        }
-        Codec::Grid => None,
+        Codec::Raw => raw::decode(ty, page, entry.rows.into()),
+        _ => join(ty, &[(*entry, page)]).ok(),
     }
+}
+
+/// The values of pages of `ty`, one behind the other; the number of the first page whose bytes are
+/// not what its entry says.
+pub(crate) fn join(ty: ColumnType, pages: &[(PageEntry, Bytes)]) -> Result<Column, usize> {
+    // All but the widest are exact modulo 2^32.
+    macro_rules! integers {
+        ($rust:ty as $word:ty) => {
+            joined(pages, |entry, page, target: &mut Vec<$rust>| {
+                append_integers(entry, page, target, |v: $word| v as $rust)
+            })
+        };
+    }
+    match ty {
+        ColumnType::I8 => integers!(i8 as i32),
+        ColumnType::I16 => integers!(i16 as i32),
+        ColumnType::I32 => integers!(i32 as i32),
+        ColumnType::I64 => joined(pages, |entry, page, times| match entry.codec {
+            code if code == Codec::Grid.code() => grid::decode(page, entry.rows.into(), times),
+            _ => append_integers(entry, page, times, |v: i64| v),
+        }),
+        ColumnType::U8 => integers!(u8 as i32),
+        ColumnType::U16 => integers!(u16 as i32),
+        ColumnType::U32 => integers!(u32 as i32),
+        ColumnType::U64 => integers!(u64 as i64),
+        ColumnType::F32 => joined(pages, append_floats::<f32>),
+        ColumnType::F64 => joined(pages, append_floats::<f64>),
+        ColumnType::Str16 => joined::<[u32; 16]>(pages, |_, _, _| None),
+    }
+}
+
+fn joined<T: Value>(
+    pages: &[(PageEntry, Bytes)],
+    mut append: impl FnMut(&PageEntry, &[u8], &mut Vec<T>) -> Option<()>,
+) -> Result<Column, usize> {
+    let rows = pages.iter().map(|(entry, _)| usize::from(entry.rows)).sum();
+    let mut target = Vec::with_capacity(rows);
+    for (number, (entry, page)) in pages.iter().enumerate() {
+        if entry.codec == Codec::Raw.code() {
+            let values = raw::decode(T::TYPE, page.clone(), entry.rows.into()).ok_or(number)?;
+            target.extend_from_slice(values.values().ok_or(number)?);
+        } else {
+            append(entry, page, &mut target).ok_or(number)?;
+        }
+    }
+    Ok(Column::from_values(target))
+}
+
+fn append_integers<T, W: Word>(
+    entry: &PageEntry,
+    page: &[u8],
+    target: &mut Vec<T>,
+    narrow: impl Fn(W) -> T,
+) -> Option<()> {
+    let codec = Codec::from_code(entry.codec)?;
+    integer::decode(
+        codec,
+        page,
+        entry.width,
+        entry.rows.into(),
+        |block: &[W]| {
+            target.extend(block.iter().map(|v| narrow(*v)));
+        },
+    )
+}
+
+fn append_floats<T: decimal::Float>(
+    entry: &PageEntry,
+    page: &[u8],
+    target: &mut Vec<T>,
+) -> Option<()> {
+    if entry.codec != Codec::Decimal.code() {
+        return None;
+    }
+    decimal::decode(page, entry.width, entry.exponent, entry.rows.into(), target)
 }
 
 /// Flags, least and greatest value.

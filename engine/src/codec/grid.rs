@@ -76,7 +76,13 @@ pub(crate) fn decode(page: &[u8], rows: usize, target: &mut Vec<i64>) -> Option<
             .ok()?
             .checked_mul(step)?;
         start.checked_add(span)?;
-        target.extend((0..count as i64).map(|k| start + k * step));
+        // A sum and no product: vectors have no product of 64 bits. Past the last it may wrap.
+        let mut next = start;
+        target.extend((0..count).map(|_| {
+            let time = next;
+            next = next.wrapping_add(step);
+            time
+        }));
     }
     (left == 0).then_some(())
 }

@@ -166,21 +166,12 @@ impl Segment {
         for page in first_page..=last_page {
             pages.push(self.page_bytes(meta, index, page, info)?);
         }
-        if let Some(column) =
-            self.neighbours(ty, &pages, meta.starts[last_page + 1] as usize - base)
-        {
-            return Ok(column.slice(wanted));
-        }
-        let mut joined = Vec::with_capacity(wanted.len() * ty.size());
-        let mut row = 0;
-        for (entry, bytes) in pages {
-            let values = self.decode(ty, &entry, bytes, info)?;
-            let from = wanted.start.saturating_sub(row).min(values.len());
-            let to = (wanted.end - row).min(values.len());
-            joined.extend_from_slice(values.slice(from..to).bytes());
-            row += values.len();
-        }
-        Ok(tail::column(ty, joined))
+        let column = match self.neighbours(ty, &pages, meta.starts[last_page + 1] as usize - base) {
+            Some(column) => column,
+            None => page::join(ty, &pages)
+                .map_err(|bad| self.damaged(&pages[bad].0, info, "a page does not decode"))?,
+        };
+        Ok(column.slice(wanted))
     }
 
     fn decode(
