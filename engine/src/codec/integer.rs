@@ -9,13 +9,18 @@ pub(crate) enum Plan {
     Delta(delta::Plan),
 }
 
-/// The smaller of the two. `for` decodes faster, so `delta` has to save a sixteenth.
+/// Values that say which of the two it will be.
+const SAMPLE: usize = 512;
+
+/// The smaller of the two, judged by the first values: planning is most of the work of encoding.
+/// `for` decodes faster, so `delta` has to save a sixteenth.
 pub(crate) fn plan(values: &[i64]) -> Plan {
-    let (frame, delta) = (frame::plan(values), delta::plan(values));
-    if delta.bytes() < frame.bytes - frame.bytes / 16 {
-        Plan::Delta(delta)
+    let sample = &values[..values.len().min(SAMPLE)];
+    let frame = frame::plan(sample).bytes;
+    if delta::plan(sample).bytes() < frame - frame / 16 {
+        Plan::Delta(delta::plan(values))
     } else {
-        Plan::Frame(frame)
+        Plan::Frame(frame::plan(values))
     }
 }
 
