@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod follow;
 mod model_scan;
+mod packed;
 
 use std::sync::Arc;
 
