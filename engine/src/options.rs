@@ -36,6 +36,9 @@ pub struct Options {
     /// Hops after which rows are stored but not offered to triggers: no chain of plugins is
     /// deeper, and a circle must end.
     pub hops_max: u8,
+    /// Whether segments are merged by themselves after checkpoints. Off for tests and for a bulk
+    /// load that merges once at its end.
+    pub merge: bool,
 }
 
 impl Default for Options {
@@ -49,6 +52,7 @@ impl Default for Options {
             wal_segment_bytes: 64 << 20,
             follow_bytes: 64 << 20,
             hops_max: 8,
+            merge: true,
         }
     }
 }
