@@ -41,7 +41,8 @@ pub struct Damage {
     pub from: Lsn,
     /// The next position that reads well.
     pub to: Lsn,
-    /// The copy of the damaged bytes; `None` if there are none (a missing file).
+    /// The copy of the damaged bytes; `None` if there are none (a missing file), or if nobody was
+    /// to copy them ([`crate::inspect`]).
     pub copy: Option<String>,
 }
 

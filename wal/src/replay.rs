@@ -29,6 +29,8 @@ pub(crate) struct Replay<'a> {
     /// The file the log ends in, if its end is a place where a frame may be written.
     pub(crate) end_file: Option<LogFile>,
     pub(crate) found: Recovered,
+    /// Whether damaged bytes are copied to the quarantine.
+    sets_aside: bool,
 }
 
 impl<'a> Replay<'a> {
@@ -53,7 +55,15 @@ impl<'a> Replay<'a> {
             last_header_end: None,
             end_file: None,
             found,
+            sets_aside: true,
         }
+    }
+
+    /// Changes no byte from now on. What lies below `promised` was promised, although the visit
+    /// begins before it.
+    pub(crate) fn only_look(&mut self, promised: Lsn) {
+        self.sets_aside = false;
+        self.promised = self.promised.max(promised);
     }
 
     /// Visits every frame of the log from the mark on.
@@ -133,10 +143,8 @@ impl<'a> Replay<'a> {
             Some(_) => (file.first, None),
             None => {
                 let to = file.frames_start();
-                (
-                    to,
-                    Some(self.quarantine(expected, to, &scan.range(file.first, to)?)?),
-                )
+                let bytes = scan.range(file.first, to)?;
+                (to, self.quarantine(expected, to, &bytes)?)
             }
         };
         self.found.quarantined.push(Damage {
@@ -158,7 +166,7 @@ impl<'a> Replay<'a> {
             }
             return Ok(false);
         }
-        let copy = Some(self.quarantine(from, to, &scan.range(from, to)?)?);
+        let copy = self.quarantine(from, to, &scan.range(from, to)?)?;
         let file = path_of(scan.file.first);
         self.found.quarantined.push(Damage {
             file,
@@ -202,7 +210,10 @@ impl<'a> Replay<'a> {
     }
 
     /// Copies damaged bytes; a second recovery finds the copy of the first.
-    fn quarantine(&self, from: Lsn, to: Lsn, bytes: &[u8]) -> Result<String> {
+    fn quarantine(&self, from: Lsn, to: Lsn, bytes: &[u8]) -> Result<Option<String>> {
+        if !self.sets_aside {
+            return Ok(None);
+        }
         let path = format!("{QUARANTINE_DIR}/wal-{:016x}-{:016x}.bin", from.0, to.0);
         if !self.disk.exists(&path)? {
             self.disk.create_dir_all(QUARANTINE_DIR)?;
@@ -210,7 +221,7 @@ impl<'a> Replay<'a> {
             let written = &bytes[..bytes.len() - zeros];
             disk::publish(self.disk, &path, |file| file.write_at(0, written))?;
         }
-        Ok(path)
+        Ok(Some(path))
     }
 
     /// Writes what was never promised, but is going to be, once more, and syncs it. Without this

@@ -107,8 +107,22 @@ fn wrecked_files_never_panic_invent_or_hide_a_hole() {
                 wreck(&disk, &mut rng);
             }
         }
+        let (seen, seen_frames) = super::inspect::look(&disk, Lsn::ZERO);
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let (log, found, frames) = replay(&shared, &small_options(), Lsn::ZERO).unwrap();
+        // A look beforehand saw the same.
+        let ranges =
+            |damage: &[Damage]| -> Vec<_> { damage.iter().map(|gap| (gap.from, gap.to)).collect() };
+        assert_eq!(
+            (&seen_frames, seen.end),
+            (&frames, found.end),
+            "seed {seed}"
+        );
+        assert_eq!(
+            ranges(&seen.damage),
+            ranges(&found.quarantined),
+            "seed {seed}"
+        );
         let mut rest = all.iter();
         assert!(
             frames.iter().all(|frame| rest.any(|known| known == frame)),

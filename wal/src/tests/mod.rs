@@ -2,6 +2,7 @@
 
 mod basic;
 mod damage;
+mod inspect;
 mod model;
 mod sim;
 
