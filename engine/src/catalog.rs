@@ -45,9 +45,35 @@ pub struct BucketInfo {
     pub schema_version: u32,
     /// Columns.
     pub schema: Schema,
+    /// The number of each column of `schema`: it stays when the column is renamed or widened, and
+    /// is never given twice in the bucket.
+    pub column_ids: Arc<[u16]>,
+    /// The smallest column number never given.
+    pub next_column: u16,
 }
 
 impl BucketInfo {
+    /// A bucket's first version: its columns are numbered in order.
+    pub fn new(
+        id: BucketId,
+        key: BucketKey,
+        timeframe: Timeframe,
+        kind: RowKind,
+        schema: Schema,
+    ) -> Self {
+        let next_column = u16::try_from(schema.len()).expect("a schema has at most 1024 columns");
+        Self {
+            id,
+            key,
+            kind,
+            timeframe,
+            schema_version: 1,
+            schema,
+            column_ids: (0..next_column).collect(),
+            next_column,
+        }
+    }
+
     /// The bytes of a definition, in frames and in catalog files alike.
     pub(crate) fn encode(&self, target: &mut Vec<u8>) {
         target.extend_from_slice(&self.id.0.to_le_bytes());
@@ -56,9 +82,9 @@ impl BucketInfo {
         put_text(target, self.key.as_str());
         let count = u16::try_from(self.schema.len()).expect("a schema has at most 1024 columns");
         target.extend_from_slice(&count.to_le_bytes());
-        for (index, column) in (0_u16..).zip(self.schema.columns()) {
-            // The number of the column, for schema changes to come.
-            target.extend_from_slice(&index.to_le_bytes());
+        target.extend_from_slice(&self.next_column.to_le_bytes());
+        for (id, column) in self.column_ids.iter().zip(self.schema.columns()) {
+            target.extend_from_slice(&id.to_le_bytes());
             target.extend_from_slice(&[column.ty.code(), 0]);
             put_text(target, &column.name);
         }
@@ -71,9 +97,15 @@ impl BucketInfo {
         fields.u8()?;
         let key = BucketKey::parse(fields.text()?).ok()?;
         let count = fields.u16()?;
+        let next_column = fields.u16()?;
         let mut columns = Vec::new();
+        let mut ids = Vec::new();
         for _ in 0..count {
-            fields.u16()?;
+            let id = fields.u16()?;
+            if id >= next_column || ids.contains(&id) {
+                return None;
+            }
+            ids.push(id);
             let ty = ColumnType::from_code(fields.u8()?)?;
             fields.u8()?;
             columns.push(ColumnDef::new(fields.text()?, ty));
@@ -85,6 +117,8 @@ impl BucketInfo {
             kind,
             schema_version,
             schema: Schema::new(columns).ok()?,
+            column_ids: ids.into(),
+            next_column,
         })
     }
 }

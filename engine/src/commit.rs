@@ -136,14 +136,7 @@ pub(crate) fn new_bucket(
 ) -> Result<BucketInfo, Error> {
     let timeframe =
         Timeframe::parse(key.timeframe()).map_err(|error| Error::Invalid(error.to_string()))?;
-    Ok(BucketInfo {
-        id: BucketId(0),
-        key,
-        kind,
-        timeframe,
-        schema_version: 1,
-        schema,
-    })
+    Ok(BucketInfo::new(BucketId(0), key, timeframe, kind, schema))
 }
 
 /// Rows as the bucket keeps them.

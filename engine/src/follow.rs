@@ -227,4 +227,20 @@ pub enum Change {
     Defined(Arc<BucketInfo>),
     /// A bucket was dropped.
     Dropped(Arc<BucketInfo>),
+    /// The rows with times in `from..=to` were deleted.
+    Deleted {
+        /// The bucket.
+        bucket: Arc<BucketInfo>,
+        /// First time.
+        from: i64,
+        /// Last time.
+        to: i64,
+    },
+    /// The columns of a bucket were changed.
+    Altered {
+        /// As it was.
+        before: Arc<BucketInfo>,
+        /// As it is now.
+        after: Arc<BucketInfo>,
+    },
 }

@@ -15,6 +15,7 @@
 //! position alone: tail over segment, later segment over earlier. docs/format.md has the bytes.
 #![forbid(unsafe_code)]
 
+mod alter;
 mod backup;
 #[doc(hidden)]
 pub mod bench;
@@ -22,6 +23,7 @@ mod catalog;
 mod checkpoint;
 mod codec;
 mod commit;
+mod delete;
 mod engine;
 mod error;
 mod fields;
@@ -30,10 +32,13 @@ mod frame;
 mod ingest;
 mod latest;
 mod manifest;
+mod mapping;
+mod mask;
 mod options;
 mod page;
 mod poison;
 mod recover;
+mod retention;
 mod scan;
 mod segment;
 mod snapshot;
@@ -44,15 +49,18 @@ mod tests;
 mod ticket;
 mod view;
 
+pub use alter::SchemaChange;
 pub use backup::Backup;
 pub use catalog::{BucketId, BucketInfo, Origin};
 pub use commit::{Commit, Rows};
+pub use delete::{DeleteRange, Deleted};
 pub use engine::{CheckpointHook, Engine, Marks, NoHook, Status};
 pub use error::Error;
 pub use follow::{Change, CommitReader, FollowedCommit};
 pub use ingest::Ingested;
 pub use options::{Options, SyncMode};
 pub use recover::Recovery;
+pub use retention::{Retained, RetentionRule};
 pub use scan::{Limit, Scan};
 pub use snapshot::Snapshot;
 pub use ticket::Ticket;

@@ -96,6 +96,19 @@ impl Column {
         }
     }
 
+    /// `rows` times the value of a column that rows did not have when they were written: NaN of
+    /// floats, zero of integers, empty text.
+    pub fn absent(ty: ColumnType, rows: usize) -> Self {
+        match ty {
+            ColumnType::F32 => Self::from_values(vec![f32::NAN; rows]),
+            ColumnType::F64 => Self::from_values(vec![f64::NAN; rows]),
+            _ => Self {
+                ty,
+                data: aligned(vec![0; rows * ty.size()].into(), ty.align()),
+            },
+        }
+    }
+
     /// Type of the values.
     pub fn ty(&self) -> ColumnType {
         self.ty

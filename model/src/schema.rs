@@ -121,6 +121,22 @@ impl ColumnType {
         Self::ALL.into_iter().find(|ty| ty.code() == code)
     }
 
+    /// Whether every value of this type is a value of `wider`, which is another type: what a
+    /// column may become without losing a bit.
+    pub const fn widens_to(self, wider: Self) -> bool {
+        use ColumnType::{F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+        matches!(
+            (self, wider),
+            (I8, I16 | I32 | I64 | F32 | F64)
+                | (I16, I32 | I64 | F32 | F64)
+                | (I32, I64 | F64)
+                | (U8, U16 | U32 | U64 | I16 | I32 | I64 | F32 | F64)
+                | (U16, U32 | U64 | I32 | I64 | F32 | F64)
+                | (U32, U64 | I64 | F64)
+                | (F32, F64)
+        )
+    }
+
     /// The name in upper case that MarketStore shows in messages, `FLOAT32`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -273,6 +289,42 @@ mod tests {
             assert_eq!(ty.size() % ty.align(), 0);
         }
         assert_eq!(ColumnType::from_code(4), None);
+    }
+
+    /// The rule against the ranges: bits of integers (a sign takes one), bits of a mantissa.
+    #[test]
+    fn widening_never_loses_a_bit() {
+        use ColumnType::*;
+        // (signed, bits of the magnitude) for integers; exact integers of floats.
+        let integer = |ty| match ty {
+            I8 => Some((true, 7)),
+            I16 => Some((true, 15)),
+            I32 => Some((true, 31)),
+            I64 => Some((true, 63)),
+            U8 => Some((false, 8)),
+            U16 => Some((false, 16)),
+            U32 => Some((false, 32)),
+            U64 => Some((false, 64)),
+            _ => None,
+        };
+        let mantissa = |ty| match ty {
+            F32 => Some(24),
+            F64 => Some(53),
+            _ => None,
+        };
+        for from in ColumnType::ALL {
+            for to in ColumnType::ALL {
+                let fits = match (integer(from), integer(to), mantissa(from), mantissa(to)) {
+                    (Some((from_sign, from)), Some((to_sign, to)), ..) => {
+                        from <= to && (to_sign || !from_sign)
+                    }
+                    (Some((_, bits)), _, _, Some(mantissa)) => bits <= mantissa,
+                    (_, _, Some(from), Some(to)) => from <= to,
+                    _ => false,
+                };
+                assert_eq!(from.widens_to(to), fits && from != to, "{from:?} to {to:?}");
+            }
+        }
     }
 
     #[test]

@@ -20,6 +20,10 @@ fn drain(reader: &mut CommitReader) -> Vec<String> {
                 Change::Rows(info, batch) => format!("{} {:?}", info.key, pairs(&batch)),
                 Change::Defined(info) => format!("+{}", info.key),
                 Change::Dropped(info) => format!("-{}", info.key),
+                Change::Deleted { bucket, from, to } => format!("{} -{from}..={to}", bucket.key),
+                Change::Altered { before, after } => {
+                    format!("{} {:?} -> {:?}", after.key, before.schema, after.schema)
+                }
             });
         }
         seen.push(format!("hops {}", commit.hops));

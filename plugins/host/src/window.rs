@@ -282,13 +282,11 @@ mod tests {
 
     fn bucket(id: u32, name: &str, version: u32) -> Arc<BucketInfo> {
         let key = BucketKey::parse(name).unwrap();
+        let timeframe = Timeframe::parse(key.timeframe()).unwrap();
+        let first = BucketInfo::new(BucketId(id), key, timeframe, RowKind::Tick, schema());
         Arc::new(BucketInfo {
-            id: BucketId(id),
-            kind: RowKind::Tick,
-            timeframe: Timeframe::parse(key.timeframe()).unwrap(),
             schema_version: version,
-            schema: schema(),
-            key,
+            ..first
         })
     }
 
