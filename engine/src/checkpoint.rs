@@ -18,9 +18,8 @@ use wal::Lsn;
 
 use crate::Error;
 use crate::catalog::{BucketId, Catalog};
-use crate::codec::grid::Grid;
 use crate::manifest::{Manifest, SegmentEntry, publish, publish_bytes};
-use crate::segment::{Segment, Writer, Written, path_of};
+use crate::segment::{ChunkBuilder, Segment, Writer, Written, cut, path_of};
 use crate::store::{Signal, Store};
 use crate::tail::concat;
 use crate::view::View;
@@ -209,22 +208,25 @@ fn write_segment(
     let written: Written = publish(&*store.disk, &store.poison, &path, |file| {
         let mut writer = Writer::new(file, sequence, &manifest.store_id)?;
         for view in &frozen.views {
-            let grid = view.info.timeframe.fixed(&store.options.zone);
-            let grid = grid.filter(|_| view.info.kind == model::RowKind::Bar);
-            let grid = grid.map(|(step, anchor)| Grid { step, anchor });
-            writer.chunk(&view.info, grid, &rows_of(view))?;
+            let rows = rows_of(view);
+            for range in cut(rows.times()) {
+                let mut chunk = ChunkBuilder::new(&view.info, &store.options.zone);
+                chunk.encode(&rows.slice(range));
+                writer.chunk(&chunk.finish())?;
+            }
         }
         writer.finish(manifest.checkpoint, frozen.upto)
     })?;
     Ok(SegmentEntry {
         sequence,
+        age: sequence,
         bytes: written.bytes,
         footer_crc: written.footer_crc,
     })
 }
 
 /// The rows of all frozen tails in scan order.
-fn rows_of(view: &View) -> Vec<ColumnBatch> {
+fn rows_of(view: &View) -> ColumnBatch {
     let schema = &view.info.schema;
     let all: Vec<usize> = (0..schema.len()).collect();
     let mut pieces = Vec::new();
@@ -240,9 +242,9 @@ fn rows_of(view: &View) -> Vec<ColumnBatch> {
     }
     let follows = |pair: &[ColumnBatch]| pair[0].times().last() < pair[1].times().first();
     if view.frozen.len() == 1 || pieces.windows(2).all(follows) {
-        return pieces;
+        return concat(schema, pieces);
     }
-    vec![concat(schema, pieces).ordered(view.info.kind)]
+    concat(schema, pieces).ordered(view.info.kind)
 }
 
 fn publish_views(store: &Store, segment: Option<Arc<Segment>>) {

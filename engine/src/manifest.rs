@@ -20,7 +20,11 @@ const VERSION: u32 = 1 << 16;
 /// One data segment that is alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentEntry {
+    /// Names the file; never given twice.
     pub(crate) sequence: u64,
+    /// Later wins. Its own sequence number, or after a merge the age of the newest segment merged:
+    /// only neighbours are merged, so the ages of all others stay below or above.
+    pub(crate) age: u64,
     /// Length of the file.
     pub(crate) bytes: u64,
     /// CRC of its footer, so that another file of the right name and length is noticed.
@@ -36,7 +40,7 @@ pub(crate) struct Manifest {
     /// The catalog file is named by this; `None` before the first checkpoint.
     pub(crate) catalog: Option<Lsn>,
     pub(crate) next_sequence: u64,
-    /// Oldest first: later wins.
+    /// Oldest first: ages ascend.
     pub(crate) segments: Vec<SegmentEntry>,
 }
 
@@ -64,6 +68,7 @@ impl Manifest {
         target.extend_from_slice(&self.next_sequence.to_le_bytes());
         for entry in &self.segments {
             target.extend_from_slice(&entry.sequence.to_le_bytes());
+            target.extend_from_slice(&entry.age.to_le_bytes());
             target.extend_from_slice(&entry.bytes.to_le_bytes());
             target.extend_from_slice(&entry.footer_crc.to_le_bytes());
             target.extend_from_slice(&[0; 4]);
@@ -92,10 +97,15 @@ impl Manifest {
         for _ in 0..count {
             let entry = SegmentEntry {
                 sequence: fields.u64()?,
+                age: fields.u64()?,
                 bytes: fields.u64()?,
                 footer_crc: fields.u32()?,
             };
             fields.take(4)?;
+            let last = manifest.segments.last();
+            if last.is_some_and(|last| last.age >= entry.age) {
+                return None;
+            }
             manifest.segments.push(entry);
         }
         Some(manifest)

@@ -1,4 +1,5 @@
-//! Byte layout of a segment (docs/format.md): header, chunks, directory, page tables, footer.
+//! Byte layout of a segment (docs/format.md): header, pages, page tables, directory, last rows,
+//! footer.
 
 use wal::Lsn;
 
@@ -11,6 +12,10 @@ pub(crate) const SEGMENTS_DIR: &str = "segments";
 pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const FOOTER_BYTES: usize = 64;
 pub(crate) const CHUNK_ENTRY_BYTES: usize = 48;
+
+/// Rows per chunk: what a merge or a bulk load holds of a bucket in memory. A chunk has more only
+/// if more ticks than this have one time, which is never cut.
+pub(crate) const CHUNK_ROWS_MAX: usize = 1 << 20;
 
 const MAGIC: &[u8; 8] = b"MKTSSEG\0";
 const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"SEGE");
@@ -47,11 +52,15 @@ pub(crate) fn check_header(
 /// The end of the file: where everything is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Footer {
-    pub(crate) directory: u64,
+    /// Offset of the page tables, where the pages end.
     pub(crate) tables: u64,
+    /// Offset of the directory, where the page tables end.
+    pub(crate) directory: u64,
+    /// Offset of the last rows, where the directory ends. They end at the footer.
+    pub(crate) latest: u64,
     pub(crate) chunks: u32,
+    /// CRC of directory and last rows.
     pub(crate) directory_crc: u32,
-    pub(crate) tables_crc: u32,
     /// Commits covered: from, to.
     pub(crate) first_lsn: Lsn,
     pub(crate) last_lsn: Lsn,
@@ -61,12 +70,11 @@ pub(crate) struct Footer {
 impl Footer {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut target = Vec::with_capacity(FOOTER_BYTES);
-        target.extend_from_slice(&self.directory.to_le_bytes());
         target.extend_from_slice(&self.tables.to_le_bytes());
+        target.extend_from_slice(&self.directory.to_le_bytes());
+        target.extend_from_slice(&self.latest.to_le_bytes());
         target.extend_from_slice(&self.chunks.to_le_bytes());
         target.extend_from_slice(&self.directory_crc.to_le_bytes());
-        target.extend_from_slice(&self.tables_crc.to_le_bytes());
-        target.extend_from_slice(&[0; 4]);
         target.extend_from_slice(&self.first_lsn.0.to_le_bytes());
         target.extend_from_slice(&self.last_lsn.0.to_le_bytes());
         target.extend_from_slice(&self.file_bytes.to_le_bytes());
@@ -79,15 +87,12 @@ impl Footer {
         let body = crate::fields::unseal(bytes)?;
         let mut fields = Fields::new(body);
         let footer = Self {
-            directory: fields.u64()?,
             tables: fields.u64()?,
+            directory: fields.u64()?,
+            latest: fields.u64()?,
             chunks: fields.u32()?,
             directory_crc: fields.u32()?,
-            tables_crc: fields.u32()?,
-            first_lsn: {
-                fields.u32()?;
-                Lsn(fields.u64()?)
-            },
+            first_lsn: Lsn(fields.u64()?),
             last_lsn: Lsn(fields.u64()?),
             file_bytes: fields.u64()?,
         };
@@ -103,16 +108,17 @@ impl Footer {
 pub(crate) struct ChunkEntry {
     pub(crate) bucket: BucketId,
     pub(crate) schema_version: u32,
-    pub(crate) rows: u64,
+    pub(crate) rows: u32,
+    /// Pages of each column.
+    pub(crate) pages: u32,
     pub(crate) min: i64,
     pub(crate) max: i64,
     /// Offset of the page table in the file.
     pub(crate) table: u64,
-    /// Pages of each column.
-    pub(crate) pages: u32,
+    pub(crate) table_crc: u32,
     /// Columns, time not counted.
     pub(crate) columns: u16,
-    /// Length of the last row, which follows the page table, in units of 8 bytes.
+    /// Length of its last row, among the last rows, in units of 8 bytes.
     pub(crate) latest_words: u16,
 }
 
@@ -121,10 +127,11 @@ impl ChunkEntry {
         target.extend_from_slice(&self.bucket.0.to_le_bytes());
         target.extend_from_slice(&self.schema_version.to_le_bytes());
         target.extend_from_slice(&self.rows.to_le_bytes());
+        target.extend_from_slice(&self.pages.to_le_bytes());
         target.extend_from_slice(&self.min.to_le_bytes());
         target.extend_from_slice(&self.max.to_le_bytes());
         target.extend_from_slice(&self.table.to_le_bytes());
-        target.extend_from_slice(&self.pages.to_le_bytes());
+        target.extend_from_slice(&self.table_crc.to_le_bytes());
         target.extend_from_slice(&self.columns.to_le_bytes());
         target.extend_from_slice(&self.latest_words.to_le_bytes());
     }
@@ -134,11 +141,12 @@ impl ChunkEntry {
         Some(Self {
             bucket: BucketId(fields.u32()?),
             schema_version: fields.u32()?,
-            rows: fields.u64()?,
+            rows: fields.u32()?,
+            pages: fields.u32()?,
             min: fields.i64()?,
             max: fields.i64()?,
             table: fields.u64()?,
-            pages: fields.u32()?,
+            table_crc: fields.u32()?,
             columns: fields.u16()?,
             latest_words: fields.u16()?,
         })
@@ -149,9 +157,12 @@ impl ChunkEntry {
         self.pages as usize * (usize::from(self.columns) + 1)
     }
 
-    /// Bytes of page table and last row.
     pub(crate) fn table_bytes(&self) -> usize {
-        self.page_count() * PAGE_ENTRY_BYTES + usize::from(self.latest_words) * 8
+        self.page_count() * PAGE_ENTRY_BYTES
+    }
+
+    pub(crate) fn latest_bytes(&self) -> usize {
+        usize::from(self.latest_words) * 8
     }
 }
 
@@ -163,11 +174,11 @@ mod tests {
     fn the_parts_have_their_sizes() {
         assert_eq!(encode_header(1, &[7; 16]).len(), HEADER_BYTES);
         let footer = Footer {
-            directory: 1,
-            tables: 2,
-            chunks: 3,
-            directory_crc: 4,
-            tables_crc: 5,
+            tables: 1,
+            directory: 2,
+            latest: 3,
+            chunks: 4,
+            directory_crc: 5,
             first_lsn: Lsn(6),
             last_lsn: Lsn(7),
             file_bytes: 8,
@@ -179,12 +190,13 @@ mod tests {
             bucket: BucketId(1),
             schema_version: 2,
             rows: 3,
-            min: -4,
-            max: 5,
-            table: 6,
-            pages: 7,
-            columns: 8,
-            latest_words: 9,
+            pages: 4,
+            min: -5,
+            max: 6,
+            table: 7,
+            table_crc: 8,
+            columns: 9,
+            latest_words: 10,
         };
         let mut bytes = Vec::new();
         entry.encode(&mut bytes);

@@ -1,11 +1,17 @@
-//! Segments: immutable data files, each with one chunk per bucket that had rows.
+//! Segments: immutable data files with chunks, each of which holds rows of one bucket.
 //!
-//! One writer, one reader, one layout; a file is never touched after it got its name (I1).
+//! One writer, one reader, one layout; a file is never touched after it got its name (I1). The
+//! chunks of a segment are ordered by bucket and time; those of one bucket share no time.
 
+#![allow(dead_code, unused_imports)] // merges and bulk loads use the rest
+
+mod builder;
+mod directory;
 mod format;
 mod reader;
 mod writer;
 
-pub(crate) use format::{SEGMENTS_DIR, path_of};
+pub(crate) use builder::{ChunkBuilder, Pages, cut};
+pub(crate) use format::{CHUNK_ROWS_MAX, SEGMENTS_DIR, path_of};
 pub(crate) use reader::{Chunk, Segment};
 pub(crate) use writer::{Writer, Written};

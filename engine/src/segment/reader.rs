@@ -1,48 +1,38 @@
 //! I10: nothing reads a page before its CRC.
 //!
-//! Opening verifies header, footer, directory and page tables with their checksums and that they
-//! hang together; a page is verified when it is first touched in the process's life.
+//! Opening verifies header, footer, directory and last rows with their checksums and that they
+//! hang together. The page table of a chunk and each page are verified when they are first touched
+//! in the process's life: opening takes the time of the number of chunks, not of the rows.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use disk::Disk;
 use model::{Column, ColumnBatch, ColumnType, Schema};
+use wal::Lsn;
 
-use super::format::{
-    CHUNK_ENTRY_BYTES, ChunkEntry, FOOTER_BYTES, Footer, HEADER_BYTES, check_header, path_of,
-};
+use super::directory::{Meta, Table, read_directory, read_table};
+use super::format::{FOOTER_BYTES, Footer, HEADER_BYTES, check_header, path_of};
 use crate::catalog::{BucketId, BucketInfo};
 use crate::codec::Codec;
 use crate::latest::Latest;
 use crate::manifest::SegmentEntry;
-use crate::page::{self, PAGE_ENTRY_BYTES, PAGE_ROWS_MAX, PageEntry};
+use crate::page::{self, Encoded, PAGE_ENTRY_BYTES, PageEntry};
 use crate::{Error, tail};
 
 /// An open segment.
 #[derive(Debug)]
 pub(crate) struct Segment {
     file: String,
-    sequence: u64,
+    named: SegmentEntry,
+    footer: Footer,
     bytes: Bytes,
     chunks: Vec<Meta>,
-    /// One bit per page: its checksum held. Relaxed: two readers may both compute it.
-    verified: Vec<AtomicU64>,
 }
 
-/// One chunk of an open segment.
-#[derive(Debug)]
-struct Meta {
-    entry: ChunkEntry,
-    /// `starts[p]` is the first row of page `p`; one more at the end.
-    starts: Box<[u32]>,
-    /// Number of its first page among all pages of the segment.
-    first_page: usize,
-}
-
-/// One bucket's rows in one segment.
+/// Rows of one bucket in one segment.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunk {
     pub(crate) min: i64,
@@ -75,19 +65,26 @@ impl Segment {
             return Err(Error::corrupt(&file, footer_at, what));
         };
         let chunks = read_directory(&file, &bytes[..footer_at], &footer)?;
-        let pages = chunks
-            .last()
-            .map_or(0, |last| last.first_page + last.entry.page_count());
         Ok(Self {
             file,
-            sequence: named.sequence,
+            named: named.clone(),
+            footer,
             bytes,
             chunks,
-            verified: (0..pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
         })
     }
 
-    /// Chunks with their buckets and the last row of each.
+    /// The file and its place among the others.
+    pub(crate) fn named(&self) -> &SegmentEntry {
+        &self.named
+    }
+
+    /// The commits it covers: from, to.
+    pub(crate) fn lsns(&self) -> (Lsn, Lsn) {
+        (self.footer.first_lsn, self.footer.last_lsn)
+    }
+
+    /// Chunks with their buckets and the last row of each, by bucket and time.
     pub(crate) fn chunks(self: &Arc<Self>) -> impl Iterator<Item = (BucketId, Chunk, Latest)> {
         self.chunks.iter().enumerate().map(|(index, meta)| {
             let chunk = Chunk {
@@ -101,11 +98,25 @@ impl Segment {
     }
 
     fn latest(&self, meta: &Meta) -> Latest {
-        let end = meta.entry.table as usize + meta.entry.table_bytes();
-        let start = end - usize::from(meta.entry.latest_words) * 8;
+        let end = meta.latest + meta.entry.latest_bytes();
         // A copy: the row lives in memory, not on a page that may have been evicted.
-        let row = Bytes::copy_from_slice(&self.bytes[start..end]);
+        let row = Bytes::copy_from_slice(&self.bytes[meta.latest..end]);
         Latest::decode(row).expect("the directory was checked: it has a word at least")
+    }
+
+    /// The page table of a chunk, verified.
+    fn table<'a>(&self, meta: &'a Meta, info: &BucketInfo) -> Result<&'a Table, Error> {
+        if let Some(table) = meta.table.get() {
+            return Ok(table);
+        }
+        let start = meta.entry.table as usize;
+        let bytes = &self.bytes[start..start + meta.entry.table_bytes()];
+        let table = read_table(bytes, &meta.entry, self.footer.tables).map_err(|what| {
+            let what = format!("{what} (bucket {})", info.key);
+            Error::corrupt(&self.file, start, what)
+        })?;
+        // Two readers may both have made it.
+        Ok(meta.table.get_or_init(|| Box::new(table)))
     }
 
     fn page_entry(&self, meta: &Meta, column: usize, page: usize) -> PageEntry {
@@ -123,11 +134,12 @@ impl Segment {
         page: usize,
         info: &BucketInfo,
     ) -> Result<(PageEntry, Bytes), Error> {
+        let table = self.table(meta, info)?;
         let entry = self.page_entry(meta, column, page);
-        let number = meta.first_page + column * meta.entry.pages as usize + page;
+        let number = column * meta.entry.pages as usize + page;
         let start = entry.offset as usize;
         let bytes = self.bytes.slice(start..start + entry.bytes as usize);
-        let (word, bit) = (&self.verified[number / 64], 1 << (number % 64));
+        let (word, bit) = (&table.verified[number / 64], 1 << (number % 64));
         if word.load(Ordering::Relaxed) & bit == 0 {
             if crc32fast::hash(&bytes) != entry.crc {
                 return Err(self.damaged(&entry, info, "a page fails its checksum"));
@@ -154,9 +166,10 @@ impl Segment {
         rows: Range<usize>,
         info: &BucketInfo,
     ) -> Result<Column, Error> {
-        let first_page = meta.page_of(rows.start);
-        let last_page = meta.page_of(rows.end - 1);
-        let base = meta.starts[first_page] as usize;
+        let table = self.table(meta, info)?;
+        let first_page = table.page_of(rows.start);
+        let last_page = table.page_of(rows.end - 1);
+        let base = table.starts[first_page] as usize;
         let wanted = rows.start - base..rows.end - base;
         if first_page == last_page {
             let (entry, bytes) = self.page_bytes(meta, index, first_page, info)?;
@@ -166,7 +179,8 @@ impl Segment {
         for page in first_page..=last_page {
             pages.push(self.page_bytes(meta, index, page, info)?);
         }
-        let column = match self.neighbours(ty, &pages, meta.starts[last_page + 1] as usize - base) {
+        let column = match self.neighbours(ty, &pages, table.starts[last_page + 1] as usize - base)
+        {
             Some(column) => column,
             None => page::join(ty, &pages)
                 .map_err(|bad| self.damaged(&pages[bad].0, info, "a page does not decode"))?,
@@ -207,12 +221,6 @@ impl Segment {
     }
 }
 
-impl Meta {
-    fn page_of(&self, row: usize) -> usize {
-        self.starts.partition_point(|start| *start as usize <= row) - 1
-    }
-}
-
 impl Chunk {
     fn meta(&self) -> &Meta {
         &self.segment.chunks[self.index]
@@ -220,7 +228,68 @@ impl Chunk {
 
     /// Later wins.
     pub(crate) fn age(&self) -> u64 {
-        self.segment.sequence
+        self.segment.named.age
+    }
+
+    /// Every commit that it has rows of begins below.
+    pub(crate) fn last_lsn(&self) -> Lsn {
+        self.segment.footer.last_lsn
+    }
+
+    pub(crate) fn schema_version(&self) -> u32 {
+        self.meta().entry.schema_version
+    }
+
+    /// Rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.meta().entry.rows as usize
+    }
+
+    /// Pages of each column.
+    pub(crate) fn pages(&self) -> usize {
+        self.meta().entry.pages as usize
+    }
+
+    /// Its last row.
+    pub(crate) fn latest(&self) -> Latest {
+        self.segment.latest(self.meta())
+    }
+
+    /// The rows that pages hold.
+    pub(crate) fn page_rows(
+        &self,
+        pages: Range<usize>,
+        info: &BucketInfo,
+    ) -> Result<Range<usize>, Error> {
+        let table = self.segment.table(self.meta(), info)?;
+        Ok(table.starts[pages.start] as usize..table.starts[pages.end] as usize)
+    }
+
+    /// Least and greatest time of a page.
+    pub(crate) fn page_times(&self, page: usize, info: &BucketInfo) -> Result<(i64, i64), Error> {
+        self.segment.table(self.meta(), info)?;
+        Ok(self.segment.page_entry(self.meta(), 0, page).times())
+    }
+
+    /// A page as it stands, after its checksum; column 0 is time.
+    pub(crate) fn page(
+        &self,
+        column: usize,
+        page: usize,
+        info: &BucketInfo,
+    ) -> Result<Encoded, Error> {
+        let (entry, bytes) = self.segment.page_bytes(self.meta(), column, page, info)?;
+        Ok(Encoded { bytes, entry })
+    }
+
+    /// One row; `info` has the chunk's schema.
+    pub(crate) fn row(&self, row: usize, info: &BucketInfo) -> Result<Latest, Error> {
+        if row + 1 == self.rows() {
+            return Ok(self.latest());
+        }
+        let all: Vec<usize> = (0..info.schema.len()).collect();
+        let batch = self.read(row..row + 1, &all, &info.schema, info)?;
+        Ok(Latest::of_batch(&batch, 0))
     }
 
     /// The rows with times in `from..=to`.
@@ -248,6 +317,7 @@ impl Chunk {
         info: &BucketInfo,
     ) -> Result<usize, Error> {
         let meta = self.meta();
+        let table = self.segment.table(meta, info)?;
         let pages = meta.entry.pages as usize;
         let (mut low, mut high) = (0, pages);
         while low < high {
@@ -265,7 +335,7 @@ impl Chunk {
         let (entry, bytes) = self.segment.page_bytes(meta, 0, low, info)?;
         let times = self.segment.decode(ColumnType::I64, &entry, bytes, info)?;
         let times = times.values::<i64>().expect("times are I64");
-        Ok(meta.starts[low] as usize + times.partition_point(|time| before(*time)))
+        Ok(table.starts[low] as usize + times.partition_point(|time| before(*time)))
     }
 
     /// Rows `rows`, which are not none, with the columns named.
@@ -295,80 +365,4 @@ impl Chunk {
         }
         Ok(tail::batch(schema, times, read))
     }
-}
-
-fn read_directory(file: &str, bytes: &[u8], footer: &Footer) -> Result<Vec<Meta>, Error> {
-    let bad = |at: u64, what: &str| Error::corrupt(file, at as usize, what);
-    let directory_end = u64::from(footer.chunks)
-        .checked_mul(CHUNK_ENTRY_BYTES as u64)
-        .and_then(|len| footer.directory.checked_add(len));
-    if directory_end != Some(footer.tables) || footer.tables > bytes.len() as u64 {
-        return Err(bad(footer.directory, "the footer does not add up"));
-    }
-    let directory = &bytes[footer.directory as usize..footer.tables as usize];
-    if crc32fast::hash(directory) != footer.directory_crc {
-        return Err(bad(footer.directory, "the directory fails its checksum"));
-    }
-    if crc32fast::hash(&bytes[footer.tables as usize..]) != footer.tables_crc {
-        return Err(bad(footer.tables, "the page tables fail their checksum"));
-    }
-    let mut chunks: Vec<Meta> = Vec::with_capacity(footer.chunks as usize);
-    let mut first_page = 0;
-    let mut table = footer.tables;
-    for entry in directory.chunks_exact(CHUNK_ENTRY_BYTES) {
-        let entry = ChunkEntry::decode(entry).expect("the slice is an entry's length");
-        let before = chunks.last().map(|meta| meta.entry.bucket);
-        let end = table + entry.table_bytes() as u64;
-        let in_order = before.is_none_or(|before| before < entry.bucket);
-        if entry.table != table || end > bytes.len() as u64 || !in_order || entry.latest_words == 0
-        {
-            return Err(bad(footer.directory, "the directory does not add up"));
-        }
-        let tables = &bytes[table as usize..end as usize];
-        let Some(starts) = check_pages(tables, &entry, footer.directory) else {
-            return Err(bad(table, "a page table does not add up"));
-        };
-        chunks.push(Meta {
-            entry,
-            starts,
-            first_page,
-        });
-        first_page += entry.page_count();
-        table = end;
-    }
-    if table != bytes.len() as u64 {
-        return Err(bad(footer.tables, "the page tables do not add up"));
-    }
-    Ok(chunks)
-}
-
-/// The first row of each page, if all columns have the same pages and all lie before `end`.
-fn check_pages(table: &[u8], chunk: &ChunkEntry, end: u64) -> Option<Box<[u32]>> {
-    let pages = chunk.pages as usize;
-    let mut starts = Vec::with_capacity(pages + 1);
-    let mut row = 0_u32;
-    let entries = table
-        .chunks_exact(PAGE_ENTRY_BYTES)
-        .take(chunk.page_count());
-    for (number, entry) in entries.enumerate() {
-        let entry = PageEntry::decode(entry)?;
-        let rows = usize::from(entry.rows);
-        let page_end = entry.offset.checked_add(entry.bytes.into())?;
-        if rows == 0 || rows > PAGE_ROWS_MAX || page_end > end {
-            return None;
-        }
-        if number < pages {
-            starts.push(row);
-            row = row.checked_add(entry.rows.into())?;
-            if number + 1 == pages {
-                starts.push(row);
-            }
-        } else {
-            let page = number % pages;
-            if starts[page + 1] - starts[page] != u32::from(entry.rows) {
-                return None;
-            }
-        }
-    }
-    (pages > 0 && u64::from(row) == chunk.rows).then(|| starts.into())
 }

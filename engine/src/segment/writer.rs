@@ -1,16 +1,13 @@
-//! Writes chunks in order, then directory, page tables and footer.
+//! Writes chunks in order, then page tables, directory, last rows and footer.
 
 use std::io::{self, Write};
 
 use disk::{Appender, File};
-use model::{Column, ColumnBatch, ColumnType};
 use wal::Lsn;
 
-use super::format::{ChunkEntry, FOOTER_BYTES, Footer, encode_header};
-use crate::catalog::BucketInfo;
-use crate::codec::grid::Grid;
-use crate::latest::Latest;
-use crate::page::{self, PAGE_ALIGN, PAGE_ROWS_MAX};
+use super::builder::Pages;
+use super::format::{CHUNK_ENTRY_BYTES, ChunkEntry, FOOTER_BYTES, Footer, encode_header};
+use crate::page::PAGE_ALIGN;
 
 /// A segment on its way to the disk.
 pub(crate) struct Writer<'a> {
@@ -18,6 +15,8 @@ pub(crate) struct Writer<'a> {
     /// `table` counts from the start of the tables until `finish`.
     entries: Vec<ChunkEntry>,
     tables: Vec<u8>,
+    latest: Vec<u8>,
+    rows: u64,
 }
 
 /// What `finish` wrote.
@@ -25,6 +24,7 @@ pub(crate) struct Writer<'a> {
 pub(crate) struct Written {
     pub(crate) bytes: u64,
     pub(crate) footer_crc: u32,
+    pub(crate) rows: u64,
 }
 
 impl<'a> Writer<'a> {
@@ -35,75 +35,50 @@ impl<'a> Writer<'a> {
             out,
             entries: Vec::new(),
             tables: Vec::new(),
+            latest: Vec::new(),
+            rows: 0,
         })
     }
 
-    /// Adds the rows of a bucket: batches in scan order, each with a row. Buckets come in the
-    /// order of their numbers.
-    pub(crate) fn chunk(
-        &mut self,
-        info: &BucketInfo,
-        grid: Option<Grid>,
-        batches: &[ColumnBatch],
-    ) -> io::Result<()> {
-        let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
+    /// Adds a chunk; one without rows is left out. They come ordered by bucket and time.
+    pub(crate) fn chunk(&mut self, pages: &Pages) -> io::Result<()> {
+        let Some(latest) = &pages.latest else {
             return Ok(());
         };
-        let before = self.entries.last().map(|entry| entry.bucket);
-        assert!(before.is_none_or(|b| b < info.id), "chunks in bucket order");
-        let rows: usize = batches.iter().map(ColumnBatch::rows).sum();
-        let latest = Latest::of_batch(last, last.rows() - 1);
+        let info = &pages.info;
+        let in_order = self.entries.last().is_none_or(|before| {
+            before.bucket < info.id || (before.bucket == info.id && before.max < pages.min)
+        });
+        assert!(in_order, "chunks come in order of bucket and time");
+        let table = self.tables.len();
+        for column in &pages.columns {
+            assert!(
+                column.len() == pages.columns[0].len(),
+                "all columns have the pages of time"
+            );
+            for page in column {
+                self.align()?;
+                let mut entry = page.entry;
+                entry.offset = self.out.position();
+                entry.encode(&mut self.tables);
+                self.out.write_all(&page.bytes)?;
+            }
+        }
+        self.latest.extend_from_slice(latest.bytes());
+        self.rows += pages.rows as u64;
         self.entries.push(ChunkEntry {
             bucket: info.id,
             schema_version: info.schema_version,
-            rows: rows as u64,
-            min: first.times()[0],
+            rows: u32::try_from(pages.rows).expect("a chunk has about a million rows"),
+            pages: u32::try_from(pages.columns[0].len()).expect("fewer pages than rows"),
+            min: pages.min,
             max: latest.time(),
-            table: self.tables.len() as u64,
-            pages: u32::try_from(rows.div_ceil(PAGE_ROWS_MAX)).expect("far fewer pages"),
+            table: table as u64,
+            table_crc: crc32fast::hash(&self.tables[table..]),
             columns: u16::try_from(info.schema.len()).expect("at most 1024 columns"),
             latest_words: u16::try_from(latest.bytes().len() / 8).expect("at most 8193 words"),
         });
-        let times = batches.iter().map(ColumnBatch::time_column);
-        self.column(ColumnType::I64, times, rows, grid)?;
-        for (index, def) in info.schema.columns().iter().enumerate() {
-            let values = batches.iter().map(|batch| &batch.columns()[index]);
-            self.column(def.ty, values, rows, None)?;
-        }
-        self.tables.extend_from_slice(latest.bytes());
         Ok(())
-    }
-
-    fn column<'c>(
-        &mut self,
-        ty: ColumnType,
-        mut pieces: impl ExactSizeIterator<Item = &'c Column>,
-        rows: usize,
-        grid: Option<Grid>,
-    ) -> io::Result<()> {
-        let whole = if pieces.len() == 1 {
-            pieces.next().expect("there is one").clone()
-        } else {
-            let mut bytes = Vec::with_capacity(rows * ty.size());
-            pieces.for_each(|piece| bytes.extend_from_slice(piece.bytes()));
-            Column::new(ty, bytes.into()).expect("columns hold whole values")
-        };
-        assert!(whole.len() == rows, "all columns have the rows of time");
-        let mut start = 0;
-        while start < rows {
-            let end = rows.min(start + PAGE_ROWS_MAX);
-            self.page(&whole.slice(start..end), grid)?;
-            start = end;
-        }
-        Ok(())
-    }
-
-    fn page(&mut self, values: &Column, grid: Option<Grid>) -> io::Result<()> {
-        self.align()?;
-        let mut page = page::encode(values, grid);
-        page.entry.offset = self.out.position();
-        page.entry.encode(&mut self.tables);
-        self.out.write_all(&page.bytes)
     }
 
     fn align(&mut self) -> io::Result<()> {
@@ -115,28 +90,28 @@ impl<'a> Writer<'a> {
     /// Writes the rest. The segment covers the commits `first_lsn..last_lsn`.
     pub(crate) fn finish(mut self, first_lsn: Lsn, last_lsn: Lsn) -> io::Result<Written> {
         self.align()?;
-        let directory_offset = self.out.position();
-        let directory_bytes = self.entries.len() * super::format::CHUNK_ENTRY_BYTES;
-        let tables_offset = directory_offset + directory_bytes as u64;
-        let mut directory = Vec::with_capacity(directory_bytes);
+        let tables = self.out.position();
+        let directory = tables + self.tables.len() as u64;
+        let latest = directory + (self.entries.len() * CHUNK_ENTRY_BYTES) as u64;
+        let mut end = Vec::with_capacity((latest - directory) as usize + self.latest.len());
         for entry in &mut self.entries {
-            entry.table += tables_offset;
-            entry.encode(&mut directory);
+            entry.table += tables;
+            entry.encode(&mut end);
         }
-        let tables_end = tables_offset + self.tables.len() as u64;
+        end.extend_from_slice(&self.latest);
         let footer = Footer {
-            directory: directory_offset,
-            tables: tables_offset,
-            chunks: u32::try_from(self.entries.len()).expect("numbers of buckets are 32 bits"),
-            directory_crc: crc32fast::hash(&directory),
-            tables_crc: crc32fast::hash(&self.tables),
+            tables,
+            directory,
+            latest,
+            chunks: u32::try_from(self.entries.len()).expect("far fewer chunks"),
+            directory_crc: crc32fast::hash(&end),
             first_lsn,
             last_lsn,
-            file_bytes: tables_end + FOOTER_BYTES as u64,
+            file_bytes: directory + (end.len() + FOOTER_BYTES) as u64,
         };
         let footer_bytes = footer.encode();
-        self.out.write_all(&directory)?;
         self.out.write_all(&self.tables)?;
+        self.out.write_all(&end)?;
         self.out.write_all(&footer_bytes)?;
         let bytes = self.out.finish()?;
         assert!(bytes == footer.file_bytes, "the footer ends the file");
@@ -144,6 +119,7 @@ impl<'a> Writer<'a> {
         Ok(Written {
             bytes,
             footer_crc: u32::from_le_bytes(*crc),
+            rows: self.rows,
         })
     }
 }
