@@ -18,6 +18,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod outcome;
 mod rng;
 mod state;
 
@@ -28,6 +29,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{Disk, File, Lock, Map, ReadFile, path};
+pub use outcome::{Keep, Unsynced};
 pub use rng::Rng;
 use state::{DirOp, Pending, State};
 
@@ -117,6 +119,7 @@ impl SimDisk {
     pub fn copy(&self) -> Self {
         let mut state = self.state.lock().clone();
         state.locked = false;
+        state.history = None;
         Self::of_state(state)
     }
 
@@ -146,6 +149,17 @@ impl SimDisk {
         self.state.lock().sync_fault = Some(count);
     }
 
+    /// The call that only reads (opening, listing, reading) after `count` more fails once.
+    pub fn fail_read_after(&self, count: u64, error: io::ErrorKind) {
+        let mut state = self.state.lock();
+        state.read_fault = Some((state.reads + count, error));
+    }
+
+    /// How many calls only read.
+    pub fn read_count(&self) -> u64 {
+        self.state.lock().reads
+    }
+
     /// Bytes all files together may have; growing beyond gives `StorageFull`. `None`: endless.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state.lock().capacity = bytes;
@@ -161,7 +175,7 @@ impl SimDisk {
         let mut state = self.state.lock();
         let inode = state.inode_of(path)?;
         let inode = &mut state.inodes[inode];
-        change(&mut inode.live);
+        change(Arc::make_mut(&mut inode.live));
         inode.durable = inode.live.clone();
         inode.pending.clear();
         Ok(())
@@ -209,8 +223,8 @@ impl Disk for SimDisk {
     }
 
     fn open_write(&self, path: &str) -> io::Result<Box<dyn File>> {
-        let state = self.state.lock();
-        state.check_alive()?;
+        let mut state = self.state.lock();
+        state.read("open for writing", path)?;
         let inode = state.inode_of(path)?;
         if state.inodes[inode].readonly {
             return Err(state::error(
@@ -224,8 +238,8 @@ impl Disk for SimDisk {
     }
 
     fn open_read(&self, path: &str) -> io::Result<Box<dyn ReadFile>> {
-        let state = self.state.lock();
-        state.check_alive()?;
+        let mut state = self.state.lock();
+        state.read("open", path)?;
         let inode = state.inode_of(path)?;
         drop(state);
         Ok(Box::new(SimFile {
@@ -236,8 +250,8 @@ impl Disk for SimDisk {
     }
 
     fn read_all(&self, path: &str) -> io::Result<Bytes> {
-        let state = self.state.lock();
-        state.check_alive()?;
+        let mut state = self.state.lock();
+        state.read("read", path)?;
         let inode = state.inode_of(path)?;
         Ok(Bytes::copy_from_slice(&state.inodes[inode].live))
     }
@@ -285,8 +299,8 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        let state = self.state.lock();
-        state.check_alive()?;
+        let mut state = self.state.lock();
+        state.read("list", dir)?;
         state.check_dir(dir)?;
         let files = state.live.keys().map(String::as_str);
         let dirs = state
@@ -394,7 +408,7 @@ impl SimFile {
             self.inode,
             Pending::Write {
                 offset,
-                bytes: bytes[..kept].to_vec(),
+                bytes: bytes[..kept].into(),
             },
         );
         begun
@@ -459,8 +473,8 @@ impl File for SimFile {
 
 impl ReadFile for SimFile {
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        let state = self.disk.state.lock();
-        state.check_alive()?;
+        let mut state = self.disk.state.lock();
+        state.read("read", &self.path)?;
         let live = &state.inodes[self.inode].live;
         let start = usize::try_from(offset)
             .unwrap_or(usize::MAX)

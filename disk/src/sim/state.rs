@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 
 use super::{Call, CallKind, Rng};
 use crate::path;
 
 /// Disks write whole sectors, in any order.
-const SECTOR_BYTES: usize = 512;
+pub(super) const SECTOR_BYTES: usize = 512;
 
 pub(super) fn error(kind: io::ErrorKind, call: &str, path: &str) -> io::Error {
     io::Error::new(kind, format!("{call} {path:?}: {kind}"))
@@ -16,12 +17,12 @@ pub(super) fn error(kind: io::ErrorKind, call: &str, path: &str) -> io::Error {
 /// A change of a file that no sync has covered.
 #[derive(Clone, Debug)]
 pub(super) enum Pending {
-    Write { offset: u64, bytes: Vec<u8> },
+    Write { offset: u64, bytes: Arc<[u8]> },
     Truncate(u64),
 }
 
 impl Pending {
-    fn apply(&self, target: &mut Vec<u8>) {
+    pub(super) fn apply(&self, target: &mut Vec<u8>) {
         match self {
             Self::Write { offset, bytes } => write(target, *offset as usize, bytes),
             Self::Truncate(len) => target.resize(*len as usize, 0),
@@ -29,7 +30,7 @@ impl Pending {
     }
 }
 
-fn write(target: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+pub(super) fn write(target: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     let end = offset + bytes.len();
     if target.len() < end {
         target.resize(end, 0);
@@ -39,28 +40,37 @@ fn write(target: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inode {
-    pub(super) live: Vec<u8>,
-    pub(super) durable: Vec<u8>,
+    /// Shared with the copies of this disk until one of them changes.
+    pub(super) live: Arc<Vec<u8>>,
+    pub(super) durable: Arc<Vec<u8>>,
     pub(super) pending: Vec<Pending>,
     pub(super) readonly: bool,
 }
 
 impl Inode {
     pub(super) fn sync(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let durable = Arc::make_mut(&mut self.durable);
         for change in self.pending.drain(..) {
-            change.apply(&mut self.durable);
+            change.apply(durable);
         }
     }
 
     /// Makes a random part of the pending changes durable and forgets the rest.
     fn settle(&mut self, rng: &mut Rng) {
         let fate = Fate::draw(rng, self.pending.len());
+        if self.pending.is_empty() {
+            return;
+        }
+        let durable = Arc::make_mut(&mut self.durable);
         for (index, change) in self.pending.drain(..).enumerate() {
             match (&change, fate.of(index, rng)) {
-                (_, Outcome::Kept) => change.apply(&mut self.durable),
+                (_, Outcome::Kept) => change.apply(durable),
                 (_, Outcome::Lost) | (Pending::Truncate(_), Outcome::Torn) => {}
                 (Pending::Write { offset, bytes }, Outcome::Torn) => {
-                    tear(&mut self.durable, *offset as usize, bytes, rng);
+                    tear(durable, *offset as usize, bytes, rng);
                 }
             }
         }
@@ -154,7 +164,7 @@ impl DirOp {
         }
     }
 
-    fn apply(&self, names: &mut BTreeMap<String, usize>) {
+    pub(super) fn apply(&self, names: &mut BTreeMap<String, usize>) {
         match self {
             Self::Link { path, inode } => {
                 names.insert(path.clone(), *inode);
@@ -180,7 +190,7 @@ pub(super) struct State {
     pub(super) rng: Rng,
     pub(super) inodes: Vec<Inode>,
     pub(super) live: BTreeMap<String, usize>,
-    durable: BTreeMap<String, usize>,
+    pub(super) durable: BTreeMap<String, usize>,
     pub(super) dir_ops: Vec<DirOp>,
     /// Directories are durable when made, so one set is enough.
     pub(super) dirs: BTreeSet<String>,
@@ -192,6 +202,11 @@ pub(super) struct State {
     pub(super) sync_fault: Option<u64>,
     pub(super) capacity: Option<u64>,
     pub(super) locked: bool,
+    /// Calls that only read, so far, and the one of them that fails.
+    pub(super) reads: u64,
+    pub(super) read_fault: Option<(u64, io::ErrorKind)>,
+    /// The states before each changing call, while they are kept.
+    pub(super) history: Option<Vec<Arc<State>>>,
 }
 
 impl State {
@@ -210,6 +225,9 @@ impl State {
             sync_fault: None,
             capacity: None,
             locked: false,
+            reads: 0,
+            read_fault: None,
+            history: None,
         }
     }
 
@@ -228,6 +246,7 @@ impl State {
         offset: u64,
         len: u64,
     ) -> io::Result<()> {
+        self.remember();
         let number = self.calls.len() as u64;
         if self.crash_at.is_some_and(|at| number >= at) {
             self.crashed = true;
@@ -243,6 +262,25 @@ impl State {
         match fault.map(|index| self.faults.swap_remove(index)) {
             Some((_, failure)) => Err(error(failure, "injected fault at", path)),
             None => Ok(()),
+        }
+    }
+
+    /// Keeps a copy of this state, without the copies it has.
+    pub(super) fn remember(&mut self) {
+        if let Some(mut history) = self.history.take() {
+            history.push(Arc::new(self.clone()));
+            self.history = Some(history);
+        }
+    }
+
+    /// Counts a call that only reads; decides whether it fails.
+    pub(super) fn read(&mut self, call: &str, path: &str) -> io::Result<()> {
+        self.check_alive()?;
+        let number = self.reads;
+        self.reads += 1;
+        match self.read_fault {
+            Some((at, kind)) if at == number => Err(error(kind, call, path)),
+            _ => Ok(()),
         }
     }
 
@@ -268,7 +306,7 @@ impl State {
 
     pub(super) fn change(&mut self, inode: usize, change: Pending) {
         let inode = &mut self.inodes[inode];
-        change.apply(&mut inode.live);
+        change.apply(Arc::make_mut(&mut inode.live));
         inode.pending.push(change);
     }
 
@@ -362,7 +400,7 @@ impl State {
     }
 
     /// The machine after the crash: same directories and capacity, no faults planned.
-    fn successor(&mut self) -> Self {
+    pub(super) fn successor(&mut self) -> Self {
         let mut next = Self::new(self.rng.next_u64());
         next.dirs = self.dirs.clone();
         next.capacity = self.capacity;

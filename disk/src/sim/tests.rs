@@ -132,3 +132,57 @@ fn publish_is_all_or_nothing_at_every_crash() {
         }
     }
 }
+
+#[test]
+fn a_chosen_outcome_is_exactly_what_was_chosen() {
+    let disk = SimDisk::new(1);
+    write_synced(&disk, "a", &[0; 1024]);
+    let file = disk.open_write("a").unwrap();
+    file.write_at(0, &[1; 1024]).unwrap();
+    file.write_at(256, &[2; 512]).unwrap();
+    disk.rename("a", "b").unwrap();
+    let unsynced = disk.unsynced();
+    let kinds: Vec<CallKind> = unsynced.iter().map(|u| u.kind).collect();
+    assert_eq!(kinds, [CallKind::Write, CallKind::Write, CallKind::Rename]);
+    assert_eq!(
+        (unsynced[0].cuts(), unsynced[1].cuts()),
+        (vec![512], vec![256])
+    );
+
+    let nothing = disk.reopen_with(&[]);
+    assert_eq!(nothing.read_all("a").unwrap()[..], [0; 1024]);
+    let cut = disk.reopen_with(&[(1, Keep::Bytes(256..512)), (2, Keep::Whole)]);
+    let bytes = cut.read_all("b").unwrap();
+    assert_eq!((bytes[511], bytes[512], bytes[767], bytes[768]), (0, 2, 2, 0));
+    assert!(!cut.exists("a").unwrap());
+    let turned = disk.reopen_with(&[(1, Keep::Whole), (0, Keep::Whole)]);
+    assert_eq!(turned.read_all("a").unwrap()[..], [1; 1024]);
+    assert!(turned.unsynced().is_empty());
+    assert_ne!(nothing.digest(), turned.digest());
+    assert_eq!(nothing.digest(), disk.reopen_with(&[]).digest());
+}
+
+#[test]
+fn recorded_disks_are_those_before_each_call() {
+    let disk = SimDisk::new(1);
+    disk.record();
+    write_synced(&disk, "a", b"x");
+    let recorded = disk.recorded();
+    assert_eq!(recorded.len(), 5);
+    assert!(!recorded[0].exists("a").unwrap());
+    assert!(recorded[1].exists("a").unwrap());
+    assert_eq!(recorded[2].unsynced().len(), 2);
+    assert_eq!(recorded[3].unsynced().len(), 1);
+    assert_eq!(recorded[4].unsynced(), []);
+    assert!(recorded[4].recorded().is_empty());
+}
+
+#[test]
+fn a_read_fails_where_it_is_told_and_only_there() {
+    let disk = SimDisk::new(1);
+    write_synced(&disk, "a", b"x");
+    disk.fail_read_after(1, io::ErrorKind::Other);
+    assert!(disk.read_all("a").is_ok());
+    assert!(disk.open_read("a").is_err());
+    assert!(disk.open_read("a").is_ok());
+}
