@@ -39,6 +39,9 @@ pub struct Options {
     /// Whether segments are merged by themselves after checkpoints. Off for tests and for a bulk
     /// load that merges once at its end.
     pub merge: bool,
+    /// Prepare the next WAL segment on a thread of its own. Off in simulations whose order of
+    /// disk calls must repeat.
+    pub prepare_ahead: bool,
 }
 
 impl Default for Options {
@@ -53,6 +56,7 @@ impl Default for Options {
             follow_bytes: 64 << 20,
             hops_max: 8,
             merge: true,
+            prepare_ahead: true,
         }
     }
 }
@@ -66,6 +70,7 @@ impl Options {
                 SyncMode::Commit => wal::SyncMode::Commit,
                 SyncMode::Interval(interval) => wal::SyncMode::Interval(interval),
             },
+            prepare_ahead: self.prepare_ahead,
             ..wal::Options::default()
         }
     }

@@ -59,6 +59,9 @@ pub(crate) fn open(
     if fresh && !disk.exists(MANIFEST)? {
         Manifest::new(new_store_id()).publish(&*disk, &Poison::default())?;
     }
+    // Whoever renamed it may have died before the name was durable; the log is going to be written,
+    // and released, by what it says.
+    disk.sync_dir("")?;
     let manifest = Manifest::decode(&disk.read_all(MANIFEST)?)?;
     let catalog = read_catalog(&*disk, &manifest)?;
     let views = open_segments(&*disk, &manifest, &catalog)?;

@@ -12,6 +12,7 @@
 //! | `stream` | do subscribers get their own, and only live ones matter |
 //! | `visible` | does a reader see whole commits, in order, at once |
 //! | `sim` | do log, store and triggers survive a disk that crashes at any call |
+//! | `sweep` | the same, going through every crash, tear and error instead of drawing them |
 //! | `layering` | do the crates import only downwards, is the tree tidy |
 #![forbid(unsafe_code)]
 // Tests prepare their own files beside the store.
@@ -25,7 +26,7 @@ mod layering;
 mod pymarketstore;
 mod serve;
 mod sim;
-// mod sim; the engine, the log and the dispatcher on a simulated disk
 mod stream;
+mod sweep;
 mod vectors;
 mod visible;

@@ -5,6 +5,7 @@
 //! test: a mistake that the server and its own client make together must still be seen.
 //!
 //! * [`candles`]: aggregates recomputed from base rows.
+//! * [`oracle`]: what a store should hold, and the scripted life of a small one.
 //! * [`server`]: builds the `mkts` binary once, runs it on a private directory, kills it by its
 //!   own process id.
 //! * [`http`]: keep-alive HTTP/1.1 that posts exact bytes.
@@ -17,6 +18,7 @@
 
 pub mod candles;
 pub mod http;
+pub mod oracle;
 pub mod rng;
 pub mod server;
 pub mod wire;

@@ -153,7 +153,10 @@ fn a_chosen_outcome_is_exactly_what_was_chosen() {
     assert_eq!(nothing.read_all("a").unwrap()[..], [0; 1024]);
     let cut = disk.reopen_with(&[(1, Keep::Bytes(256..512)), (2, Keep::Whole)]);
     let bytes = cut.read_all("b").unwrap();
-    assert_eq!((bytes[511], bytes[512], bytes[767], bytes[768]), (0, 2, 2, 0));
+    assert_eq!(
+        (bytes[511], bytes[512], bytes[767], bytes[768]),
+        (0, 2, 2, 0)
+    );
     assert!(!cut.exists("a").unwrap());
     let turned = disk.reopen_with(&[(1, Keep::Whole), (0, Keep::Whole)]);
     assert_eq!(turned.read_all("a").unwrap()[..], [1; 1024]);
