@@ -84,49 +84,83 @@ struct Frozen {
     catalog: Arc<Catalog>,
     /// Buckets with frozen tails, by number.
     views: Vec<Arc<View>>,
+    /// Bytes of these tails.
+    bytes: usize,
+}
+
+/// A segment that has its name and does not count yet: MANIFEST does not name it.
+pub(crate) struct New {
+    pub(crate) entry: SegmentEntry,
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) rows: u64,
 }
 
 /// Writes what is in tails into a segment. One at a time.
 pub(crate) fn run(store: &Store) -> Result<(), Error> {
     let mut manifest = store.manifest.lock();
+    run_locked(store, &mut manifest)?;
+    drop(manifest);
+    store.want_merge();
+    Ok(())
+}
+
+/// The same for who holds the manifest already.
+pub(crate) fn run_locked(store: &Store, manifest: &mut Manifest) -> Result<(), Error> {
     store.poison.check()?;
     let frozen = freeze(store);
-    let keep = store.hook.checkpoint(frozen.upto)?;
-    if frozen.upto != manifest.checkpoint {
-        let (next, segment) = match write(store, &manifest, &frozen) {
-            Ok(written) => written,
-            Err(error) => {
-                remove_unfinished(store, &manifest, frozen.upto);
-                return Err(error);
+    let upto = frozen.upto;
+    let keep = save(store, manifest, frozen)?;
+    store.signalled.notify_all();
+    match &*store.wal.read() {
+        Some(wal) => Ok(wal.release(upto.min(keep))?),
+        None => Ok(()),
+    }
+}
+
+/// Writes what is frozen; the LSN from which on the hook needs the log.
+fn save(store: &Store, manifest: &mut Manifest, frozen: Frozen) -> Result<Lsn, Error> {
+    let written = store.hook.checkpoint(frozen.upto).and_then(|keep| {
+        if frozen.upto == manifest.checkpoint {
+            return Ok((keep, None));
+        }
+        Ok((keep, Some(write(store, manifest, &frozen)?)))
+    });
+    let (keep, written) = match written {
+        Ok(written) => written,
+        Err(error) => {
+            remove_unfinished(store, manifest.next_sequence);
+            if store.poison.reason().is_none() && manifest.catalog != Some(frozen.upto) {
+                let _ = store.disk.unlink(&Catalog::file_name(frozen.upto));
             }
-        };
+            // Their tails are frozen still: the next checkpoint takes them along.
+            let dirty = frozen.views.iter().map(|view| view.info.id);
+            store.dirty.lock().extend(dirty);
+            return Err(error);
+        }
+    };
+    if let Some((next, segment)) = written {
+        let counts = frozen.views.iter().map(|v| (v.info.id, v.frozen.len()));
+        let counts: Vec<_> = counts.collect();
         // Views that nobody shares are changed in place below.
         drop(frozen.views);
         let old_catalog = std::mem::replace(&mut *manifest, next).catalog;
-        publish_views(store, segment);
+        publish_views(store, segment.as_ref(), &counts, frozen.bytes);
         store.checkpointed.store(frozen.upto.0, Ordering::Release);
         store.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
-        note_segments(store, &manifest);
+        note_segments(store, manifest);
         if let Some(lsn) = old_catalog {
             // What cannot be removed now is an orphan for the next open.
             let _ = store.disk.unlink(&Catalog::file_name(lsn));
         }
     }
-    store.signalled.notify_all();
-    match &*store.wal.read() {
-        Some(wal) => Ok(wal.release(frozen.upto.min(keep))?),
-        None => Ok(()),
-    }
+    Ok(keep)
 }
 
-/// Gives back the space of files that MANIFEST does not name. Not after a failure that poisons: then
-/// MANIFEST may be the new one after all.
-fn remove_unfinished(store: &Store, manifest: &Manifest, upto: Lsn) {
+/// Gives back the space of a segment that MANIFEST does not name. Not after a failure that poisons:
+/// then MANIFEST may be the new one after all.
+pub(crate) fn remove_unfinished(store: &Store, sequence: u64) {
     if store.poison.reason().is_none() {
-        let _ = store.disk.unlink(&path_of(manifest.next_sequence));
-        if manifest.catalog != Some(upto) {
-            let _ = store.disk.unlink(&Catalog::file_name(upto));
-        }
+        let _ = store.disk.unlink(&path_of(sequence));
     }
 }
 
@@ -139,28 +173,36 @@ pub(crate) fn note_segments(store: &Store, manifest: &Manifest) {
 /// is still frozen and comes along.
 fn freeze(store: &Store) -> Frozen {
     let _apply = store.apply.lock();
+    let mut dirty = std::mem::take(&mut *store.dirty.lock());
+    dirty.sort_unstable();
+    dirty.dedup();
     let catalog = store.catalog.read().clone();
     let mut views = store.views.write();
     let upto = store.visible();
-    let mut frozen: Vec<Arc<View>> = Vec::new();
-    let mut bytes = 0;
-    for view in views.values_mut() {
+    let mut frozen: Vec<Arc<View>> = Vec::with_capacity(dirty.len());
+    let (mut fresh, mut bytes) = (0, 0);
+    for id in dirty {
+        // One that was dropped since has no view.
+        let Some(view) = views.get_mut(&id) else {
+            continue;
+        };
         if view.tail.rows() > 0 {
-            bytes += view.tail.bytes();
+            fresh += view.tail.bytes();
             Arc::make_mut(view).freeze();
         }
         if !view.frozen.is_empty() {
+            bytes += view.frozen.iter().map(|tail| tail.bytes()).sum::<usize>();
             frozen.push(view.clone());
         }
     }
-    store.tail_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    store.frozen_bytes.fetch_add(bytes, Ordering::Relaxed);
+    store.tail_bytes.fetch_sub(fresh, Ordering::Relaxed);
+    store.frozen_bytes.fetch_add(fresh, Ordering::Relaxed);
     drop(views);
-    frozen.sort_by_key(|view| view.info.id);
     Frozen {
         upto,
         catalog,
         views: frozen,
+        bytes,
     }
 }
 
@@ -174,15 +216,13 @@ fn write(
     let mut next = manifest.clone();
     let mut segment = None;
     if !frozen.views.is_empty() {
-        let entry = write_segment(store, manifest, frozen)?;
-        let opened = Segment::open(disk, &entry, &manifest.store_id).map_err(|error| {
-            store
-                .poison
-                .set(format!("a new segment does not read: {error}"));
-            error
+        let sequence = manifest.next_sequence;
+        let new = write_segment(store, &manifest.store_id, sequence, |writer| {
+            write_chunks(store, frozen, writer)?;
+            Ok((manifest.checkpoint, frozen.upto))
         })?;
-        segment = Some(Arc::new(opened));
-        next.segments.push(entry);
+        segment = Some(new.segment);
+        next.segments.push(new.entry);
         next.next_sequence += 1;
     }
     let file = Catalog::file_name(frozen.upto);
@@ -198,30 +238,49 @@ fn write(
     Ok((next, segment))
 }
 
-fn write_segment(
-    store: &Store,
-    manifest: &Manifest,
-    frozen: &Frozen,
-) -> Result<SegmentEntry, Error> {
-    let sequence = manifest.next_sequence;
-    let path = path_of(sequence);
-    let written: Written = publish(&*store.disk, &store.poison, &path, |file| {
-        let mut writer = Writer::new(file, sequence, &manifest.store_id)?;
-        for view in &frozen.views {
-            let rows = rows_of(view);
-            for range in cut(rows.times()) {
-                let mut chunk = ChunkBuilder::new(&view.info, &store.options.zone);
-                chunk.encode(&rows.slice(range));
-                writer.chunk(&chunk.finish())?;
-            }
+fn write_chunks(store: &Store, frozen: &Frozen, writer: &mut Writer<'_>) -> std::io::Result<()> {
+    for view in &frozen.views {
+        let rows = rows_of(view);
+        for range in cut(rows.times()) {
+            let mut chunk = ChunkBuilder::new(&view.info, &store.options.zone);
+            chunk.encode(&rows.slice(range));
+            writer.chunk(&chunk.finish())?;
         }
-        writer.finish(manifest.checkpoint, frozen.upto)
+    }
+    Ok(())
+}
+
+/// Writes a segment under its name and opens it. `fill` adds the chunks and says which commits
+/// they cover.
+pub(crate) fn write_segment(
+    store: &Store,
+    store_id: &[u8; 16],
+    sequence: u64,
+    fill: impl FnOnce(&mut Writer<'_>) -> std::io::Result<(Lsn, Lsn)>,
+) -> Result<New, Error> {
+    let disk = &*store.disk;
+    let path = path_of(sequence);
+    let written: Written = publish(disk, &store.poison, &path, |file| {
+        let mut writer = Writer::new(file, sequence, store_id)?;
+        let (first_lsn, last_lsn) = fill(&mut writer)?;
+        writer.finish(first_lsn, last_lsn)
     })?;
-    Ok(SegmentEntry {
+    let entry = SegmentEntry {
         sequence,
         age: sequence,
         bytes: written.bytes,
         footer_crc: written.footer_crc,
+    };
+    let segment = Segment::open(disk, &entry, store_id).map_err(|error| {
+        store
+            .poison
+            .set(format!("a new segment does not read: {error}"));
+        error
+    })?;
+    Ok(New {
+        entry,
+        segment: Arc::new(segment),
+        rows: written.rows,
     })
 }
 
@@ -247,24 +306,45 @@ fn rows_of(view: &View) -> ColumnBatch {
     concat(schema, pieces).ordered(view.info.kind)
 }
 
-fn publish_views(store: &Store, segment: Option<Arc<Segment>>) {
-    let chunks: Vec<_> = segment
-        .iter()
-        .flat_map(|segment| segment.chunks())
-        .collect();
+/// Puts the chunks in the place of the tails that were frozen: so many of each bucket.
+fn publish_views(
+    store: &Store,
+    segment: Option<&Arc<Segment>>,
+    counts: &[(BucketId, usize)],
+    bytes: usize,
+) {
+    let chunks = segment.into_iter().flat_map(|segment| segment.chunks());
+    let chunks: Vec<_> = chunks.collect();
     // Freed after the lock is given back: that may be a lot of memory.
-    let mut written = Vec::with_capacity(chunks.len());
+    let mut written = Vec::with_capacity(counts.len());
     let mut views = store.views.write();
-    for (id, chunk, latest) in chunks {
+    for (id, count) in counts {
         // A bucket dropped meanwhile has no view.
+        if let Some(view) = views.get_mut(id) {
+            written.extend(Arc::make_mut(view).frozen.drain(..*count));
+        }
+    }
+    for (id, chunk, latest) in chunks {
         if let Some(view) = views.get_mut(&id) {
-            let view = Arc::make_mut(view);
-            written.append(&mut view.frozen);
-            view.add_chunk(chunk, latest);
+            Arc::make_mut(view).add_chunk(chunk, latest);
         }
     }
     drop(views);
-    store.frozen_bytes.store(0, Ordering::Relaxed);
+    let less = |now: usize| Some(now.saturating_sub(bytes));
+    let _ = store
+        .frozen_bytes
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+}
+
+/// Adds the chunks of a segment that is newer than all others.
+pub(crate) fn add_chunks(store: &Store, segment: &Arc<Segment>) {
+    let chunks: Vec<_> = segment.chunks().collect();
+    let mut views = store.views.write();
+    for (id, chunk, latest) in chunks {
+        if let Some(view) = views.get_mut(&id) {
+            Arc::make_mut(view).add_chunk(chunk, latest);
+        }
+    }
 }
 
 /// Adds the chunks of a segment at open; segments come oldest first.

@@ -62,6 +62,26 @@ pub(crate) fn check<'a>(
     options: &Options,
     find: impl Fn(&BucketKey) -> Option<Arc<BucketInfo>>,
 ) -> Result<Checked<'a>, Error> {
+    let checked = prepare(rows, options, find)?;
+    let batches = checked.rows.iter().map(|prepared| &*prepared.batch);
+    let bytes = frame::rows_bytes(section, batches);
+    if bytes > options.frame_bytes_max {
+        return Err(Error::Limit {
+            what: "bytes of one commit",
+            found: bytes as u64,
+            limit: options.frame_bytes_max as u64,
+            option: "frame_bytes_max",
+        });
+    }
+    Ok(checked)
+}
+
+/// All checks but that of the size.
+pub(crate) fn prepare<'a>(
+    rows: &'a [Rows],
+    options: &Options,
+    find: impl Fn(&BucketKey) -> Option<Arc<BucketInfo>>,
+) -> Result<Checked<'a>, Error> {
     let mut checked = Checked {
         rows: Vec::with_capacity(rows.len()),
         missing: Vec::new(),
@@ -82,16 +102,6 @@ pub(crate) fn check<'a>(
         checked.rows.push(Prepared { bucket, batch });
     }
     checked.missing = new.infos.iter().map(|info| (**info).clone()).collect();
-    let batches = checked.rows.iter().map(|prepared| &*prepared.batch);
-    let bytes = frame::rows_bytes(section, batches);
-    if bytes > options.frame_bytes_max {
-        return Err(Error::Limit {
-            what: "bytes of one commit",
-            found: bytes as u64,
-            limit: options.frame_bytes_max as u64,
-            option: "frame_bytes_max",
-        });
-    }
     Ok(checked)
 }
 

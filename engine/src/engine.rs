@@ -22,10 +22,13 @@ use crate::ingest::Ingested;
 use crate::snapshot::Snapshot;
 use crate::store::{Store, Token, rows_payload};
 use crate::ticket::{Outcome, Ticket};
-use crate::{Error, Options, Recovery, checkpoint, frame, recover};
+use crate::{Error, Options, Recovery, checkpoint, frame, ingest, recover};
 
 /// How long a writer sleeps at most before it looks again at what it waits for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Definitions that a bulk load queues as one: a few hundred KiB.
+const DEFINITIONS_MAX: usize = 1024;
 
 /// What a plugin host does for recovery and checkpoints.
 pub trait CheckpointHook: Send + Sync {
@@ -156,7 +159,7 @@ impl Engine {
         Ok((Self { owner }, opened.recovery))
     }
 
-    fn store(&self) -> &Arc<Store> {
+    pub(crate) fn store(&self) -> &Arc<Store> {
         &self.owner.store
     }
 
@@ -195,11 +198,32 @@ impl Engine {
                 return Err(Error::Exists(key.clone()));
             }
         }
-        let outcome = Arc::new(Outcome::default());
-        let token = define_token(&missing[0], Some(outcome.clone()));
-        self.append(vec![(frame::define(&missing[0]), token)])?;
-        self.wait_flushed(&outcome)?;
+        self.define(&missing)?;
         self.bucket(key).ok_or_else(|| Error::NotFound(key.clone()))
+    }
+
+    /// Makes buckets whose numbers were reserved; durable when this returns.
+    fn define(&self, missing: &[BucketInfo]) -> Result<(), Error> {
+        let outcome = Arc::new(Outcome::default());
+        let last = missing.len() - 1;
+        let frames = missing.iter().enumerate().map(|(index, info)| {
+            // Neighbours end in their order, so that the last one's outcome is that of all.
+            let outcome = (index == last).then(|| outcome.clone());
+            (frame::define(info), define_token(info, outcome))
+        });
+        self.append(frames.collect())?;
+        self.wait_flushed(&outcome)
+    }
+
+    /// Makes those buckets that nobody else makes meanwhile; durable when this returns.
+    pub(crate) fn define_missing(&self, missing: &mut [BucketInfo]) -> Result<(), Error> {
+        for some in missing.chunks_mut(DEFINITIONS_MAX) {
+            if !self.reserve(some)? {
+                return Ok(());
+            }
+            self.define(some)?;
+        }
+        Ok(())
     }
 
     /// Drops buckets and their rows, all or none; durable when this returns. `Error::NotFound`.
@@ -360,7 +384,7 @@ impl Engine {
         }
     }
 
-    fn check_open(&self) -> Result<(), Error> {
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.store().closed.load(Ordering::Acquire) {
             return Err(Error::Closed);
         }
@@ -450,8 +474,13 @@ impl Engine {
     /// # Errors
     /// If the disk is full, the hook refuses, or the store is poisoned or closed.
     pub fn checkpoint(&self) -> Result<(), Error> {
+        let mut manifest = self.store().manifest.lock();
+        // With the manifest held: whoever closes the store waits for it.
         self.check_open()?;
-        checkpoint::run(self.store())
+        checkpoint::run_locked(self.store(), &mut manifest)?;
+        drop(manifest);
+        self.store().want_merge();
+        Ok(())
     }
 
     /// Loads rows straight into one new segment, past the log: atomic, durable when this returns,
@@ -462,8 +491,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::write`] and [`Engine::checkpoint`].
     pub fn ingest(&self, rows: Vec<Rows>) -> Result<Ingested, Error> {
-        let _ = rows;
-        Err(Error::Invalid("bulk loads are not there yet".to_owned()))
+        ingest::run(self, &rows)
     }
 
     /// Runs merges now until none is due; how many segments were written.
@@ -581,6 +609,8 @@ impl Owner {
             // A panic there was printed; nothing is lost, the log has everything.
             let _ = thread.join();
         }
+        // Who holds it writes files; who takes it later sees that the store is closed.
+        drop(store.manifest.lock());
         // Writers hold the lock for reading while they queue, so nobody is in between.
         let wal = store.wal.write().take();
         drop(wal);

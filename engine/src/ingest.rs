@@ -1,4 +1,29 @@
 //! Bulk load: rows straight into one segment, past the log.
+//!
+//! Order: missing buckets are defined through the log; then, with the manifest held: checkpoint up
+//! to `L` -> segment (write, sync, rename, sync directory) -> MANIFEST, the commit point -> views.
+//! The rows count as written at `L`: they win over everything below, and commits from `L` on,
+//! which go on all the while, win over them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use model::{ColumnBatch, Zone};
+
+use crate::catalog::BucketInfo;
+use crate::commit::{Rows, Target, prepare};
+use crate::segment::{ChunkBuilder, Pages, Writer, cut};
+use crate::tail::concat;
+use crate::{BucketId, Engine, Error, checkpoint};
+
+/// Threads that encode; one more writes.
+const THREADS: usize = 2;
+
+/// Chunks that a thread is ahead of the writer: with the one it works on, two of at most a million
+/// rows wait for each thread.
+const AHEAD: usize = 1;
 
 /// What [`crate::Engine::ingest`] wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -7,4 +32,144 @@ pub struct Ingested {
     pub rows: u64,
     /// Bytes of the segment.
     pub bytes: u64,
+}
+
+/// A chunk to be: its bucket and rows in scan order.
+struct Job {
+    info: Arc<BucketInfo>,
+    rows: ColumnBatch,
+}
+
+pub(crate) fn run(engine: &Engine, rows: &[Rows]) -> Result<Ingested, Error> {
+    engine.check_open()?;
+    // Again if a bucket is dropped or changed between the look-up and the commit point.
+    let store = engine.store();
+    loop {
+        let mut checked = prepare(rows, &store.options, |key| engine.bucket(key))?;
+        if checked.rows.is_empty() {
+            return Ok(Ingested::default());
+        }
+        if !checked.missing.is_empty() {
+            engine.define_missing(&mut checked.missing)?;
+            continue;
+        }
+        let rows = checked.rows.into_iter().map(|prepared| {
+            let Target::Stored(info) = prepared.bucket else {
+                unreachable!("no bucket is missing");
+            };
+            (info, prepared.batch.into_owned())
+        });
+        if let Some(ingested) = load(engine, jobs(rows))? {
+            return Ok(ingested);
+        }
+    }
+}
+
+/// Rows by bucket and time, cut into chunks.
+fn jobs(rows: impl Iterator<Item = (Arc<BucketInfo>, ColumnBatch)>) -> Vec<Job> {
+    let mut buckets: BTreeMap<BucketId, (Arc<BucketInfo>, Vec<ColumnBatch>)> = BTreeMap::new();
+    for (info, batch) in rows {
+        let bucket = buckets.entry(info.id).or_insert_with(|| (info, Vec::new()));
+        bucket.1.push(batch);
+    }
+    let mut jobs = Vec::with_capacity(buckets.len());
+    for (info, batches) in buckets.into_values() {
+        let follows = |pair: &[ColumnBatch]| pair[0].times().last() < pair[1].times().first();
+        let ordered = batches.windows(2).all(follows);
+        let rows = match concat(&info.schema, batches) {
+            rows if ordered => rows,
+            rows => rows.ordered(info.kind),
+        };
+        for range in cut(rows.times()) {
+            let rows = rows.slice(range);
+            let info = info.clone();
+            jobs.push(Job { info, rows });
+        }
+    }
+    jobs
+}
+
+/// `None` if a bucket is not as it was when the rows were checked.
+fn load(engine: &Engine, jobs: Vec<Job>) -> Result<Option<Ingested>, Error> {
+    let store = engine.store();
+    let mut manifest = store.manifest.lock();
+    // With the manifest held: whoever closes the store waits for it.
+    engine.check_open()?;
+    checkpoint::run_locked(store, &mut manifest)?;
+    let unchanged = {
+        let catalog = store.catalog.read();
+        jobs.iter().all(|job| {
+            let found = catalog.by_id(job.info.id);
+            found.is_some_and(|found| found.schema_version == job.info.schema_version)
+        })
+    };
+    if !unchanged {
+        return Ok(None);
+    }
+    let (at, sequence) = (manifest.checkpoint, manifest.next_sequence);
+    let result = checkpoint::write_segment(store, &manifest.store_id, sequence, |writer| {
+        encode(&store.options.zone, &jobs, writer)?;
+        Ok((at, at))
+    });
+    let result = result.and_then(|new| {
+        let mut next = manifest.clone();
+        next.segments.push(new.entry.clone());
+        next.next_sequence += 1;
+        next.publish(&*store.disk, &store.poison)?;
+        Ok((next, new))
+    });
+    let (next, new) = match result {
+        Ok(written) => written,
+        Err(error) => {
+            checkpoint::remove_unfinished(store, sequence);
+            return Err(error);
+        }
+    };
+    *manifest = next;
+    checkpoint::add_chunks(store, &new.segment);
+    checkpoint::note_segments(store, &manifest);
+    drop(manifest);
+    store.counters.rows.fetch_add(new.rows, Ordering::Relaxed);
+    store.want_merge();
+    Ok(Some(Ingested {
+        rows: new.rows,
+        bytes: new.entry.bytes,
+    }))
+}
+
+/// Encodes chunks on several threads and writes them in their order.
+fn encode(zone: &Zone, jobs: &[Job], writer: &mut Writer<'_>) -> std::io::Result<()> {
+    if jobs.len() == 1 {
+        return writer.chunk(&encode_one(zone, &jobs[0]));
+    }
+    std::thread::scope(|scope| {
+        let receivers: Vec<Receiver<Pages>> = (0..THREADS)
+            .map(|first| {
+                let (sender, receiver) = sync_channel(AHEAD);
+                scope.spawn(move || encode_some(zone, jobs, first, &sender));
+                receiver
+            })
+            .collect();
+        for number in 0..jobs.len() {
+            let pages = receivers[number % THREADS].recv();
+            let pages = pages.map_err(|_| std::io::Error::other("an encoder died"))?;
+            writer.chunk(&pages)?;
+        }
+        Ok(())
+    })
+}
+
+/// Every `THREADS`-th chunk, until nobody wants them any more.
+fn encode_some(zone: &Zone, jobs: &[Job], first: usize, sender: &SyncSender<Pages>) {
+    for job in jobs.iter().skip(first).step_by(THREADS) {
+        if sender.send(encode_one(zone, job)).is_err() {
+            return;
+        }
+    }
+}
+
+fn encode_one(zone: &Zone, job: &Job) -> Pages {
+    let mut chunk = ChunkBuilder::new(&job.info, zone);
+    chunk.encode(&job.rows);
+    chunk.finish()
 }

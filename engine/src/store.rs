@@ -8,6 +8,7 @@
 //! | `defining` | names on their way into the catalog | a look-up |
 //! | `catalog` | names and numbers that are visible | a look-up or a change |
 //! | `views` | the publish lock: pointers to views | look-ups; swaps of pointers |
+//! | `dirty` | which buckets have tails | noting one; taking all |
 //! | a tail's own | its rows | see `tail.rs` |
 
 use std::collections::HashSet;
@@ -72,6 +73,8 @@ pub(crate) struct Counters {
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     pub(crate) wanted: bool,
+    /// For the merge thread.
+    pub(crate) merge: bool,
     pub(crate) stop: bool,
     /// Checkpoints tried since the start, and why the last one failed.
     pub(crate) tried: u64,
@@ -94,6 +97,8 @@ pub(crate) struct Store {
     /// Shared with a checkpoint; copied when it changes meanwhile.
     pub(crate) catalog: RwLock<Arc<Catalog>>,
     pub(crate) views: RwLock<Views>,
+    /// Buckets that got rows since the last checkpoint, some perhaps twice or dropped since.
+    pub(crate) dirty: Mutex<Vec<BucketId>>,
     /// Release after rows are in tails and before tickets end; Acquire in readers.
     visible: AtomicU64,
     pub(crate) checkpointed: AtomicU64,
@@ -145,6 +150,7 @@ impl Store {
             origins: Mutex::new(()),
             catalog: RwLock::new(Arc::new(catalog)),
             views: RwLock::new(views),
+            dirty: Mutex::new(Vec::new()),
             visible: AtomicU64::new(checkpoint.0),
             checkpointed: AtomicU64::new(checkpoint.0),
             recent: Mutex::new(Recent::new(checkpoint, options.follow_bytes)),
@@ -233,6 +239,12 @@ impl Store {
         self.moved.notify_all();
     }
 
+    /// There is a new segment: perhaps one merge is due.
+    pub(crate) fn want_merge(&self) {
+        self.signal.lock().merge = true;
+        self.signalled.notify_all();
+    }
+
     pub(crate) fn want_checkpoint(&self) {
         let mut signal = self.signal.lock();
         if !signal.wanted {
@@ -291,6 +303,9 @@ impl Store {
             };
             self.tail_bytes.fetch_add(appended.bytes, Ordering::Relaxed);
             count += section.rows() as u64;
+            if appended.first {
+                self.dirty.lock().push(section.bucket);
+            }
             if appended.rebuild {
                 rebuild.push(section.bucket);
             }

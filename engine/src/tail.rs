@@ -74,6 +74,8 @@ pub(crate) struct Appended {
     pub(crate) bytes: usize,
     /// Many rows may be superseded: see [`Tail::rebuilt`].
     pub(crate) rebuild: bool,
+    /// They are the tail's first rows.
+    pub(crate) first: bool,
 }
 
 /// Rows of one bucket since the last checkpoint.
@@ -318,12 +320,14 @@ impl State {
 
     /// Makes appended rows visible from `end` on.
     fn finish(&mut self, bytes: usize, end: Lsn, kind: RowKind) -> Appended {
+        let first = self.marks.is_empty();
         self.mark(end);
         let bytes = bytes + size_of::<Mark>();
         self.bytes += bytes;
         Appended {
             bytes,
             rebuild: self.may_rebuild(kind),
+            first,
         }
     }
 

@@ -4,6 +4,7 @@ mod behave;
 mod crash;
 mod damage;
 mod follow;
+mod ingest;
 mod model_scan;
 mod packed;
 
