@@ -29,6 +29,8 @@ mod error;
 mod fields;
 mod follow;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod ingest;
 mod latest;
 mod manifest;
