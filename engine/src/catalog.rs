@@ -12,6 +12,8 @@ use wal::Lsn;
 
 use crate::Error;
 use crate::fields::{Fields, put_text, seal, unseal};
+use crate::mask::Mask;
+use crate::view::Older;
 
 const MAGIC: &[u8; 8] = b"MKTSCAT\0";
 /// Major version in the high half; a newer major is refused.
@@ -123,6 +125,17 @@ impl BucketInfo {
     }
 }
 
+/// What of a bucket's past is still in files: versions of its schema, and deletes. Belongs to the
+/// bucket's view; here only on its way to the catalog file and back.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Past {
+    pub(crate) older: Vec<Older>,
+    pub(crate) masks: Vec<Mask>,
+}
+
+/// Of the buckets that have one.
+pub(crate) type Pasts = HashMap<BucketId, Past>;
+
 /// Names and numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalog {
@@ -202,6 +215,13 @@ impl Catalog {
         Some(info)
     }
 
+    /// Takes over a new version of a bucket that is there.
+    pub(crate) fn alter(&mut self, info: &Arc<BucketInfo>) {
+        self.by_key.insert(info.key.clone(), info.clone());
+        self.by_id.insert(info.id, info.clone());
+        self.sorted = None;
+    }
+
     pub(crate) fn origin(&self, name: &str) -> Option<Origin> {
         let index = self.origins.iter().position(|n| n == name)?;
         u16::try_from(index + 1).ok().map(Origin)
@@ -228,8 +248,8 @@ impl Catalog {
         format!("catalog.{:016x}", lsn.0)
     }
 
-    /// The bytes of the catalog file.
-    pub(crate) fn encode(&self, lsn: Lsn) -> Vec<u8> {
+    /// The bytes of the catalog file. `pasts` are of buckets that are there.
+    pub(crate) fn encode(&self, lsn: Lsn, pasts: &Pasts) -> Vec<u8> {
         let mut target = MAGIC.to_vec();
         target.extend_from_slice(&VERSION.to_le_bytes());
         target.extend_from_slice(&self.next_bucket.to_le_bytes());
@@ -245,11 +265,20 @@ impl Catalog {
         for name in &self.origins {
             put_text(&mut target, name);
         }
+        let mut pasts: Vec<_> = pasts.iter().collect();
+        pasts.sort_by_key(|(id, _)| **id);
+        target.extend_from_slice(&count(pasts.len()).to_le_bytes());
+        for (id, past) in pasts {
+            target.extend_from_slice(&id.0.to_le_bytes());
+            target.extend_from_slice(&count(past.older.len()).to_le_bytes());
+            target.extend_from_slice(&count(past.masks.len()).to_le_bytes());
+            past.encode(&mut target);
+        }
         seal(target)
     }
 
     /// Inverse of [`Catalog::encode`].
-    pub(crate) fn decode(file: &str, bytes: &[u8], lsn: Lsn) -> Result<Self, Error> {
+    pub(crate) fn decode(file: &str, bytes: &[u8], lsn: Lsn) -> Result<(Self, Pasts), Error> {
         let mut fields = Fields::new(bytes);
         check_start(file, &mut fields, MAGIC, VERSION)?;
         let Some(body) = unseal(bytes) else {
@@ -261,7 +290,7 @@ impl Catalog {
             .ok_or_else(|| Error::corrupt(file, fields.position(), "not a catalog entry"))
     }
 
-    fn decode_body(fields: &mut Fields<'_>, lsn: Lsn) -> Option<Self> {
+    fn decode_body(fields: &mut Fields<'_>, lsn: Lsn) -> Option<(Self, Pasts)> {
         fields.take(12)?;
         let next_bucket = fields.u32()?;
         if fields.u64()? != lsn.0 {
@@ -279,7 +308,52 @@ impl Catalog {
             catalog.origins.push(fields.text()?.to_owned());
         }
         catalog.next_bucket = catalog.next_bucket.max(next_bucket);
-        Some(catalog)
+        let mut pasts = Pasts::new();
+        for _ in 0..fields.u32()? {
+            let info = catalog.by_id(BucketId(fields.u32()?))?;
+            let past = Past::decode(fields, info)?;
+            pasts.insert(info.id, past);
+        }
+        Some((catalog, pasts))
+    }
+}
+
+impl Past {
+    fn encode(&self, target: &mut Vec<u8>) {
+        for older in &self.older {
+            target.extend_from_slice(&older.until.0.to_le_bytes());
+            older.info.encode(target);
+        }
+        for mask in &self.masks {
+            target.extend_from_slice(&mask.from.to_le_bytes());
+            target.extend_from_slice(&mask.to.to_le_bytes());
+            target.extend_from_slice(&mask.lsn.0.to_le_bytes());
+        }
+    }
+
+    /// The past of `info`: older versions of the same bucket, ascending.
+    fn decode(fields: &mut Fields<'_>, info: &BucketInfo) -> Option<Self> {
+        let (versions, masks) = (fields.u32()?, fields.u32()?);
+        let mut past = Self::default();
+        for _ in 0..versions {
+            let until = Lsn(fields.u64()?);
+            let older = Arc::new(BucketInfo::decode(fields)?);
+            let before = past.older.last().map_or(0, |o| o.info.schema_version);
+            if older.id != info.id
+                || !(before + 1..info.schema_version).contains(&older.schema_version)
+            {
+                return None;
+            }
+            past.older.push(Older { info: older, until });
+        }
+        for _ in 0..masks {
+            let (from, to, lsn) = (fields.i64()?, fields.i64()?, Lsn(fields.u64()?));
+            if from > to {
+                return None;
+            }
+            past.masks.push(Mask { from, to, lsn });
+        }
+        Some(past)
     }
 }
 

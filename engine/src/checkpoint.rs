@@ -17,7 +17,7 @@ use parking_lot::MutexGuard;
 use wal::Lsn;
 
 use crate::Error;
-use crate::catalog::{BucketId, Catalog};
+use crate::catalog::{BucketId, Catalog, Past, Pasts};
 use crate::manifest::{Manifest, SegmentEntry, publish, publish_bytes};
 use crate::segment::{ChunkBuilder, Segment, Writer, Written, cut, path_of};
 use crate::store::{Signal, Store};
@@ -82,10 +82,10 @@ struct Frozen {
     /// Every commit below is in the tails frozen, or in segments.
     upto: Lsn,
     catalog: Arc<Catalog>,
+    /// What files will still have of the past of buckets, once the frozen tails are written.
+    pasts: Pasts,
     /// Buckets with frozen tails, by number.
     views: Vec<Arc<View>>,
-    /// Bytes of these tails.
-    bytes: usize,
 }
 
 /// A segment that has its name and does not count yet: MANIFEST does not name it.
@@ -118,7 +118,7 @@ pub(crate) fn run_locked(store: &Store, manifest: &mut Manifest) -> Result<(), E
 }
 
 /// Writes what is frozen; the LSN from which on the hook needs the log.
-fn save(store: &Store, manifest: &mut Manifest, frozen: Frozen) -> Result<Lsn, Error> {
+fn save(store: &Store, manifest: &mut Manifest, mut frozen: Frozen) -> Result<Lsn, Error> {
     let written = store.hook.checkpoint(frozen.upto).and_then(|keep| {
         if frozen.upto == manifest.checkpoint {
             return Ok((keep, None));
@@ -139,12 +139,10 @@ fn save(store: &Store, manifest: &mut Manifest, frozen: Frozen) -> Result<Lsn, E
         }
     };
     if let Some((next, segment)) = written {
-        let counts = frozen.views.iter().map(|v| (v.info.id, v.frozen.len()));
-        let counts: Vec<_> = counts.collect();
         // Views that nobody shares are changed in place below.
-        drop(frozen.views);
+        let buckets: Vec<BucketId> = frozen.views.drain(..).map(|view| view.info.id).collect();
         let old_catalog = std::mem::replace(&mut *manifest, next).catalog;
-        publish_views(store, segment.as_ref(), &counts, frozen.bytes);
+        publish_views(store, segment.as_ref(), &buckets, &frozen);
         store.checkpointed.store(frozen.upto.0, Ordering::Release);
         store.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
         note_segments(store, manifest);
@@ -172,6 +170,7 @@ pub(crate) fn note_segments(store: &Store, manifest: &Manifest) {
 /// Sets the tails aside between two groups of commits. What an earlier checkpoint failed to write
 /// is still frozen and comes along.
 fn freeze(store: &Store) -> Frozen {
+    let oldest = store.oldest_readable();
     let _apply = store.apply.lock();
     let mut dirty = std::mem::take(&mut *store.dirty.lock());
     dirty.sort_unstable();
@@ -180,29 +179,44 @@ fn freeze(store: &Store) -> Frozen {
     let mut views = store.views.write();
     let upto = store.visible();
     let mut frozen: Vec<Arc<View>> = Vec::with_capacity(dirty.len());
-    let (mut fresh, mut bytes) = (0, 0);
+    let mut fresh = 0;
     for id in dirty {
         // One that was dropped since has no view.
         let Some(view) = views.get_mut(&id) else {
             continue;
         };
         if view.tail.rows() > 0 {
-            fresh += view.tail.bytes();
-            Arc::make_mut(view).freeze();
+            fresh += Arc::make_mut(view).freeze(upto);
         }
         if !view.frozen.is_empty() {
-            bytes += view.frozen.iter().map(|tail| tail.bytes()).sum::<usize>();
             frozen.push(view.clone());
         }
     }
+    let with_past = store.with_past.lock();
+    let pasts = with_past
+        .iter()
+        .filter_map(|id| Some((*id, past(views.get(id)?, oldest))));
+    let pasts = pasts.collect();
+    drop(with_past);
     store.tail_bytes.fetch_sub(fresh, Ordering::Relaxed);
     store.frozen_bytes.fetch_add(fresh, Ordering::Relaxed);
     drop(views);
     Frozen {
         upto,
         catalog,
+        pasts,
         views: frozen,
-        bytes,
+    }
+}
+
+/// Versions that chunks or readable frames have, and deletes that chunks need: the frozen tails
+/// will be written in the present version and without what is deleted.
+fn past(view: &View, oldest: Lsn) -> Past {
+    let older = view.older.iter().filter(|o| view.needs_version(o, oldest));
+    let masks = view.masks.iter().filter(|m| view.chunks_need(m));
+    Past {
+        older: older.cloned().collect(),
+        masks: masks.copied().collect(),
     }
 }
 
@@ -215,7 +229,7 @@ fn write(
     let disk = &*store.disk;
     let mut next = manifest.clone();
     let mut segment = None;
-    if !frozen.views.is_empty() {
+    if frozen.views.iter().any(|view| has_rows(view)) {
         let sequence = manifest.next_sequence;
         let new = write_segment(store, &manifest.store_id, sequence, |writer| {
             write_chunks(store, frozen, writer)?;
@@ -230,7 +244,7 @@ fn write(
         disk,
         &store.poison,
         &file,
-        &frozen.catalog.encode(frozen.upto),
+        &frozen.catalog.encode(frozen.upto, &frozen.pasts),
     )?;
     next.catalog = Some(frozen.upto);
     next.checkpoint = frozen.upto;
@@ -284,21 +298,18 @@ pub(crate) fn write_segment(
     })
 }
 
-/// The rows of all frozen tails in scan order.
+/// Whether a frozen tail has a row that is not deleted.
+fn has_rows(view: &View) -> bool {
+    view.frozen
+        .iter()
+        .any(|frozen| !frozen.rows(view).is_empty())
+}
+
+/// The rows of all frozen tails in scan order, in the present schema and without those deleted.
 fn rows_of(view: &View) -> ColumnBatch {
     let schema = &view.info.schema;
-    let all: Vec<usize> = (0..schema.len()).collect();
-    let mut pieces = Vec::new();
-    for tail in &view.frozen {
-        let Some(prefix) = tail.prefix(Lsn(u64::MAX)) else {
-            continue;
-        };
-        if prefix.ordered {
-            tail.read(0..prefix.rows, &all, schema, &mut pieces);
-        } else {
-            pieces.push((*tail.sorted(prefix.rows)).clone());
-        }
-    }
+    let frozen = view.frozen.iter();
+    let pieces: Vec<ColumnBatch> = frozen.flat_map(|frozen| frozen.rows(view)).collect();
     let follows = |pair: &[ColumnBatch]| pair[0].times().last() < pair[1].times().first();
     if view.frozen.len() == 1 || pieces.windows(2).all(follows) {
         return concat(schema, pieces);
@@ -306,34 +317,42 @@ fn rows_of(view: &View) -> ColumnBatch {
     concat(schema, pieces).ordered(view.info.kind)
 }
 
-/// Puts the chunks in the place of the tails that were frozen: so many of each bucket.
+/// Chunks take the place of the tails of `buckets` that were frozen for them. A tail frozen since
+/// by a schema change stays.
 fn publish_views(
     store: &Store,
     segment: Option<&Arc<Segment>>,
-    counts: &[(BucketId, usize)],
-    bytes: usize,
+    buckets: &[BucketId],
+    frozen: &Frozen,
 ) {
     let chunks = segment.into_iter().flat_map(|segment| segment.chunks());
     let chunks: Vec<_> = chunks.collect();
     // Freed after the lock is given back: that may be a lot of memory.
-    let mut written = Vec::with_capacity(counts.len());
+    let mut written = Vec::with_capacity(buckets.len());
     let mut views = store.views.write();
-    for (id, count) in counts {
-        // A bucket dropped meanwhile has no view.
-        if let Some(view) = views.get_mut(id) {
-            written.extend(Arc::make_mut(view).frozen.drain(..*count));
-        }
-    }
+    // A bucket dropped meanwhile has no view.
     for (id, chunk, latest) in chunks {
         if let Some(view) = views.get_mut(&id) {
             Arc::make_mut(view).add_chunk(chunk, latest);
         }
     }
+    for id in buckets {
+        if let Some(view) = views.get_mut(id) {
+            written.extend(Arc::make_mut(view).take_frozen(frozen.upto));
+        }
+    }
+    store.with_past.lock().retain(|id| {
+        let Some(view) = views.get_mut(id) else {
+            return false;
+        };
+        if let Some(next) = view.forgetting(frozen.pasts.get(id), frozen.upto) {
+            *view = Arc::new(next);
+        }
+        view.has_past()
+    });
     drop(views);
-    let less = |now: usize| Some(now.saturating_sub(bytes));
-    let _ = store
-        .frozen_bytes
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    let bytes = written.iter().map(|frozen| frozen.tail.bytes()).sum();
+    store.frozen_bytes.fetch_sub(bytes, Ordering::Relaxed);
 }
 
 /// Adds the chunks of a segment that is newer than all others.

@@ -3,6 +3,7 @@
 use model::BucketKey;
 use wal::Lsn;
 
+use crate::frame::{self, RANGE_BYTES, Range};
 use crate::{Engine, Error};
 
 /// Rows of a bucket with `from <= time <= to` (ns).
@@ -26,20 +27,65 @@ pub struct Deleted {
 }
 
 impl Engine {
-    /// Deletes the rows of all ranges, all or none; durable and visible when this returns.
+    /// Deletes the rows of all ranges, all or none; durable and visible when this returns. Rows
+    /// written later in the same range stay.
     ///
     /// # Errors
     /// `Error::NotFound` for a bucket that is not there, `Error::Invalid` for a range that ends
     /// before it begins, or as [`Engine::write`].
-    pub fn delete(&self, _ranges: &[DeleteRange]) -> Result<Deleted, Error> {
-        Err(Error::Invalid("delete: not yet".to_owned()))
+    pub fn delete(&self, ranges: &[DeleteRange]) -> Result<Deleted, Error> {
+        self.check_open()?;
+        let resolved = self.resolve(ranges)?;
+        let bytes = resolved.len() * RANGE_BYTES;
+        if bytes > self.options().frame_bytes_max {
+            return Err(Error::Limit {
+                what: "bytes of the ranges of one delete",
+                found: bytes as u64,
+                limit: self.options().frame_bytes_max as u64,
+                option: "frame_bytes_max",
+            });
+        }
+        let rows = resolved.iter().map(|range| self.count_resolved(range));
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        if resolved.is_empty() {
+            let lsn = self.marks().visible;
+            return Ok(Deleted { lsn, rows });
+        }
+        self.wait_for_checkpoint()?;
+        let lsn = self.commit_alone(frame::delete(&resolved))?;
+        Ok(Deleted { lsn, rows })
     }
 
     /// Counts the rows that [`Engine::delete`] would delete now.
     ///
     /// # Errors
     /// As [`Engine::delete`], or if a page that is needed is damaged.
-    pub fn count_rows(&self, _range: &DeleteRange) -> Result<u64, Error> {
-        Err(Error::Invalid("count_rows: not yet".to_owned()))
+    pub fn count_rows(&self, range: &DeleteRange) -> Result<u64, Error> {
+        let resolved = self.resolve(std::slice::from_ref(range))?;
+        self.count_resolved(&resolved[0])
+    }
+
+    fn resolve(&self, ranges: &[DeleteRange]) -> Result<Vec<Range>, Error> {
+        let resolve = |DeleteRange { key, from, to }: &DeleteRange| {
+            if from > to {
+                let message =
+                    format!("{key}: the range ends at {to} before it begins at {from} (ns)");
+                return Err(Error::Invalid(message));
+            }
+            let info = self.bucket(key);
+            let bucket = info.ok_or_else(|| Error::NotFound(key.clone()))?.id;
+            let (from, to) = (*from, *to);
+            Ok(Range { bucket, from, to })
+        };
+        ranges.iter().map(resolve).collect()
+    }
+
+    fn count_resolved(&self, range: &Range) -> Result<u64, Error> {
+        let snapshot = self.snapshot(&[range.bucket]);
+        // Dropped since: no rows.
+        match snapshot.buckets().is_empty() {
+            true => Ok(0),
+            false => snapshot.count(0, range.from, range.to),
+        }
     }
 }

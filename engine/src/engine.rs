@@ -212,7 +212,7 @@ impl Engine {
             (frame::define(info), define_token(info, outcome))
         });
         self.append(frames.collect())?;
-        self.wait_flushed(&outcome)
+        self.wait_flushed(&outcome).map(|_| ())
     }
 
     /// Makes those buckets that nobody else makes meanwhile; durable when this returns.
@@ -243,13 +243,7 @@ impl Engine {
         if dropped.is_empty() {
             return Ok(());
         }
-        let outcome = Arc::new(Outcome::default());
-        let token = Token {
-            outcome: Some(outcome.clone()),
-            defines: None,
-        };
-        self.append(vec![(frame::drop_buckets(&dropped), token)])?;
-        self.wait_flushed(&outcome)
+        self.commit_alone(frame::drop_buckets(&dropped)).map(|_| ())
     }
 
     /// Checks everything, then defines missing buckets, then queues one frame. A refused commit
@@ -267,12 +261,18 @@ impl Engine {
         } = commit;
         // Again if somebody else defines one of the missing buckets meanwhile.
         loop {
+            let altered = self.store().altered.load(Ordering::Acquire);
             let find = |key: &BucketKey| self.bucket(key);
             let mut checked = check(&rows, section.as_ref(), &self.store().options, find)?;
             if checked.rows.is_empty() && section.is_none() {
                 return Ok(Ticket::done(self.store().visible()));
             }
             self.wait_for_checkpoint()?;
+            let _schemas_stay = self.store().schemas.read();
+            if self.store().altered.load(Ordering::Acquire) != altered {
+                // Columns may not be those any more that the rows were checked against.
+                continue;
+            }
             if checked.missing.is_empty() || self.reserve(&mut checked.missing)? {
                 return self.queue(origin, hops, checked, section.as_ref());
             }
@@ -363,7 +363,7 @@ impl Engine {
     }
 
     /// Writers wait here, and only here, for a checkpoint: when the log grew to its limit.
-    fn wait_for_checkpoint(&self) -> Result<(), Error> {
+    pub(crate) fn wait_for_checkpoint(&self) -> Result<(), Error> {
         let store = self.store();
         let backlog = || store.visible().0.saturating_sub(store.checkpointed().0);
         if backlog() < store.options.wal_bytes_max {
@@ -384,6 +384,17 @@ impl Engine {
         }
     }
 
+    /// One frame by itself: durable and visible when this returns its position.
+    pub(crate) fn commit_alone(&self, payload: Payload) -> Result<Lsn, Error> {
+        let outcome = Arc::new(Outcome::default());
+        let token = Token {
+            outcome: Some(outcome.clone()),
+            defines: None,
+        };
+        self.append(vec![(payload, token)])?;
+        self.wait_flushed(&outcome)
+    }
+
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.store().closed.load(Ordering::Acquire) {
             return Err(Error::Closed);
@@ -392,10 +403,10 @@ impl Engine {
     }
 
     /// Waits for durability whatever the sync mode, without waiting for the interval.
-    fn wait_flushed(&self, outcome: &Outcome) -> Result<(), Error> {
+    fn wait_flushed(&self, outcome: &Outcome) -> Result<Lsn, Error> {
         // Its error, if any, is also the outcome's.
         let _ = self.store().with_wal(|wal| wal.flush());
-        outcome.wait().map(|_| ())
+        outcome.wait()
     }
 
     /// Looks up or defines the number of a plugin instance; durable when this returns.
@@ -425,13 +436,7 @@ impl Engine {
                 option: "fixed by the format",
             });
         };
-        let outcome = Arc::new(Outcome::default());
-        let token = Token {
-            outcome: Some(outcome.clone()),
-            defines: None,
-        };
-        self.append(vec![(frame::define_origin(Origin(number), name), token)])?;
-        self.wait_flushed(&outcome)?;
+        self.commit_alone(frame::define_origin(Origin(number), name))?;
         Ok(Origin(number))
     }
 

@@ -9,7 +9,8 @@ use wal::{Committed, Lsn};
 
 use crate::Error;
 use crate::catalog::{BucketInfo, Origin};
-use crate::frame::{self, Content};
+use crate::frame::{self, Content, Section};
+use crate::mapping::Mapping;
 use crate::store::{Store, Token};
 
 /// A frame as followers need it.
@@ -68,6 +69,11 @@ impl Recent {
             self.bytes -= oldest.payload.len() + size_of::<Frame>();
             self.start = oldest.end;
         }
+    }
+
+    /// All frames from here on are in memory.
+    pub(crate) fn start(&self) -> Lsn {
+        self.start
     }
 
     /// The first frame at or after `position`, if memory reaches back that far.
@@ -171,26 +177,40 @@ impl CommitReader {
     }
 
     fn changes(&self, frame: &Frame) -> Result<Vec<Change>, Error> {
-        let Some(content) = frame::decode(frame.kind, &frame.payload) else {
-            return Err(Error::Corrupt {
-                file: "wal".to_owned(),
-                offset: frame.lsn.0,
-                what: format!("frame {} is not of its kind {}", frame.lsn, frame.kind),
-            });
-        };
+        let content = frame::read(frame.lsn, frame.kind, &frame.payload)?;
         let catalog = self.store.catalog.read();
         Ok(match content {
             Content::Rows { rows, .. } => {
                 let rows = rows.iter().filter_map(|section| {
+                    // Dropped since.
                     let info = catalog.by_id(section.bucket)?;
-                    let batch = section.batch(&info.schema)?;
-                    Some(Change::Rows(info.clone(), batch))
+                    Some(match self.batch(section, info) {
+                        Some(batch) => Ok(Change::Rows(info.clone(), batch)),
+                        None => {
+                            let what = format!("has rows that {} cannot have", info.key);
+                            Err(frame::bad(frame.lsn, what))
+                        }
+                    })
                 });
-                rows.collect()
+                rows.collect::<Result<_, _>>()?
             }
             Content::Define(info) => {
                 let info = catalog.by_id(info.id).cloned();
                 info.map(Change::Defined).into_iter().collect()
+            }
+            Content::Alter { after, before } => {
+                let (before, after) = (Arc::new(before), Arc::new(after));
+                vec![Change::Altered { before, after }]
+            }
+            Content::Delete(ranges) => {
+                let deleted = ranges.iter().filter_map(|range| {
+                    Some(Change::Deleted {
+                        bucket: catalog.by_id(range.bucket)?.clone(),
+                        from: range.from,
+                        to: range.to,
+                    })
+                });
+                deleted.collect()
             }
             Content::Drop(dropped) => {
                 let dropped = dropped.into_iter().map(Arc::new);
@@ -198,6 +218,17 @@ impl CommitReader {
             }
             Content::Origin(..) | Content::Unknown => Vec::new(),
         })
+    }
+
+    /// The rows of a section in the bucket's present schema, like `info`.
+    fn batch(&self, section: &Section, info: &Arc<BucketInfo>) -> Option<ColumnBatch> {
+        if section.schema_version == info.schema_version {
+            return section.batch(&info.schema);
+        }
+        let views = self.store.views.read();
+        let view = views.get(&section.bucket)?;
+        let old = view.version(section.schema_version)?;
+        Some(Mapping::new(old, info).map(&section.batch(&old.schema)?))
     }
 }
 
@@ -221,7 +252,8 @@ pub struct FollowedCommit {
 /// One change of a commit.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// Rows written to a bucket; columns are views of the frame's bytes.
+    /// Rows written to a bucket, in the schema given with them, which is the bucket's at the time
+    /// of reading; columns are views of the frame's bytes if it was the same at the time of writing.
     Rows(Arc<BucketInfo>, ColumnBatch),
     /// A bucket was defined.
     Defined(Arc<BucketInfo>),

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{Column, ColumnBatch, Schema};
-use wal::Payload;
+use wal::{Lsn, Payload};
 
+use crate::Error;
 use crate::catalog::{BucketId, BucketInfo, Origin};
 use crate::fields::{Fields, put_text};
 
 pub(crate) const KIND_ROWS: u8 = 1;
 pub(crate) const KIND_DEFINE: u8 = 2;
-// 3 is "change schema" and 5 "delete range", not written yet; 8 belongs to the log.
+pub(crate) const KIND_ALTER: u8 = 3;
 pub(crate) const KIND_DROP: u8 = 4;
+pub(crate) const KIND_DELETE: u8 = 5;
+// 8 belongs to the log.
 pub(crate) const KIND_ORIGIN: u8 = 6;
 pub(crate) const KIND_PLUGIN: u8 = 7;
 
@@ -77,6 +80,17 @@ impl Section {
     }
 }
 
+/// Bytes of a [`Range`] in a frame.
+pub(crate) const RANGE_BYTES: usize = 24;
+
+/// Rows of a bucket with `from <= time <= to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) bucket: BucketId,
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+}
+
 /// What a frame of the log holds.
 #[derive(Debug)]
 pub(crate) enum Content {
@@ -86,11 +100,32 @@ pub(crate) enum Content {
         rows: Vec<Section>,
     },
     Define(BucketInfo),
+    /// A new version of a bucket's schema, and the one that it replaces: for followers, which may
+    /// read this when nothing else knows the old one.
+    Alter {
+        after: BucketInfo,
+        before: BucketInfo,
+    },
+    Delete(Vec<Range>),
     /// Whole definitions, so that a follower knows their names long after the catalog forgot them.
     Drop(Vec<BucketInfo>),
     Origin(Origin, String),
     /// A kind that a later version writes.
     Unknown,
+}
+
+/// What the frame at `lsn` holds; an error that names it if the bytes are not what the kind says.
+pub(crate) fn read(lsn: Lsn, kind: u8, payload: &Bytes) -> Result<Content, Error> {
+    decode(kind, payload).ok_or_else(|| bad(lsn, format!("is not of its kind {kind}")))
+}
+
+/// A frame that its checksums vouch for does not make sense.
+pub(crate) fn bad(lsn: Lsn, what: impl std::fmt::Display) -> Error {
+    Error::Corrupt {
+        file: "wal".to_owned(),
+        offset: lsn.0,
+        what: format!("frame {lsn} {what}"),
+    }
 }
 
 /// `None` if the bytes are not what the kind says.
@@ -120,6 +155,15 @@ pub(crate) fn decode(kind: u8, payload: &Bytes) -> Option<Content> {
             }
             Some(Content::Drop(dropped))
         }
+        KIND_ALTER => {
+            let mut fields = Fields::new(payload);
+            let after = BucketInfo::decode(&mut fields)?;
+            let before = BucketInfo::decode(&mut fields)?;
+            let follows = after.id == before.id
+                && Some(after.schema_version) == before.schema_version.checked_add(1);
+            (follows && fields.is_empty()).then_some(Content::Alter { after, before })
+        }
+        KIND_DELETE => ranges(payload).map(Content::Delete),
         KIND_ORIGIN => {
             let mut fields = Fields::new(payload);
             Some(Content::Origin(
@@ -129,6 +173,21 @@ pub(crate) fn decode(kind: u8, payload: &Bytes) -> Option<Content> {
         }
         _ => Some(Content::Unknown),
     }
+}
+
+fn ranges(payload: &Bytes) -> Option<Vec<Range>> {
+    let entries = payload.chunks_exact(RANGE_BYTES);
+    if !entries.remainder().is_empty() {
+        return None;
+    }
+    let range = |entry| {
+        let mut fields = Fields::new(entry);
+        let bucket = BucketId(fields.u32()?);
+        fields.u32()?;
+        let (from, to) = (fields.i64()?, fields.i64()?);
+        (from <= to).then_some(Range { bucket, from, to })
+    };
+    entries.map(range).collect()
 }
 
 fn sections(payload: &Bytes, start: usize) -> Option<Vec<Section>> {
@@ -218,6 +277,24 @@ pub(crate) fn define(info: &BucketInfo) -> Payload {
     let mut target = Vec::new();
     info.encode(&mut target);
     Payload::new(KIND_DEFINE, 0, 0, target.into())
+}
+
+pub(crate) fn alter(after: &BucketInfo, before: &BucketInfo) -> Payload {
+    let mut target = Vec::new();
+    after.encode(&mut target);
+    before.encode(&mut target);
+    Payload::new(KIND_ALTER, 0, 0, target.into())
+}
+
+pub(crate) fn delete(ranges: &[Range]) -> Payload {
+    let mut target = Vec::with_capacity(ranges.len() * RANGE_BYTES);
+    for range in ranges {
+        target.extend_from_slice(&range.bucket.0.to_le_bytes());
+        target.extend_from_slice(&[0; 4]);
+        target.extend_from_slice(&range.from.to_le_bytes());
+        target.extend_from_slice(&range.to.to_le_bytes());
+    }
+    Payload::new(KIND_DELETE, 0, 0, target.into())
 }
 
 pub(crate) fn drop_buckets(dropped: &[Arc<BucketInfo>]) -> Payload {

@@ -2,6 +2,11 @@
 
 use bytes::Bytes;
 use model::{Column, ColumnBatch, Schema};
+use wal::Lsn;
+
+use crate::scan::{Limit, Scan, scan};
+use crate::view::View;
+use crate::{Error, mask};
 
 /// One row: its time, and its values in the order of the schema, each padded to 8 bytes.
 #[derive(Debug, Clone)]
@@ -66,4 +71,50 @@ impl Latest {
         let columns: Option<Vec<_>> = schema.columns().iter().map(|c| next(c.ty)).collect();
         ColumnBatch::new(schema.clone(), times, columns?).ok()
     }
+}
+
+/// The last row of a bucket at an LSN, in its present schema. Only where the row kept in memory is
+/// deleted does it need a scan; of chunks that is done once.
+pub(crate) fn of_view(view: &View, lsn: Lsn) -> Result<Option<Latest>, Error> {
+    let mut latest = of_chunks(view)?;
+    for frozen in &view.frozen {
+        let at_least = latest.as_ref().map_or(i64::MIN, Latest::time);
+        let Some(newer) = frozen.tail.last(lsn, at_least) else {
+            continue;
+        };
+        if mask::is_masked(&view.masks, frozen.upto, newer.time()) {
+            return by_scan(view, lsn);
+        }
+        match view.present(frozen.info.schema_version, &newer) {
+            Some(newer) => latest = Some(newer),
+            None => return by_scan(view, lsn),
+        }
+    }
+    let at_least = latest.as_ref().map_or(i64::MIN, Latest::time);
+    Ok(view.tail.last(lsn, at_least).or(latest))
+}
+
+fn of_chunks(view: &View) -> Result<Option<Latest>, Error> {
+    let Some(unsure) = &view.unsure else {
+        return Ok(view.latest.clone());
+    };
+    if let Some(found) = unsure.get() {
+        return Ok(found.clone());
+    }
+    let found = by_scan(&view.only_chunks(), Lsn(0))?;
+    // Two readers may both have looked.
+    Ok(unsure.get_or_init(|| found).clone())
+}
+
+fn by_scan(view: &View, lsn: Lsn) -> Result<Option<Latest>, Error> {
+    let limit = Some(Limit::Last(1));
+    let last = scan(
+        view,
+        lsn,
+        &Scan {
+            limit,
+            ..Scan::all()
+        },
+    )?;
+    Ok((!last.is_empty()).then(|| Latest::of_batch(&last, 0)))
 }

@@ -29,8 +29,6 @@ mod error;
 mod fields;
 mod follow;
 mod frame;
-#[doc(hidden)]
-pub mod fuzz;
 mod ingest;
 mod latest;
 mod manifest;

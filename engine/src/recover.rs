@@ -8,7 +8,7 @@ use disk::{Clock, Disk};
 use foldhash::HashMap;
 use wal::FrameView;
 
-use crate::catalog::{BucketId, Catalog};
+use crate::catalog::{BucketId, Catalog, Pasts};
 use crate::engine::CheckpointHook;
 use crate::frame::{self, Content};
 use crate::manifest::{MANIFEST, Manifest};
@@ -63,8 +63,8 @@ pub(crate) fn open(
     // and released, by what it says.
     disk.sync_dir("")?;
     let manifest = Manifest::decode(&disk.read_all(MANIFEST)?)?;
-    let catalog = read_catalog(&*disk, &manifest)?;
-    let views = open_segments(&*disk, &manifest, &catalog)?;
+    let (catalog, pasts) = read_catalog(&*disk, &manifest)?;
+    let views = open_segments(&*disk, &manifest, &catalog, pasts)?;
     remove_orphans(&*disk, &manifest)?;
     let store = Store::new(
         disk,
@@ -153,18 +153,24 @@ fn is_temporary(name: &str) -> bool {
         .is_some_and(|name| name == MANIFEST || name.starts_with("catalog."))
 }
 
-fn read_catalog(disk: &dyn Disk, manifest: &Manifest) -> Result<Catalog, Error> {
+fn read_catalog(disk: &dyn Disk, manifest: &Manifest) -> Result<(Catalog, Pasts), Error> {
     let Some(lsn) = manifest.catalog else {
-        return Ok(Catalog::new());
+        return Ok((Catalog::new(), Pasts::default()));
     };
     let file = Catalog::file_name(lsn);
     Catalog::decode(&file, &disk.read_all(&file)?, lsn)
 }
 
-fn open_segments(disk: &dyn Disk, manifest: &Manifest, catalog: &Catalog) -> Result<Views, Error> {
-    let views = catalog
-        .buckets()
-        .map(|info| (info.id, View::new(info.clone())));
+fn open_segments(
+    disk: &dyn Disk,
+    manifest: &Manifest,
+    catalog: &Catalog,
+    mut pasts: Pasts,
+) -> Result<Views, Error> {
+    let views = catalog.buckets().map(|info| {
+        let past = pasts.remove(&info.id).unwrap_or_default();
+        (info.id, View::restored(info.clone(), past))
+    });
     let mut views: HashMap<BucketId, View> = views.collect();
     for entry in &manifest.segments {
         let segment = Arc::new(Segment::open(disk, entry, &manifest.store_id)?);
@@ -217,7 +223,7 @@ fn replay(store: &Arc<Store>) -> Result<Recovery, Error> {
     let mut recovery = Recovery::default();
     let mut visit = |frame: FrameView| -> Result<(), Error> {
         if frame.lsn >= from {
-            recovery.rows += replay_frame(store, &frame);
+            recovery.rows += replay_frame(store, &frame)?;
             recovery.frames += 1;
         }
         Ok(())
@@ -236,10 +242,8 @@ fn replay(store: &Arc<Store>) -> Result<Recovery, Error> {
     Ok(recovery)
 }
 
-fn replay_frame(store: &Store, frame: &FrameView) -> u64 {
-    let Some(content) = frame::decode(frame.kind, &frame.payload) else {
-        return 0;
-    };
+fn replay_frame(store: &Store, frame: &FrameView) -> Result<u64, Error> {
+    let content = frame::read(frame.lsn, frame.kind, &frame.payload)?;
     if let Content::Rows {
         section: Some(section),
         ..
@@ -249,10 +253,10 @@ fn replay_frame(store: &Store, frame: &FrameView) -> u64 {
         store.hook.replayed(frame.lsn, origin, section);
     }
     let mut rebuild = Vec::new();
-    let rows = store.apply(content, frame.end, &mut rebuild);
+    let rows = store.apply(content, frame.lsn, frame.end, &mut rebuild)?;
     store.set_visible(frame.end);
     store.rebuild(&rebuild);
-    rows
+    Ok(rows)
 }
 
 /// The damage found now, and what earlier openings set aside and nobody has cleared yet.

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use model::{ColumnBatch, RowKind, Schema};
 use wal::Lsn;
 
-use crate::Error;
+use crate::mapping::Mapping;
 use crate::segment::Chunk;
 use crate::tail::{Tail, concat, project};
 use crate::view::View;
+use crate::{BucketInfo, Error};
 
 /// Sources named in all stretches of a cluster together. Beyond, so many overlap everywhere that
 /// cutting costs more than merging all of them as one stretch.
@@ -54,6 +55,17 @@ impl Scan {
     }
 }
 
+impl Scan {
+    /// The time of one row, from an end: its first column, as there is no scan without any.
+    pub(crate) fn one(limit: Limit) -> Self {
+        Self {
+            columns: Some(vec![0]),
+            limit: Some(limit),
+            ..Self::all()
+        }
+    }
+}
+
 impl Limit {
     fn count(self) -> usize {
         match self {
@@ -61,7 +73,7 @@ impl Limit {
         }
     }
 
-    fn is_last(self) -> bool {
+    pub(crate) fn is_last(self) -> bool {
         matches!(self, Self::Last(_))
     }
 
@@ -126,6 +138,36 @@ pub(crate) fn scan(view: &View, lsn: Lsn, scan: &Scan) -> Result<ColumnBatch, Er
     Ok(concat(&projection.schema, pieces))
 }
 
+/// How many rows there are with `from <= time <= to`. Rows are read only where bars of several
+/// sources may have the same time.
+pub(crate) fn count(view: &View, lsn: Lsn, from: i64, to: i64) -> Result<u64, Error> {
+    let info = &view.info;
+    let by_size = |index: &usize| info.schema.columns()[*index].ty.size();
+    let narrowest = (0..info.schema.len()).min_by_key(by_size);
+    let projection = Projection::new(&info.schema, narrowest.as_slice().into())?;
+    let scan = Scan {
+        from,
+        to,
+        ..Scan::all()
+    };
+    if from > to {
+        return Ok(0);
+    }
+    let sources = sources(view, lsn, &scan);
+    let reader = Reader {
+        view,
+        projection: &projection,
+        limit: Limit::First(usize::MAX),
+    };
+    let mut count = 0;
+    for cluster in clusters(&sources) {
+        for stretch in stretches(&sources[cluster], &scan) {
+            count += reader.count(&stretch)?;
+        }
+    }
+    Ok(count)
+}
+
 /// The columns wanted.
 struct Projection {
     columns: Vec<usize>,
@@ -153,15 +195,19 @@ impl Projection {
     }
 }
 
-/// Rows in scan order from one place.
+/// Rows in scan order from one place. Those outside its times do not count: they are deleted.
+#[derive(Clone)]
 struct Source<'a> {
     min: i64,
     max: i64,
     /// Later wins.
     age: u64,
+    /// The bucket when the rows were written.
+    info: &'a BucketInfo,
     rows: Rows<'a>,
 }
 
+#[derive(Clone)]
 enum Rows<'a> {
     Chunk(&'a Chunk),
     Tail(&'a Tail, usize),
@@ -172,52 +218,85 @@ enum Rows<'a> {
 fn sources<'a>(view: &'a View, lsn: Lsn, scan: &Scan) -> Vec<Source<'a>> {
     let begin_in_range = view.chunks.partition_point(|chunk| chunk.min <= scan.to);
     let chunks = view.chunks[..begin_in_range].iter();
-    let mut sources: Vec<Source<'_>> = chunks
-        .filter(|chunk| chunk.max >= scan.from)
-        .map(|chunk| Source {
+    let mut sources: Vec<Source<'_>> = Vec::new();
+    for chunk in chunks.filter(|chunk| chunk.max >= scan.from) {
+        let source = Source {
             min: chunk.min,
             max: chunk.max,
             age: chunk.age(),
+            // Of a version that nobody knows: reading the chunk says so.
+            info: view.version(chunk.schema_version()).unwrap_or(&view.info),
             rows: Rows::Chunk(chunk),
-        })
-        .collect();
-    let tails = view.frozen.iter().chain([&view.tail]);
-    for (index, tail) in tails.enumerate() {
-        let Some(prefix) = tail.prefix(lsn) else {
-            continue;
         };
-        if prefix.min > scan.to || prefix.max < scan.from {
-            continue;
-        }
+        push_live(&mut sources, source, view, chunk.last_lsn(), scan);
+    }
+    for (index, frozen) in view.frozen.iter().enumerate() {
         let age = u64::MAX / 2 + 2 * index as u64;
-        if prefix.ordered {
-            sources.push(Source {
-                min: prefix.min,
-                max: prefix.max,
-                age,
-                rows: Rows::Tail(tail, prefix.rows),
-            });
-            continue;
-        }
-        for (newer, batch) in tail.sorted_runs(prefix.rows).into_iter().enumerate() {
-            sources.extend(sorted_source(batch, age + newer as u64, scan));
+        for source in tail_sources(&frozen.tail, &frozen.info, age, lsn, scan) {
+            push_live(&mut sources, source, view, frozen.upto, scan);
         }
     }
+    let age = u64::MAX / 2 + 2 * view.frozen.len() as u64;
+    sources.extend(tail_sources(&view.tail, &view.info, age, lsn, scan));
     if !sources.is_sorted_by_key(|source| source.min) {
         sources.sort_by_key(|source| source.min);
     }
     sources
 }
 
-/// Rows of a tail in scan order, if some are in the range.
-fn sorted_source<'a>(batch: Arc<ColumnBatch>, age: u64, scan: &Scan) -> Option<Source<'a>> {
-    let (min, max) = (*batch.times().first()?, *batch.times().last()?);
-    (min <= scan.to && max >= scan.from).then_some(Source {
+/// Adds a source, or those parts of its times in which it is not masked.
+fn push_live<'a>(
+    sources: &mut Vec<Source<'a>>,
+    source: Source<'a>,
+    view: &View,
+    last_lsn: Lsn,
+    scan: &Scan,
+) {
+    if view.masks.is_empty() {
+        sources.push(source);
+        return;
+    }
+    for (min, max) in view.live(last_lsn, source.min, source.max) {
+        if min <= scan.to && max >= scan.from {
+            sources.push(Source {
+                min,
+                max,
+                ..source.clone()
+            });
+        }
+    }
+}
+
+/// At most two, if some rows are in the range.
+fn tail_sources<'a>(
+    tail: &'a Tail,
+    info: &'a BucketInfo,
+    age: u64,
+    lsn: Lsn,
+    scan: &Scan,
+) -> Vec<Source<'a>> {
+    let in_range = |(min, max)| min <= scan.to && max >= scan.from;
+    let prefix = tail.prefix(lsn);
+    let Some(prefix) = prefix.filter(|prefix| in_range((prefix.min, prefix.max))) else {
+        return Vec::new();
+    };
+    let source = |min, max, age, rows| Source {
         min,
         max,
         age,
-        rows: Rows::Sorted(batch),
-    })
+        info,
+        rows,
+    };
+    if prefix.ordered {
+        let rows = Rows::Tail(tail, prefix.rows);
+        return vec![source(prefix.min, prefix.max, age, rows)];
+    }
+    let runs = (age..).zip(tail.sorted_runs(prefix.rows));
+    let runs = runs.filter_map(|(age, batch)| {
+        let (min, max) = (*batch.times().first()?, *batch.times().last()?);
+        in_range((min, max)).then(|| source(min, max, age, Rows::Sorted(batch)))
+    });
+    runs.collect()
 }
 
 /// Groups of neighbours whose spans of time touch; different groups share no time.
@@ -316,7 +395,25 @@ impl Reader<'_> {
         Ok(vec![merged.slice(rows)])
     }
 
+    /// How many rows [`Reader::read`] would give without a limit.
+    fn count(&self, stretch: &Stretch<'_, '_>) -> Result<u64, Error> {
+        let mut rows = 0;
+        let mut contributors = 0;
+        for source in &stretch.sources {
+            let range = self.rows_between(source, stretch.from, stretch.to)?;
+            contributors += usize::from(!range.is_empty());
+            rows += range.len() as u64;
+        }
+        if contributors < 2 || self.view.info.kind == RowKind::Tick {
+            return Ok(rows);
+        }
+        let read = self.read(stretch, usize::MAX)?;
+        Ok(read.iter().map(|batch| batch.rows() as u64).sum())
+    }
+
     fn rows_between(&self, source: &Source<'_>, from: i64, to: i64) -> Result<Range<usize>, Error> {
+        // The stretch may be wider than what is not deleted of the source.
+        let (from, to) = (from.max(source.min), to.min(source.max));
         match &source.rows {
             Rows::Chunk(chunk) => chunk.rows_between(from, to, &self.view.info),
             Rows::Tail(tail, rows) => Ok(tail.rows_between(*rows, from, to)),
@@ -335,10 +432,32 @@ impl Reader<'_> {
         pieces: &mut Vec<ColumnBatch>,
     ) -> Result<(), Error> {
         let Projection { columns, schema } = self.projection;
-        match &source.rows {
-            Rows::Chunk(chunk) => {
-                pieces.push(chunk.read(rows, columns, schema, &self.view.info)?);
-            }
+        let info = &self.view.info;
+        if source.info.schema_version == info.schema_version {
+            return source.read(rows, columns, schema, pieces);
+        }
+        let mapping = Mapping::project(source.info, info, columns, schema.clone());
+        let (columns, schema) = mapping.sources(&source.info.schema);
+        let before = pieces.len();
+        source.read(rows, &columns, &schema, pieces)?;
+        pieces[before..]
+            .iter_mut()
+            .for_each(|piece| *piece = mapping.finish(piece));
+        Ok(())
+    }
+}
+
+impl Source<'_> {
+    /// Rows with columns of the source's own schema.
+    fn read(
+        &self,
+        rows: Range<usize>,
+        columns: &[usize],
+        schema: &Schema,
+        pieces: &mut Vec<ColumnBatch>,
+    ) -> Result<(), Error> {
+        match &self.rows {
+            Rows::Chunk(chunk) => pieces.push(chunk.read(rows, columns, schema, self.info)?),
             Rows::Tail(tail, _) => tail.read(rows, columns, schema, pieces),
             Rows::Sorted(batch) => pieces.push(project(batch, rows, columns, schema)),
         }

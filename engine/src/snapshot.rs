@@ -6,8 +6,8 @@ use model::ColumnBatch;
 use wal::Lsn;
 
 use crate::catalog::BucketInfo;
-use crate::latest::Latest;
-use crate::scan::{self, Scan};
+use crate::latest;
+use crate::scan::{self, Limit, Scan};
 use crate::view::View;
 use crate::{BucketId, Error};
 
@@ -60,7 +60,7 @@ impl Snapshot {
     /// If `index` is not below the number of buckets.
     pub fn last(&self, index: usize) -> Result<Option<ColumnBatch>, Error> {
         let view = &self.views[index];
-        let Some(latest) = self.latest(view) else {
+        let Some(latest) = latest::of_view(view, self.lsn)? else {
             return Ok(None);
         };
         match latest.batch(&view.info.schema) {
@@ -73,28 +73,45 @@ impl Snapshot {
         }
     }
 
-    fn latest(&self, view: &View) -> Option<Latest> {
-        let mut latest = view.latest.clone();
-        for tail in view.frozen.iter().chain([&view.tail]) {
-            let at_least = latest.as_ref().map_or(i64::MIN, Latest::time);
-            if let Some(newer) = tail.last(self.lsn, at_least) {
-                latest = Some(newer);
-            }
-        }
-        latest
-    }
-
     /// Least and greatest time of the bucket (an upper bound on what is stored), if it has rows.
     ///
     /// # Panics
     /// If `index` is not below the number of buckets.
     pub fn time_range(&self, index: usize) -> Option<(i64, i64)> {
         let view = &self.views[index];
-        let tails = view.frozen.iter().chain([&view.tail]);
+        let tails = view.frozen.iter().map(|frozen| &frozen.tail);
+        let tails = tails.chain([&view.tail]);
         let tails = tails.filter_map(|tail| tail.prefix(self.lsn));
         let chunks = view.chunks.iter().map(|chunk| (chunk.min, chunk.max));
-        chunks
+        let (min, max) = chunks
             .chain(tails.map(|prefix| (prefix.min, prefix.max)))
-            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
+        let may_be_masked = |time| view.masks.iter().any(|mask| mask.contains(time));
+        let found = |limit| match self.scan(index, &Scan::one(limit)) {
+            Ok(batch) => batch.times().first().copied(),
+            // Whoever reads the rows will get the error.
+            Err(_) => Some(if limit.is_last() { max } else { min }),
+        };
+        let min = match may_be_masked(min) {
+            true => found(Limit::First(1))?,
+            false => min,
+        };
+        let max = match may_be_masked(max) {
+            true => found(Limit::Last(1))?,
+            false => max,
+        };
+        Some((min, max))
+    }
+
+    /// How many rows a bucket has with `from <= time <= to`. Cheap where its sources do not
+    /// overlap: only pages at the ends of the range are read.
+    ///
+    /// # Errors
+    /// If a page that is needed is damaged.
+    ///
+    /// # Panics
+    /// If `index` is not below the number of buckets.
+    pub fn count(&self, index: usize, from: i64, to: i64) -> Result<u64, Error> {
+        scan::count(&self.views[index], self.lsn, from, to)
     }
 }

@@ -8,10 +8,10 @@
 //! | `defining` | names on their way into the catalog | a look-up |
 //! | `catalog` | names and numbers that are visible | a look-up or a change |
 //! | `views` | the publish lock: pointers to views | look-ups; swaps of pointers |
-//! | `dirty` | which buckets have tails | noting one; taking all |
+//! | `dirty`, `with_past` | which buckets have tails, and a past | noting one; taking all |
 //! | a tail's own | its rows | see `tail.rs` |
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,13 +25,14 @@ use wal::{Committed, Lsn, Wal, WalError};
 use crate::catalog::{BucketId, Catalog};
 use crate::engine::CheckpointHook;
 use crate::follow::Recent;
-use crate::frame::{self, Content, Section};
+use crate::frame::{self, Content, Range, Section};
 use crate::manifest::Manifest;
+use crate::mask::Mask;
 use crate::poison::Poison;
 use crate::tail::{ADOPT_ROWS, Appended};
 use crate::ticket::Outcome;
 use crate::view::{View, Views};
-use crate::{Error, Options};
+use crate::{BucketInfo, Error, Options};
 
 /// Goes through the log with a payload.
 #[derive(Debug)]
@@ -92,6 +93,12 @@ pub(crate) struct Store {
     pub(crate) defined: Condvar,
     /// Held over the look-up and the commit of a drop, so that a bucket is dropped once.
     pub(crate) dropping: Mutex<()>,
+    /// Held for reading from the last look at a schema until the rows are queued, for writing from
+    /// queueing a schema change until it is visible: so in the log no rows of a version follow the
+    /// frame that replaced it. Taken after `dropping`, before all others.
+    pub(crate) schemas: RwLock<()>,
+    /// Counts schema changes that are visible.
+    pub(crate) altered: AtomicU64,
     /// With the origins of the catalog: held over the look-up and the commit of a new one.
     pub(crate) origins: Mutex<()>,
     /// Shared with a checkpoint; copied when it changes meanwhile.
@@ -99,6 +106,8 @@ pub(crate) struct Store {
     pub(crate) views: RwLock<Views>,
     /// Buckets that got rows since the last checkpoint, some perhaps twice or dropped since.
     pub(crate) dirty: Mutex<Vec<BucketId>>,
+    /// Buckets with deletes or older schemas that files may still need.
+    pub(crate) with_past: Mutex<BTreeSet<BucketId>>,
     /// Release after rows are in tails and before tickets end; Acquire in readers.
     visible: AtomicU64,
     pub(crate) checkpointed: AtomicU64,
@@ -140,13 +149,18 @@ impl Store {
         views: Views,
     ) -> Self {
         let checkpoint = manifest.checkpoint;
+        let with_past = views.iter().filter(|(_, view)| view.has_past());
+        let with_past = with_past.map(|(id, _)| *id).collect();
         Self {
+            with_past: Mutex::new(with_past),
             disk,
             clock,
             apply: Mutex::new(()),
             defining: Mutex::new(Defining::default()),
             defined: Condvar::new(),
             dropping: Mutex::new(()),
+            schemas: RwLock::new(()),
+            altered: AtomicU64::new(0),
             origins: Mutex::new(()),
             catalog: RwLock::new(Arc::new(catalog)),
             views: RwLock::new(views),
@@ -254,10 +268,19 @@ impl Store {
         }
     }
 
-    /// Applies one durable frame. Returns the buckets whose tails may be rebuilt, in `rebuild`.
-    pub(crate) fn apply(&self, content: Content, end: Lsn, rebuild: &mut Vec<BucketId>) -> u64 {
+    /// Applies one durable frame; returns how many rows it wrote, and the buckets whose tails may
+    /// be rebuilt in `rebuild`. An error if the frame does not fit what came before it.
+    pub(crate) fn apply(
+        &self,
+        content: Content,
+        lsn: Lsn,
+        end: Lsn,
+        rebuild: &mut Vec<BucketId>,
+    ) -> Result<u64, Error> {
         match content {
-            Content::Rows { rows, .. } => return self.apply_rows(&rows, end, rebuild),
+            Content::Rows { rows, .. } => return self.apply_rows(&rows, lsn, end, rebuild),
+            Content::Alter { after, .. } => self.apply_alter(Arc::new(after), lsn, end)?,
+            Content::Delete(ranges) => self.apply_delete(&ranges, lsn, end),
             Content::Define(info) => {
                 let info = Arc::new(info);
                 if Arc::make_mut(&mut self.catalog.write()).define(&info) {
@@ -275,6 +298,8 @@ impl Store {
                 for info in dropped {
                     catalog.drop_bucket(info.id);
                     if let Some(view) = views.remove(&info.id) {
+                        let frozen = view.frozen.iter().map(|frozen| frozen.tail.bytes()).sum();
+                        self.frozen_bytes.fetch_sub(frozen, Ordering::Relaxed);
                         self.tail_bytes
                             .fetch_sub(view.tail.bytes(), Ordering::Relaxed);
                         removed.push(view);
@@ -287,10 +312,80 @@ impl Store {
             }
             Content::Unknown => {}
         }
-        0
+        Ok(0)
     }
 
-    fn apply_rows(&self, rows: &[Section], end: Lsn, rebuild: &mut Vec<BucketId>) -> u64 {
+    fn apply_alter(&self, after: Arc<BucketInfo>, lsn: Lsn, end: Lsn) -> Result<(), Error> {
+        let mut catalog = self.catalog.write();
+        let Some(before) = catalog.by_id(after.id) else {
+            // Dropped: the drop came first in the log.
+            return Ok(());
+        };
+        if before.schema_version.checked_add(1) != Some(after.schema_version) {
+            let (is, next) = (before.schema_version, after.schema_version);
+            let what = format!("makes version {next} of {}, which has {is}", after.key);
+            return Err(frame::bad(lsn, what));
+        }
+        Arc::make_mut(&mut catalog).alter(&after);
+        let mut views = self.views.write();
+        if let Some(view) = views.get_mut(&after.id) {
+            self.with_past.lock().insert(after.id);
+            let bytes = Arc::make_mut(view).alter(after, lsn);
+            self.tail_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.frozen_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        self.altered.fetch_add(1, Ordering::Release);
+        self.set_visible(end);
+        Ok(())
+    }
+
+    /// New tails are made outside the publish lock: only the committer changes tails.
+    fn apply_delete(&self, ranges: &[Range], lsn: Lsn, end: Lsn) {
+        let mut buckets: HashMap<BucketId, Vec<Mask>> = HashMap::new();
+        for Range { bucket, from, to } in ranges.iter().copied() {
+            buckets
+                .entry(bucket)
+                .or_default()
+                .push(Mask { from, to, lsn });
+        }
+        let mut changed = Vec::with_capacity(buckets.len());
+        for (id, masks) in buckets {
+            let view = self.views.read().get(&id).cloned();
+            // Without a view it was dropped before.
+            if let Some(view) = view {
+                let tail = view.tail.without(&masks, end).map(Arc::new);
+                changed.push((id, masks, tail));
+            }
+        }
+        // Freed after the lock is given back: that may be a lot of memory.
+        let mut old = Vec::with_capacity(changed.len());
+        let mut views = self.views.write();
+        for (id, masks, tail) in changed {
+            let Some(view) = views.get_mut(&id) else {
+                continue;
+            };
+            let view = Arc::make_mut(view);
+            masks.into_iter().for_each(|mask| view.mask(mask));
+            if view.has_past() {
+                self.with_past.lock().insert(id);
+            }
+            if let Some(tail) = tail {
+                self.tail_bytes.fetch_add(tail.bytes(), Ordering::Relaxed);
+                self.tail_bytes
+                    .fetch_sub(view.tail.bytes(), Ordering::Relaxed);
+                old.push(std::mem::replace(&mut view.tail, tail));
+            }
+        }
+        self.set_visible(end);
+    }
+
+    fn apply_rows(
+        &self,
+        rows: &[Section],
+        lsn: Lsn,
+        end: Lsn,
+        rebuild: &mut Vec<BucketId>,
+    ) -> Result<u64, Error> {
         let views = self.views.read();
         let mut count = 0;
         for section in rows {
@@ -298,8 +393,16 @@ impl Store {
             let Some(view) = views.get(&section.bucket) else {
                 continue;
             };
-            let Some(appended) = append(section, view, end) else {
+            if section.rows() == 0 {
                 continue;
+            }
+            let Some(appended) = append(section, view, end) else {
+                let version = section.schema_version;
+                let what = format!(
+                    "has rows that are not of {} version {version}",
+                    view.info.key
+                );
+                return Err(frame::bad(lsn, what));
             };
             self.tail_bytes.fetch_add(appended.bytes, Ordering::Relaxed);
             count += section.rows() as u64;
@@ -310,7 +413,7 @@ impl Store {
                 rebuild.push(section.bucket);
             }
         }
-        count
+        Ok(count)
     }
 
     /// Replaces tails of which most rows are superseded; everything applied is visible.
@@ -338,11 +441,16 @@ impl Store {
         let _apply = self.apply.lock();
         let mut rebuild = Vec::new();
         for commit in group {
-            // Written by this process a moment ago: it decodes.
-            if let Some(content) = frame::decode(commit.kind, &commit.payload) {
-                let rows = self.apply(content, commit.end, &mut rebuild);
-                self.counters.rows.fetch_add(rows, Ordering::Relaxed);
-            }
+            let applied = frame::read(commit.lsn, commit.kind, &commit.payload)
+                .and_then(|content| self.apply(content, commit.lsn, commit.end, &mut rebuild));
+            match applied {
+                Ok(rows) => self.counters.rows.fetch_add(rows, Ordering::Relaxed),
+                // Written by this process a moment ago: its bytes in memory are damaged.
+                Err(error) => {
+                    self.poison.set(error.to_string());
+                    continue;
+                }
+            };
         }
         if let Some(last) = group.last() {
             self.set_visible(last.end);
@@ -358,11 +466,17 @@ impl Store {
     }
 }
 
-/// `None` if there is nothing to append, or it does not fit the bucket.
+/// `None` if the rows do not fit the bucket.
 fn append(section: &Section, view: &View, end: Lsn) -> Option<Appended> {
     let info = &view.info;
-    if section.rows() == 0 || section.schema_version != info.schema_version {
-        return None;
+    if section.schema_version != info.schema_version {
+        // Writers hold `schemas`, so this log never has such rows; they are mapped all the same.
+        let mapping = view.mapping(section.schema_version)?;
+        let old = view.version(section.schema_version)?;
+        return Some(
+            view.tail
+                .append(&mapping.map(&section.batch(&old.schema)?), end),
+        );
     }
     if section.rows() < ADOPT_ROWS {
         return Some(view.tail.append_values(section.values(&info.schema)?, end));
@@ -441,6 +555,12 @@ pub(crate) fn rows_payload(kind: u8, hops: u8, origin: u16, bytes: Vec<u8>) -> w
 }
 
 impl Store {
+    /// Followers read frames from here on.
+    pub(crate) fn oldest_readable(&self) -> Lsn {
+        let oldest = self.with_wal(|wal| Ok(wal.oldest())).unwrap_or(Lsn(0));
+        oldest.min(self.recent.lock().start())
+    }
+
     /// Data segments and their bytes.
     pub(crate) fn segments(&self) -> (usize, u64) {
         let published = self.published.lock();

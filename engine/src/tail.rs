@@ -14,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use wal::Lsn;
 
 use crate::latest::Latest;
+use crate::mask::Mask;
 
 /// Rows after which the open block is sealed: bounds what a reader copies under the lock.
 const BLOCK_ROWS: usize = 65_536;
@@ -288,6 +289,38 @@ impl Tail {
         let tail = Self::new(self.schema.clone(), self.kind);
         tail.append(&batch, visible);
         Some(tail)
+    }
+}
+
+impl Tail {
+    /// The same rows in the same order without those masked, as one commit that ends at `end`;
+    /// `None` if there are none of those. Only the committer calls this, between commits.
+    pub(crate) fn without(&self, masks: &[Mask], end: Lsn) -> Option<Self> {
+        let (rows, min, max) = {
+            let state = self.state.read();
+            (state.rows(), state.min_time, state.max_time)
+        };
+        if !masks.iter().any(|mask| mask.from <= max && min <= mask.to) {
+            return None;
+        }
+        let all: Vec<usize> = (0..self.schema.len()).collect();
+        let mut pieces = Vec::new();
+        self.read(0..rows, &all, &self.schema, &mut pieces);
+        let tail = Self::new(self.schema.clone(), self.kind);
+        let mut kept_rows = 0;
+        for piece in pieces {
+            let is_kept = |time: &i64| !masks.iter().any(|mask| mask.contains(*time));
+            let times = (0_u32..).zip(piece.times());
+            let kept = times.filter(|(_, time)| is_kept(time)).map(|(row, _)| row);
+            let kept: Vec<u32> = kept.collect();
+            kept_rows += kept.len();
+            if kept.len() == piece.rows() {
+                tail.append(&piece, end);
+            } else if !kept.is_empty() {
+                tail.append(&piece.take(&kept), end);
+            }
+        }
+        (kept_rows < rows).then_some(tail)
     }
 }
 

@@ -6,7 +6,6 @@
 //! | `vectors` | the same for the exchanges of an unmodified Python client |
 //! | `pymarketstore` | does that client itself work |
 //! | `crash` | is everything acknowledged there after kill -9, and nothing else |
-//! | `corrupt` | is rot found and named, whatever byte it hits |
 //! | `aggregates` | do coarser bars equal recomputation for rows in any order, zone and volume |
 //! | `hostile` | does bad input get a clear error and leave nothing behind |
 //! | `serve` | does it start, stop and refuse as promised |
@@ -20,7 +19,6 @@
 #![allow(clippy::disallowed_methods)]
 
 mod aggregates;
-mod corrupt;
 mod crash;
 mod golden;
 mod hostile;

@@ -7,7 +7,7 @@
 
 mod builder;
 mod directory;
-pub(crate) mod format;
+mod format;
 mod reader;
 mod writer;
 
