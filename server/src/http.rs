@@ -11,6 +11,7 @@
 mod body;
 mod connection;
 mod origin;
+mod slow;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -31,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::{Config, Limits};
+use crate::room::Room;
 use crate::stream::{self, Hub};
 use crate::{rpc, status};
 pub(crate) use body::Chunks;
@@ -57,8 +59,11 @@ pub struct App {
     queryable: AtomicBool,
     // One for all listeners.
     connections: Arc<Semaphore>,
+    slow_heads: slow::SlowHeads,
     // Bytes that bodies under way may still take.
-    bodies: Arc<Semaphore>,
+    bodies: Room,
+    // The same for results.
+    pub(crate) results: Room,
 }
 
 impl App {
@@ -85,7 +90,9 @@ impl App {
             zone,
             version: status::git_hash().to_owned(),
             connections: Arc::new(Semaphore::new(limits.connections)),
+            slow_heads: slow::SlowHeads::default(),
             bodies: body::room(&limits),
+            results: Room::new(limits.results_bytes),
             limits,
             allowed_origins,
             started: Instant::now(),
@@ -125,7 +132,7 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => connection::start(&app, stream, stopping.clone()),
+            Ok((stream, peer)) => connection::start(&app, stream, peer.ip(), stopping.clone()),
             Err(error) => {
                 tracing::warn!("a connection could not be accepted: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -212,7 +219,7 @@ async fn rpc(app: Arc<App>, request: Request<Incoming>) -> Reply {
         metrics::counter!("mkts_panics_total").increment(1);
         return text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
     };
-    let mut reply = Response::new(Chunks::new(answer.body));
+    let mut reply = Response::new(Chunks::new(answer.body).holding(answer.held));
     let headers = reply.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

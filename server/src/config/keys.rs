@@ -68,6 +68,7 @@ pub const LIMIT_KEYS: &[&str] = &[
     "request_body",
     "requests_per_call",
     "result_bytes",
+    "results_bytes",
     "result_rows",
     "query_time",
     "connections",

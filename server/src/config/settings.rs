@@ -68,6 +68,8 @@ pub struct Limits {
     pub requests_per_call: usize,
     /// Bytes of columns in a result.
     pub result_bytes: u64,
+    /// Bytes of columns in all results under way together.
+    pub results_bytes: u64,
     /// Rows in a result of a request that sets no `limit_record_count`.
     pub result_rows: u64,
     /// Time for one query.
@@ -98,6 +100,7 @@ impl Default for Limits {
             request_body: 64 << 20,
             requests_per_call: 1024,
             result_bytes: 1 << 30,
+            results_bytes: 4 << 30,
             result_rows: 10_000_000,
             query_time: Duration::from_secs(60),
             connections: 4096,
@@ -366,6 +369,9 @@ fn limits(top: &mut Section<'_, '_>) -> Limits {
     time("body_idle_time", &mut limits.body_idle_time);
     if let Some(size) = section.size("result_bytes") {
         limits.result_bytes = size;
+    }
+    if let Some(size) = section.size("results_bytes") {
+        limits.results_bytes = size;
     }
     if let Some(rows) = section.int("result_rows", 1, i64::MAX) {
         limits.result_rows = rows.unsigned_abs();

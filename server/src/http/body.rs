@@ -2,16 +2,15 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use client::wire::Body;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Limits;
+use crate::room::{Held, Room};
 
 /// Why a body was not read.
 #[derive(Debug)]
@@ -29,25 +28,24 @@ pub(super) enum ReadError {
 /// Most bytes reserved for a body before any of it has come: a length alone reserves no more.
 const RESERVE_BYTES: usize = 64 << 10;
 
+/// Room is taken in such pieces.
+const ROOM_BYTES: usize = 16 << 10;
+
 /// Bodies of the greatest length that may be in memory together.
 const BODIES_MAX: usize = 8;
 
 /// The bytes that all bodies together may take.
-pub(super) fn room(limits: &Limits) -> Arc<Semaphore> {
-    let bytes = limits.request_body.saturating_mul(BODIES_MAX);
-    Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)))
+pub(super) fn room(limits: &Limits) -> Room {
+    Room::new(limits.request_body.saturating_mul(BODIES_MAX) as u64)
 }
 
-/// A body, and its part of the room, to be held as long as the body is.
-pub(super) type Held = (Bytes, Option<OwnedSemaphorePermit>);
-
-/// Reads a whole body. Only bytes that have come take room: a length alone takes none. A body that
-/// finds no room is given up, because bodies that wait for each other would wait for ever.
+/// Reads a whole body; its part of the room is to be held as long as the body is. Only bytes that
+/// have come take room: a length alone takes none. A body that finds no room is given up.
 pub(super) async fn read(
     mut body: Incoming,
     limits: &Limits,
-    room: &Arc<Semaphore>,
-) -> Result<Held, ReadError> {
+    room: &Room,
+) -> Result<(Bytes, Held), ReadError> {
     let too_large = ReadError::TooLarge(limits.request_body);
     let hint = hyper::body::Body::size_hint(&body);
     let declared = usize::try_from(hint.lower()).unwrap_or(usize::MAX);
@@ -55,7 +53,8 @@ pub(super) async fn read(
         return Err(too_large);
     }
     let mut bytes = BytesMut::with_capacity(declared.min(RESERVE_BYTES));
-    let mut held: Option<OwnedSemaphorePermit> = None;
+    let mut held = Held::default();
+    let mut taken = 0;
     loop {
         let frame = tokio::time::timeout(limits.body_idle_time, body.frame());
         let frame = match frame.await {
@@ -69,12 +68,10 @@ pub(super) async fn read(
         if bytes.len() + data.len() > limits.request_body {
             return Err(too_large);
         }
-        let size = u32::try_from(data.len()).map_err(|_| ReadError::Full)?;
-        let taken = room.clone().try_acquire_many_owned(size);
-        let taken = taken.map_err(|_| ReadError::Full)?;
-        match &mut held {
-            Some(held) => held.merge(taken),
-            None => held = Some(taken),
+        while taken < bytes.len() + data.len() {
+            let piece = ROOM_BYTES.min(limits.request_body);
+            held.merge(room.take(piece as u64).ok_or(ReadError::Full)?);
+            taken += piece;
         }
         if bytes.capacity() - bytes.len() < data.len() {
             // Grow with what has come, up to what was declared.
@@ -98,6 +95,34 @@ impl Chunks {
             left: body.len() as u64,
             chunks: body.into_chunks().into_iter(),
         }
+    }
+
+    /// Holds a part of a room until the last byte is written or the peer is gone. The connection
+    /// takes chunks long before it can write them, so it is the last of them that holds.
+    pub(crate) fn holding(self, held: Held) -> Self {
+        let mut chunks: Vec<Bytes> = self.chunks.filter(|chunk| !chunk.is_empty()).collect();
+        if let Some(last) = chunks.pop() {
+            chunks.push(Bytes::from_owner(Last {
+                bytes: last,
+                _held: held,
+            }));
+        }
+        Self {
+            chunks: chunks.into_iter(),
+            ..self
+        }
+    }
+}
+
+/// The last chunk of a reply and what ends with it.
+struct Last {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Last {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -1,5 +1,6 @@
 //! One connection: its place among the others, its clock, its end.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -31,7 +32,12 @@ const UNREAD_TIME: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_secs(1);
 
 /// Starts a connection, if there is room for it.
-pub(super) fn start(app: &Arc<App>, stream: TcpStream, stopping: watch::Receiver<bool>) {
+pub(super) fn start(
+    app: &Arc<App>,
+    stream: TcpStream,
+    peer: IpAddr,
+    stopping: watch::Receiver<bool>,
+) {
     let Ok(place) = app.connections.clone().try_acquire_owned() else {
         metrics::counter!("mkts_rejected_total", "reason" => "connections").increment(1);
         tokio::spawn(refuse(stream));
@@ -41,7 +47,7 @@ pub(super) fn start(app: &Arc<App>, stream: TcpStream, stopping: watch::Receiver
         stopping,
         _place: Arc::new(place),
     };
-    tokio::spawn(run(app.clone(), stream, session));
+    tokio::spawn(run(app.clone(), stream, peer, session));
 }
 
 async fn refuse(mut stream: TcpStream) {
@@ -52,11 +58,12 @@ async fn refuse(mut stream: TcpStream) {
     let _ = tokio::time::timeout(TICK, stream.write_all(reply)).await;
 }
 
-async fn run(app: Arc<App>, stream: TcpStream, session: Session) {
+async fn run(app: Arc<App>, stream: TcpStream, peer: IpAddr, session: Session) {
     // A reply is written in whole pieces; waiting to fill packets only costs time.
     let _ = stream.set_nodelay(true);
     let clock = Arc::new(Clock::new());
     let limit = app.limits.header_time;
+    let slow_heads = app.slow_heads.clone();
     let io = TokioIo::new(Clocked {
         stream,
         clock: clock.clone(),
@@ -86,16 +93,26 @@ async fn run(app: Arc<App>, stream: TcpStream, session: Session) {
         .with_upgrades();
     tokio::pin!(connection);
     let mut tick = tokio::time::interval(TICK);
+    let mut slow_head = None;
     loop {
         tokio::select! {
             // A connection that breaks is the peer's affair.
             _ = connection.as_mut() => return,
             _ = stopping.changed() => connection.as_mut().graceful_shutdown(),
             _ = tick.tick() => {
-                let slow = match clock.head_is_older_than(limit) {
-                    true => "head",
-                    false if clock.peer_reads_nothing() => "unread",
-                    false => continue,
+                if !clock.head_is_older_than(TICK) {
+                    slow_head = None;
+                } else if slow_head.is_none() {
+                    slow_head = slow_heads.enter(peer);
+                }
+                let slow = if clock.head_is_older_than(limit) {
+                    "head"
+                } else if clock.head_is_older_than(TICK) && slow_head.is_none() {
+                    "slow heads of one peer"
+                } else if clock.peer_reads_nothing() {
+                    "unread"
+                } else {
+                    continue;
                 };
                 metrics::counter!("mkts_rejected_total", "reason" => slow).increment(1);
                 return;

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use client::wire::{Body, Call, Codec, Entry, Reply, Request, RpcError};
 
 use crate::http::App;
+use crate::room::Held;
 
 /// Answers one body. Every outcome is a reply: errors are in it.
 pub fn answer(app: &App, codec: Codec, body: &Bytes) -> Answer {
@@ -51,6 +52,8 @@ fn contained(codec: Codec, call: &Call, run: impl FnOnce() -> Answer) -> Answer 
 pub struct Answer {
     /// The reply.
     pub body: Body,
+    /// Its part of the memory of results.
+    pub(crate) held: Held,
     /// False for envelopes and parameters that were not understood.
     pub understood: bool,
     ran: bool,
@@ -61,6 +64,7 @@ impl Answer {
         metrics::counter!("mkts_rejected_total", "reason" => reason(error.code)).increment(1);
         Self {
             body: error.encode(codec, id),
+            held: Held::default(),
             understood: false,
             ran: false,
         }
@@ -80,8 +84,9 @@ fn run(app: &App, codec: Codec, call: &Call) -> Answer {
         Ok(request) => request,
         Err(error) => return Answer::error(&error, codec, &call.id),
     };
+    let mut held = Held::default();
     let reply = match request {
-        Request::Query(requests) => query::run(app, &requests),
+        Request::Query(requests) => query::run(app, &requests, &mut held),
         Request::Write(requests) => Ok(write::run(app, &requests)),
         Request::Create(requests) => Ok(create::run(app, &requests)),
         Request::Destroy(requests) => Ok(destroy::run(app, &requests)),
@@ -91,6 +96,7 @@ fn run(app: &App, codec: Codec, call: &Call) -> Answer {
     match reply {
         Ok(reply) => Answer {
             body: reply.encode(codec, &call.id),
+            held,
             understood: true,
             ran: true,
         },

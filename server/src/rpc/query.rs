@@ -11,14 +11,15 @@ use model::{Column, ColumnBatch, NANOS_PER_SECOND, RowKind, Schema};
 
 use crate::http::App;
 use crate::planner::{self, Plan};
+use crate::room::Held;
 
 /// What the buckets of one query must have in common.
 const DIFFERENT: &str =
     "symbols in a query must have the same data type or be filtered by common columns";
 
-pub(super) fn run(app: &App, requests: &[QueryRequest]) -> Result<Reply, String> {
+pub(super) fn run(app: &App, requests: &[QueryRequest], held: &mut Held) -> Result<Reply, String> {
     let deadline = Instant::now() + app.limits.query_time;
-    let responses = requests.iter().map(|r| one(app, r, deadline));
+    let responses = requests.iter().map(|r| one(app, r, deadline, held));
     Ok(Reply::Query {
         responses: responses.collect::<Result<_, _>>()?,
         version: app.version.clone(),
@@ -26,7 +27,12 @@ pub(super) fn run(app: &App, requests: &[QueryRequest]) -> Result<Reply, String>
     })
 }
 
-fn one(app: &App, query: &QueryRequest, deadline: Instant) -> Result<DatasetReply, String> {
+fn one(
+    app: &App,
+    query: &QueryRequest,
+    deadline: Instant,
+    held: &mut Held,
+) -> Result<DatasetReply, String> {
     if query.is_sqlstatement {
         return Err("SQL is not available in this build".into());
     }
@@ -71,6 +77,7 @@ fn one(app: &App, query: &QueryRequest, deadline: Instant) -> Result<DatasetRepl
         }
         let batch = read(app, &plan, &snapshot, index, &output, result.rows)?;
         result.add(view, &output, batch, app)?;
+        result.take_room(&output, view, app, held)?;
     }
     if result.slices.is_empty() {
         return Err("no files returned from query parse".into());
@@ -224,7 +231,12 @@ struct Assembly {
     epochs: Vec<i64>,
     slices: Vec<(String, usize, usize)>,
     rows: usize,
+    /// Bytes of the room of results that are taken.
+    taken: u64,
 }
+
+/// Room is taken in such pieces, so that many small buckets do not ask for it one by one.
+const ROOM_BYTES: u64 = 64 << 10;
 
 impl Assembly {
     fn add(
@@ -266,6 +278,32 @@ impl Assembly {
                 app.limits.result_bytes
             ));
         }
+        Ok(())
+    }
+
+    /// The rows are in memory until the reply is sent.
+    fn take_room(
+        &mut self,
+        output: &Output,
+        bucket: &BucketInfo,
+        app: &App,
+        held: &mut Held,
+    ) -> Result<(), String> {
+        let bytes = self.rows as u64 * output.row_bytes(bucket);
+        if bytes <= self.taken {
+            return Ok(());
+        }
+        let more = (bytes - self.taken).next_multiple_of(ROOM_BYTES);
+        let Some(part) = app.results.take(more) else {
+            metrics::counter!("mkts_rejected_total", "reason" => "results").increment(1);
+            return Err(format!(
+                "the results under way together have more than {} bytes (limits.results_bytes); \
+                 try again later or ask for fewer rows",
+                app.limits.results_bytes
+            ));
+        };
+        held.merge(part);
+        self.taken += more;
         Ok(())
     }
 

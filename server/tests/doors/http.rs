@@ -139,6 +139,35 @@ fn a_head_that_does_not_come_ends_the_connection_and_a_resting_one_stays() {
 }
 
 #[test]
+fn one_peer_has_few_heads_under_way() {
+    let limits = Limits {
+        // Nothing but their number ends them.
+        header_time: Duration::from_secs(600),
+        ..Limits::default()
+    };
+    let door = Door::with(limits, &[]);
+    let mut half: Vec<_> = (0..80).map(|_| door.connect()).collect();
+    for stream in &mut half {
+        stream.write_all(b"GET /heartbeat HTTP/1.1\r\nHo").unwrap();
+    }
+    let ended = |stream: &mut std::net::TcpStream| {
+        stream.set_nonblocking(true).unwrap();
+        matches!(std::io::Read::read(stream, &mut [0]), Ok(0))
+    };
+    // 16 of them end, seen a tick later; the others may still become requests.
+    let mut open = half;
+    while open.len() > 64 {
+        open.retain_mut(|stream| !ended(stream));
+        std::thread::yield_now();
+    }
+    assert!(door.raw(&get("/heartbeat", "")).starts_with("HTTP/1.1 200"));
+    let mut kept = open.pop().unwrap();
+    kept.set_nonblocking(false).unwrap();
+    kept.write_all(b"st: x\r\n\r\n").unwrap();
+    assert!(read_reply(&mut kept).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn connections_over_the_limit_are_refused_until_others_end() {
     let limits = Limits {
         connections: 2,

@@ -1,5 +1,7 @@
 //! Methods over a real store.
 
+use std::io::{Read, Write};
+
 use client::wire::msgpack::Writer;
 use client::wire::{Call, Codec, Request};
 use client::{Client, Error, Query};
@@ -227,6 +229,50 @@ fn results_over_a_limit_are_refused_and_the_limit_is_named() {
     (0..4).for_each(|_| many.map(0));
     let reply = client.call_raw(&many.out).unwrap();
     assert!(String::from_utf8_lossy(&reply).contains("the limit is 3"));
+}
+
+#[test]
+fn results_under_way_share_their_memory() {
+    let limits = Limits {
+        results_bytes: 24 << 20,
+        ..Limits::default()
+    };
+    let door = Door::with(limits, &[]);
+    let mut client = door.client();
+    // 16 bytes a row in a reply: 18 MiB, more than sockets take up by themselves.
+    let rows = 1_200_000;
+    client
+        .write(&[(key("A/1Min/X"), bars(rows))], RowKind::Bar)
+        .unwrap();
+    let body = br#"{"jsonrpc":"2.0","method":"DataService.Query","id":1,
+        "params":{"requests":[{"destination":"A/1Min/X"}]}}"#;
+    let head = format!(
+        "POST /rpc HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut idle = door.connect();
+    idle.write_all(head.as_bytes()).unwrap();
+    idle.write_all(body).unwrap();
+    // The first bytes of the reply: it is being sent, and nobody reads on.
+    idle.read_exact(&mut [0; 12]).unwrap();
+    let error = refused(client.query(&Query::of("A/1Min/X").last(rows)));
+    assert!(error.contains("limits.results_bytes"), "{error}");
+    assert_eq!(
+        client.query(&Query::of("A/1Min/X").last(9)).unwrap()[0]
+            .batch
+            .rows(),
+        9
+    );
+    drop(idle);
+    // Given back once the server has seen the end of the connection.
+    let found = loop {
+        match client.query(&Query::of("A/1Min/X").last(rows)) {
+            Ok(found) => break found,
+            Err(Error::Rpc(error)) if error.contains("limits.results_bytes") => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(found[0].batch.rows(), rows);
 }
 
 #[test]
