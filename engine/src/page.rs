@@ -281,6 +281,11 @@ fn append_floats<T: decimal::Float>(
     decimal::decode(page, entry.width, entry.exponent, entry.rows.into(), target)
 }
 
+/// Whether the bounds of an entry are those of its values.
+pub(crate) fn has_bounds(values: &Column, entry: &PageEntry) -> bool {
+    bounds(values) == (entry.flags, entry.min, entry.max)
+}
+
 /// Flags, least and greatest value.
 fn bounds(values: &Column) -> (u8, [u8; 8], [u8; 8]) {
     macro_rules! integers {

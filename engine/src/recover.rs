@@ -50,6 +50,32 @@ pub(crate) fn open(
     options: Options,
     hook: Arc<dyn CheckpointHook>,
 ) -> Result<Opened, Error> {
+    open_store(disk, clock, options, hook).map_err(advise)
+}
+
+/// Damage needs a person; the text says where to go on.
+fn advise(error: Error) -> Error {
+    match error {
+        Error::Corrupt { file, offset, what } if !what.contains("is newer than") => {
+            Error::Corrupt {
+                file,
+                offset,
+                what: format!(
+                    "{what}; `mkts check` lists all damage, `mkts check --repair` says \
+                               what it would keep and what it would give up"
+                ),
+            }
+        }
+        other => other,
+    }
+}
+
+fn open_store(
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    hook: Arc<dyn CheckpointHook>,
+) -> Result<Opened, Error> {
     let began = clock.monotonic();
     // Before the lock, which would leave a file in a directory that is none of ours.
     let fresh = check_directory(&*disk)?;
@@ -62,6 +88,9 @@ pub(crate) fn open(
     // Whoever renamed it may have died before the name was durable; the log is going to be written,
     // and released, by what it says.
     disk.sync_dir("")?;
+    if !disk.exists(MANIFEST)? {
+        return Err(Error::corrupt(MANIFEST, 0, "the file is missing"));
+    }
     let manifest = Manifest::decode(&disk.read_all(MANIFEST)?)?;
     let (catalog, pasts) = read_catalog(&*disk, &manifest)?;
     let views = open_segments(&*disk, &manifest, &catalog, pasts)?;
@@ -98,10 +127,22 @@ pub(crate) fn open(
     })
 }
 
-fn locked(error: std::io::Error) -> Error {
+pub(crate) fn locked(error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::WouldBlock => Error::Locked(error.to_string()),
         _ => error.into(),
+    }
+}
+
+/// Takes the lock without leaving a file where there was none: no LOCK, nobody has it open.
+pub(crate) fn lock_to_look(disk: &dyn Disk) -> Result<Option<disk::Lock>, Error> {
+    match disk.exists(LOCK_FILE)? {
+        true => match disk.lock() {
+            // Nobody can have a store open where nothing can be written.
+            Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => Ok(None),
+            lock => lock.map(Some).map_err(locked),
+        },
+        false => Ok(None),
     }
 }
 
@@ -118,6 +159,11 @@ fn check_directory(disk: &dyn Disk) -> Result<bool, Error> {
             "the directory is a MarketStore root (it has {name:?}): mkts keeps its own format and \
              does not write there; choose an empty directory"
         )));
+    }
+    let is_catalog = |name: &&String| name.starts_with("catalog.") && !is_temporary(name);
+    if let Some(name) = names.iter().find(is_catalog) {
+        let what = format!("the file is missing, but {name} is there");
+        return Err(Error::corrupt(MANIFEST, 0, what));
     }
     let ours = |name: &String| OURS.contains(&name.as_str()) || is_temporary(name);
     if let Some(name) = names.iter().find(|name| !ours(name)) {
@@ -136,8 +182,8 @@ fn check_directory(disk: &dyn Disk) -> Result<bool, Error> {
 }
 
 /// What a store that was never opened successfully may have.
-const OURS: [&str; 6] = [
-    "LOCK",
+pub(crate) const OURS: [&str; 6] = [
+    LOCK_FILE,
     "wal",
     SEGMENTS_DIR,
     "plugins",
@@ -145,19 +191,27 @@ const OURS: [&str; 6] = [
     "lost+found",
 ];
 
-/// Damaged bytes that recovery set aside; mkts never removes them.
-const QUARANTINE_DIR: &str = "quarantine";
+const LOCK_FILE: &str = "LOCK";
 
-fn is_temporary(name: &str) -> bool {
+/// Damaged bytes that recovery set aside; mkts never removes them.
+pub(crate) const QUARANTINE_DIR: &str = "quarantine";
+
+pub(crate) fn is_temporary(name: &str) -> bool {
     name.strip_suffix(".tmp")
         .is_some_and(|name| name == MANIFEST || name.starts_with("catalog."))
 }
 
-fn read_catalog(disk: &dyn Disk, manifest: &Manifest) -> Result<(Catalog, Pasts), Error> {
+pub(crate) fn read_catalog(
+    disk: &dyn Disk,
+    manifest: &Manifest,
+) -> Result<(Catalog, Pasts), Error> {
     let Some(lsn) = manifest.catalog else {
         return Ok((Catalog::new(), Pasts::default()));
     };
     let file = Catalog::file_name(lsn);
+    if !disk.exists(&file)? {
+        return Err(Error::corrupt(&file, 0, "the file is missing"));
+    }
     Catalog::decode(&file, &disk.read_all(&file)?, lsn)
 }
 
@@ -173,6 +227,10 @@ fn open_segments(
     });
     let mut views: HashMap<BucketId, View> = views.collect();
     for entry in &manifest.segments {
+        let path = path_of(entry.sequence);
+        if !disk.exists(&path)? {
+            return Err(Error::corrupt(&path, 0, "the file is missing"));
+        }
         let segment = Arc::new(Segment::open(disk, entry, &manifest.store_id)?);
         checkpoint::add_segment(&segment, &mut views);
     }

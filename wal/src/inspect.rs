@@ -4,9 +4,9 @@
 use disk::Disk;
 
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, header_crc, u32_at};
-use crate::replay::Replay;
+use crate::replay::{Replay, copy_path};
 use crate::scan::{self, LogFile, Scan};
-use crate::segment::{WAL_DIR, parse_name, path_of};
+use crate::segment::{SEGMENT_HEADER_BYTES, WAL_DIR, id_of_header, parse_name, path_of};
 use crate::{Damage, FrameView, Lsn, Result, WalError};
 
 /// What a file below `wal/` is.
@@ -107,6 +107,46 @@ pub fn inspect<E: From<WalError>>(
     found.torn = torn(&replay)?;
     found.damage = replay.found.quarantined;
     Ok(found)
+}
+
+/// Copies the damage at or above `checkpoint` into the quarantine, as recovery does, and returns
+/// where the copies are. Of a file that is missing the copy is empty.
+pub fn set_aside(disk: &dyn Disk, store_id: [u8; 16], checkpoint: Lsn) -> Result<Vec<String>> {
+    let checkpoint = Lsn(checkpoint.0.next_multiple_of(FRAME_ALIGN));
+    let files = scan::list(disk, &store_id)?;
+    let mut replay = Replay::new(disk, store_id, files, checkpoint);
+    replay.run::<WalError>(&mut |_| Ok(()))?;
+    let mut copies = Vec::new();
+    for gap in &replay.found.quarantined {
+        copies.extend(match &gap.copy {
+            Some(copy) => Some(copy.clone()),
+            None => replay.quarantine(gap.from, gap.to, &[])?,
+        });
+    }
+    Ok(copies)
+}
+
+/// Where [`set_aside`] and recovery put the copy of a damaged stretch.
+pub fn quarantine_path(damage: &Damage) -> String {
+    copy_path(damage.from, damage.to)
+}
+
+/// The store that the log below `wal/` belongs to: from the first header that holds.
+pub fn store_id(disk: &dyn Disk) -> Result<Option<[u8; 16]>> {
+    if !disk.exists(WAL_DIR)? {
+        return Ok(None);
+    }
+    for first in disk
+        .list(WAL_DIR)?
+        .iter()
+        .filter_map(|name| parse_name(name))
+    {
+        let header = disk.read_at(&path_of(first), 0, SEGMENT_HEADER_BYTES as usize)?;
+        if let Some(id) = id_of_header(&header) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 /// The first position of the files that follow each other up to the one that holds `mark`.

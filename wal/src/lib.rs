@@ -72,7 +72,9 @@ mod shared;
 pub use error::{Result, WalError};
 pub use frame::{FRAME_HEADER_BYTES, FrameView, KIND_SEGMENT_END, Payload};
 pub use handle::{Committed, Sink, Wal};
-pub use inspect::{FileState, InspectedFile, Inspection, Torn, inspect};
+pub use inspect::{
+    FileState, InspectedFile, Inspection, Torn, inspect, quarantine_path, set_aside, store_id,
+};
 pub use lsn::Lsn;
 pub use options::{Options, SyncMode};
 pub use reader::Reader;

@@ -14,6 +14,11 @@ use crate::{Damage, FrameView, Lsn, Recovered, Result, WalError};
 /// Where damaged bytes are set aside; nothing there is ever removed by mkts.
 const QUARANTINE_DIR: &str = "quarantine";
 
+/// Where the copy of damaged bytes lies: named by position, so that a second recovery finds it.
+pub(crate) fn copy_path(from: Lsn, to: Lsn) -> String {
+    format!("{QUARANTINE_DIR}/wal-{:016x}-{:016x}.bin", from.0, to.0)
+}
+
 /// What the caller does with a frame.
 pub(crate) type Visit<'v, E> = &'v mut dyn FnMut(FrameView) -> Result<(), E>;
 
@@ -210,11 +215,11 @@ impl<'a> Replay<'a> {
     }
 
     /// Copies damaged bytes; a second recovery finds the copy of the first.
-    fn quarantine(&self, from: Lsn, to: Lsn, bytes: &[u8]) -> Result<Option<String>> {
+    pub(crate) fn quarantine(&self, from: Lsn, to: Lsn, bytes: &[u8]) -> Result<Option<String>> {
         if !self.sets_aside {
             return Ok(None);
         }
-        let path = format!("{QUARANTINE_DIR}/wal-{:016x}-{:016x}.bin", from.0, to.0);
+        let path = copy_path(from, to);
         if !self.disk.exists(&path)? {
             self.disk.create_dir_all(QUARANTINE_DIR)?;
             let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();

@@ -7,7 +7,7 @@ use std::io;
 
 use disk::{Disk, File};
 
-use crate::frame::{FRAME_ALIGN, u32_at, u64_at};
+use crate::frame::{FRAME_ALIGN, array_at, u32_at, u64_at};
 use crate::{Lsn, Result, WalError};
 
 /// Bytes of a segment header; the first frame follows.
@@ -88,6 +88,13 @@ pub(crate) fn decode_header(store_id: &[u8; 16], first: Lsn, bytes: &[u8]) -> Re
     let previous_end = Lsn(u64_at(bytes, 40));
     let in_place = u64_at(bytes, 32) == first.0 && previous_end <= first;
     Ok(in_place.then_some(previous_end))
+}
+
+/// The store id of a header that holds, wherever it lies; `None` if it does not.
+pub(crate) fn id_of_header(bytes: &[u8]) -> Option<[u8; 16]> {
+    let bytes = bytes.get(..SEGMENT_HEADER_BYTES as usize)?;
+    let holds = &bytes[0..8] == MAGIC && crc32fast::hash(&bytes[..60]) == u32_at(bytes, 60);
+    holds.then(|| array_at(bytes, 16))
 }
 
 /// Makes the segment file that begins at `first`, durable under its name, from a released one if

@@ -12,6 +12,9 @@ mod reader;
 mod writer;
 
 pub(crate) use builder::{ChunkBuilder, Pages, cut};
-pub(crate) use format::{CHUNK_ROWS_MAX, SEGMENTS_DIR, path_of};
+pub(crate) use format::{
+    CHUNK_ENTRY_BYTES, CHUNK_ROWS_MAX, ChunkEntry, FOOTER_BYTES, Footer, HEADER_BYTES,
+    SEGMENTS_DIR, check_header, path_of,
+};
 pub(crate) use reader::{Chunk, Segment};
 pub(crate) use writer::{Writer, Written};
