@@ -9,6 +9,6 @@ pub mod http;
 pub mod planner;
 mod room;
 pub mod rpc;
-mod status;
+pub mod status;
 pub mod stream;
 mod ws;
