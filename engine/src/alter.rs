@@ -63,29 +63,41 @@ fn changed(before: &BucketInfo, changes: &[SchemaChange]) -> Result<BucketInfo, 
     if changes.is_empty() {
         return Err(invalid("no change of a column is given".to_owned()));
     }
-    let columns = before.schema.columns().iter().cloned();
+    let columns = before.schema.columns().iter().enumerate();
+    let columns = columns.map(|(index, def)| NextColumn {
+        def: def.clone(),
+        id: before.column_ids[index],
+        first: before.first_types[index],
+    });
     let mut next = Next {
-        columns: columns.zip(before.column_ids.iter().copied()).collect(),
+        columns: columns.collect(),
         next_column: before.next_column,
     };
     for change in changes {
         next.apply(change).map_err(invalid)?;
     }
     let version = before.schema_version.checked_add(1);
-    let (columns, ids): (Vec<ColumnDef>, Vec<u16>) = next.columns.into_iter().unzip();
+    let defs = next.columns.iter().map(|column| column.def.clone());
     Ok(BucketInfo {
         schema_version: version.ok_or_else(|| invalid("all versions are used up".to_owned()))?,
-        schema: Schema::new(columns).map_err(|error| invalid(error.to_string()))?,
-        column_ids: ids.into(),
+        schema: Schema::new(defs.collect()).map_err(|error| invalid(error.to_string()))?,
+        column_ids: next.columns.iter().map(|column| column.id).collect(),
+        first_types: next.columns.iter().map(|column| column.first).collect(),
         next_column: next.next_column,
         ..before.clone()
     })
 }
 
-/// The columns of a version to be, with their numbers.
+/// The columns of a version to be.
 struct Next {
-    columns: Vec<(ColumnDef, u16)>,
+    columns: Vec<NextColumn>,
     next_column: u16,
+}
+
+struct NextColumn {
+    def: ColumnDef,
+    id: u16,
+    first: ColumnType,
 }
 
 impl Next {
@@ -93,7 +105,11 @@ impl Next {
         match change {
             SchemaChange::Add(def) => {
                 self.check_free(&def.name)?;
-                self.columns.push((def.clone(), self.next_column));
+                self.columns.push(NextColumn {
+                    def: def.clone(),
+                    id: self.next_column,
+                    first: def.ty,
+                });
                 let next = self.next_column.checked_add(1);
                 self.next_column = next.ok_or("all 65535 column numbers are used up")?;
             }
@@ -119,14 +135,14 @@ impl Next {
                         "column \"{column}\" is the last one; drop the bucket instead"
                     ));
                 }
-                self.columns.retain(|(def, _)| def.name != *column);
+                self.columns.retain(|next| next.def.name != *column);
             }
         }
         Ok(())
     }
 
     fn find(&mut self, name: &str) -> Result<&mut ColumnDef, String> {
-        let mut defs = self.columns.iter_mut().map(|(def, _)| def);
+        let mut defs = self.columns.iter_mut().map(|next| &mut next.def);
         let found = defs.find(|def| def.name == name);
         found.ok_or_else(|| format!("there is no column \"{name}\""))
     }

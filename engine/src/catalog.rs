@@ -50,6 +50,9 @@ pub struct BucketInfo {
     /// The number of each column of `schema`: it stays when the column is renamed or widened, and
     /// is never given twice in the bucket.
     pub column_ids: Arc<[u16]>,
+    /// The type that each column of `schema` was added with: its absent value is of this type, so
+    /// that it is the same however wide the column is by now.
+    pub first_types: Arc<[ColumnType]>,
     /// The smallest column number never given.
     pub next_column: u16,
 }
@@ -70,8 +73,9 @@ impl BucketInfo {
             kind,
             timeframe,
             schema_version: 1,
-            schema,
             column_ids: (0..next_column).collect(),
+            first_types: schema.columns().iter().map(|column| column.ty).collect(),
+            schema,
             next_column,
         }
     }
@@ -85,9 +89,9 @@ impl BucketInfo {
         let count = u16::try_from(self.schema.len()).expect("a schema has at most 1024 columns");
         target.extend_from_slice(&count.to_le_bytes());
         target.extend_from_slice(&self.next_column.to_le_bytes());
-        for (id, column) in self.column_ids.iter().zip(self.schema.columns()) {
-            target.extend_from_slice(&id.to_le_bytes());
-            target.extend_from_slice(&[column.ty.code(), 0]);
+        for (index, column) in self.schema.columns().iter().enumerate() {
+            target.extend_from_slice(&self.column_ids[index].to_le_bytes());
+            target.extend_from_slice(&[column.ty.code(), self.first_types[index].code()]);
             put_text(target, &column.name);
         }
     }
@@ -102,6 +106,7 @@ impl BucketInfo {
         let next_column = fields.u16()?;
         let mut columns = Vec::new();
         let mut ids = Vec::new();
+        let mut first_types = Vec::new();
         for _ in 0..count {
             let id = fields.u16()?;
             if id >= next_column || ids.contains(&id) {
@@ -109,7 +114,11 @@ impl BucketInfo {
             }
             ids.push(id);
             let ty = ColumnType::from_code(fields.u8()?)?;
-            fields.u8()?;
+            let first = ColumnType::from_code(fields.u8()?)?;
+            if first != ty && !first.widens_to(ty) {
+                return None;
+            }
+            first_types.push(first);
             columns.push(ColumnDef::new(fields.text()?, ty));
         }
         Some(Self {
@@ -120,6 +129,7 @@ impl BucketInfo {
             schema_version,
             schema: Schema::new(columns).ok()?,
             column_ids: ids.into(),
+            first_types: first_types.into(),
             next_column,
         })
     }

@@ -1,7 +1,7 @@
 //! Rows of one schema version as rows of another, by column numbers.
 //!
 //! A dropped column vanishes, a widened one is cast, one that was added later has the absent value
-//! ([`Column::absent`]); a renamed column keeps its number and needs nothing.
+//! ([`Column::absent`]) of the type that it was added with, cast; a renamed column keeps its number and needs nothing.
 
 use model::{Column, ColumnBatch, ColumnType, Schema};
 
@@ -11,8 +11,8 @@ use crate::tail;
 /// Where the columns of the wanted schema come from.
 #[derive(Debug, Clone)]
 pub(crate) struct Mapping {
-    /// For each column wanted: its position in the source, if it is there.
-    columns: Vec<Option<usize>>,
+    /// For each column wanted: its position in the source, or the type of its absent value.
+    columns: Vec<Result<usize, ColumnType>>,
     schema: Schema,
 }
 
@@ -32,7 +32,8 @@ impl Mapping {
     ) -> Self {
         let find = |wanted: &usize| {
             let id = to.column_ids[*wanted];
-            from.column_ids.iter().position(|found| *found == id)
+            let found = from.column_ids.iter().position(|found| *found == id);
+            found.ok_or(to.first_types[*wanted])
         };
         Self {
             columns: columns.iter().map(find).collect(),
@@ -43,7 +44,7 @@ impl Mapping {
     /// Positions in the source of the columns to read for [`Mapping::finish`], with their schema.
     /// If none of those wanted is there, one that is not wanted: a batch has a column.
     pub(crate) fn sources(&self, from: &Schema) -> (Vec<usize>, Schema) {
-        let mut read: Vec<usize> = self.columns.iter().copied().flatten().collect();
+        let mut read: Vec<usize> = self.columns.iter().filter_map(|at| at.ok()).collect();
         if read.is_empty() {
             read.push(0);
         }
@@ -56,8 +57,8 @@ impl Mapping {
     pub(crate) fn finish(&self, read: &ColumnBatch) -> ColumnBatch {
         let mut present = read.columns().iter();
         let sources = self.columns.iter().map(|source| match source {
-            Some(_) => present.next(),
-            None => None,
+            Ok(_) => Ok(present.next().expect("the batch has the columns named")),
+            Err(ty) => Err(*ty),
         });
         self.assemble(read, sources)
     }
@@ -72,12 +73,12 @@ impl Mapping {
     fn assemble<'a>(
         &self,
         batch: &ColumnBatch,
-        sources: impl Iterator<Item = Option<&'a Column>>,
+        sources: impl Iterator<Item = Result<&'a Column, ColumnType>>,
     ) -> ColumnBatch {
         let wanted = self.schema.columns().iter();
         let columns = wanted.zip(sources).map(|(def, source)| match source {
-            Some(column) => cast(column, def.ty),
-            None => Column::absent(def.ty, batch.rows()),
+            Ok(column) => cast(column, def.ty),
+            Err(ty) => cast(&Column::absent(ty, batch.rows()), def.ty),
         });
         let columns = columns.collect();
         tail::batch(&self.schema, batch.time_column().clone(), columns)
@@ -108,6 +109,7 @@ mod tests {
         );
         BucketInfo {
             column_ids: columns.iter().map(|(id, ..)| *id).collect(),
+            first_types: columns.iter().map(|(.., ty)| *ty).collect(),
             next_column: 9,
             ..first
         }

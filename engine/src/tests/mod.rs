@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod follow;
 mod ingest;
+mod model_change;
 mod model_scan;
 mod packed;
 
