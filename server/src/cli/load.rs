@@ -4,6 +4,8 @@ pub(super) mod table;
 pub(super) mod times;
 mod values;
 
+pub(super) use values::type_code;
+
 use std::fs::File;
 use std::io::{BufReader, Chain, Cursor, IsTerminal, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -33,10 +35,26 @@ pub(super) struct Args {
     /// The server.
     #[arg(short, long, default_value = "http://127.0.0.1:5993")]
     url: String,
+    #[command(flatten)]
+    csv: CsvArgs,
+    /// Keep every row of a time (a new bucket of trades or quotes).
+    #[arg(long)]
+    ticks: bool,
+    /// Rows in one request.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    batch: u32,
+    /// Print the result as one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a CSV file is read.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct CsvArgs {
     /// Names by position (`Epoch,Open,-`; empty keeps the header's, `-` leaves out) or
     /// `COLUMN=NAME` and `COLUMN=#NUMBER` by header or number.
     #[arg(long, value_delimiter = ',')]
-    columns: Vec<String>,
+    pub(super) columns: Vec<String>,
     /// The first line is data.
     #[arg(long)]
     no_header: bool,
@@ -53,31 +71,25 @@ pub(super) struct Args {
     /// numbers f8, text U16.
     #[arg(long, value_delimiter = ',')]
     types: Vec<String>,
-    /// Keep every row of a time (a new bucket of trades or quotes).
-    #[arg(long)]
-    ticks: bool,
     /// Field separator.
     #[arg(long, default_value = ",")]
     delimiter: String,
-    /// Rows in one request.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    batch: u32,
     /// Rejected lines to list; all are counted.
     #[arg(long, default_value_t = 20)]
     rejects: usize,
-    /// Print the result as one line of JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Some lines were rejected.
-const REJECTED: u8 = 3;
+pub(super) const REJECTED: u8 = 3;
 
 /// Loads the file and prints what happened.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let fail = |what: String| Failure::new(format!("{}: {what}", args.file.display()));
     let key = BucketKey::parse(&args.key).map_err(|error| Failure::new(error.to_string()))?;
-    let options = options(args).map_err(Failure::new)?;
+    let options = args
+        .csv
+        .options(args.batch as usize)
+        .map_err(Failure::new)?;
     let mut client = Client::new(address(&args.url)?);
     let bucket = bucket(&mut client, &key, args)?;
     let kind = match &bucket {
@@ -109,31 +121,34 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn options(args: &Args) -> Result<Options, String> {
-    let types = args.types.iter().map(|text| match text.split_once('=') {
-        Some((name, ty)) => Ok((name.trim().to_string(), values::parse_type(ty.trim())?)),
-        None => Err(format!("--types: \"{text}\" is not NAME=TYPE")),
-    });
-    let delimiter = match args.delimiter.as_str() {
-        "\\t" | "tab" => b'\t',
-        text if text.len() == 1 => text.as_bytes()[0],
-        text => return Err(format!("--delimiter: \"{text}\" is not one character")),
-    };
-    Ok(Options {
-        header: !args.no_header,
-        delimiter,
-        columns: args.columns.clone(),
-        epoch_column: args.epoch_column.clone(),
-        time_format: TimeFormat::parse(&args.time_format)?,
-        zone: Zone::parse(&args.time_zone).map_err(|error| error.to_string())?,
-        types: types.collect::<Result<_, _>>()?,
-        batch_rows: args.batch as usize,
-        rejects_listed: args.rejects,
-    })
+impl CsvArgs {
+    /// What the arguments mean, for batches of so many rows.
+    pub(super) fn options(&self, batch_rows: usize) -> Result<Options, String> {
+        let types = self.types.iter().map(|text| match text.split_once('=') {
+            Some((name, ty)) => Ok((name.trim().to_string(), values::parse_type(ty.trim())?)),
+            None => Err(format!("--types: \"{text}\" is not NAME=TYPE")),
+        });
+        let delimiter = match self.delimiter.as_str() {
+            "\\t" | "tab" => b'\t',
+            text if text.len() == 1 => text.as_bytes()[0],
+            text => return Err(format!("--delimiter: \"{text}\" is not one character")),
+        };
+        Ok(Options {
+            header: !self.no_header,
+            delimiter,
+            columns: self.columns.clone(),
+            epoch_column: self.epoch_column.clone(),
+            time_format: TimeFormat::parse(&self.time_format)?,
+            zone: Zone::parse(&self.time_zone).map_err(|error| error.to_string())?,
+            types: types.collect::<Result<_, _>>()?,
+            batch_rows: batch_rows,
+            rejects_listed: self.rejects,
+        })
+    }
 }
 
 /// `host:port` of a URL.
-fn address(url: &str) -> Result<String, Failure> {
+pub(super) fn address(url: &str) -> Result<String, Failure> {
     if url.starts_with("https://") {
         return Err(Failure::new("--url: https is not available, use http"));
     }
@@ -188,10 +203,10 @@ fn progress(file: &Path) -> ProgressBar {
     bar
 }
 
-type Input = Box<dyn Read + Send>;
+pub(super) type Input = Box<dyn Read + Send>;
 
 /// Opens a file, plain or gzip by its first bytes.
-fn open(file: &Path, bar: &ProgressBar) -> std::io::Result<Input> {
+pub(super) fn open(file: &Path, bar: &ProgressBar) -> std::io::Result<Input> {
     if file == Path::new("-") {
         return decoded(std::io::stdin());
     }

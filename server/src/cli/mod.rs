@@ -6,9 +6,13 @@
 
 mod check;
 mod demo;
+mod export;
+mod import;
 mod init;
+mod key_path;
 mod load;
 mod log;
+mod place;
 mod start;
 
 use std::path::PathBuf;
@@ -23,6 +27,12 @@ pub const EXAMPLE: &str = include_str!("../../../mkts.yml");
 
 /// Commit of the build, if the build was told.
 pub const GIT_HASH: Option<&str> = option_env!("MKTS_GIT_HASH");
+
+/// Key of a bucket in the metadata of an exported file.
+const KEY_METADATA: &str = "mkts.key";
+
+/// `bar` or `tick` in the metadata of an exported file.
+const KIND_METADATA: &str = "mkts.kind";
 
 /// A failure of a command: what to print and how to exit.
 #[derive(Debug)]
@@ -62,6 +72,10 @@ enum Command {
     },
     /// Loads a CSV file into a bucket of a running server.
     Load(load::Args),
+    /// Reads files into buckets.
+    Import(import::Args),
+    /// Writes rows into CSV, Parquet or Arrow files.
+    Export(export::Args),
     /// Shows real bars being written, aggregated and streamed, in a directory that is removed after.
     Demo(demo::Args),
 }
@@ -92,6 +106,8 @@ pub fn main(builtins: Vec<BuiltIn>) -> ExitCode {
         Command::Start(args) => start::run(&args, builtins),
         Command::CheckConfig { config } => check::run(&config, &builtins),
         Command::Load(args) => load::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Demo(args) => demo::run(&args),
     };
     match done {

@@ -205,7 +205,7 @@ fn open(config: &Config, builtins: Vec<BuiltIn>) -> Result<Running, Failure> {
     Ok(Running { engine, host, hub })
 }
 
-fn options(config: &Config) -> Options {
+pub(super) fn options(config: &Config) -> Options {
     let mut options = Options {
         sync: config.sync,
         zone: config.timezone.clone(),
@@ -228,7 +228,7 @@ fn options(config: &Config) -> Options {
     options
 }
 
-fn engine_failure(error: &engine::Error) -> Failure {
+pub(super) fn engine_failure(error: &engine::Error) -> Failure {
     let code = match error {
         engine::Error::Locked(_) => LOCKED,
         engine::Error::Corrupt { .. } => DAMAGED,
@@ -241,7 +241,7 @@ fn engine_failure(error: &engine::Error) -> Failure {
     }
 }
 
-fn host_failure(error: plugin_host::Error) -> Failure {
+pub(super) fn host_failure(error: plugin_host::Error) -> Failure {
     match error {
         plugin_host::Error::Engine(error) => engine_failure(&error),
         other => Failure::new(other.to_string()),

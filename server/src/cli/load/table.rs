@@ -6,7 +6,7 @@ use csv::{ReaderBuilder, StringRecord};
 use model::{ColumnBatch, ColumnDef, ColumnType, NANOS_PER_SECOND, Schema, Zone};
 
 use super::times::TimeFormat;
-use super::values::{Values, infer};
+use super::values::{Values, infer, type_code};
 
 /// What the command line says about the file.
 #[derive(Debug, Clone)]
@@ -71,6 +71,8 @@ pub(crate) struct Table<R> {
     nanoseconds: Option<usize>,
     /// Position in the file of each column, and its name.
     sources: Vec<(usize, String)>,
+    /// Types that the header names (`Open:f4`), by position in the file.
+    header_types: Vec<Option<ColumnType>>,
     /// Known at once for a bucket that is there, else after the first batch.
     schema: Option<Schema>,
     pub(crate) rejects: Rejects,
@@ -104,6 +106,7 @@ impl<R: Read> Table<R> {
             ),
             false => (vec![String::new(); first.len()], Some(first)),
         };
+        let (names, header_types) = typed(names);
         let names = rename(names, &options.columns)?;
         let time = time_source(
             &names,
@@ -128,6 +131,7 @@ impl<R: Read> Table<R> {
             time,
             nanoseconds,
             sources,
+            header_types,
             schema: bucket,
             rejects: Rejects::default(),
             ahead,
@@ -192,7 +196,8 @@ impl<R: Read> Table<R> {
         let columns = self.sources.iter().map(|(at, name)| {
             let forced = self.options.types.iter().find(|(wanted, _)| wanted == name);
             let values = records.iter().filter_map(|record| record.get(*at));
-            let ty = forced.map_or_else(|| infer(values), |(_, ty)| *ty);
+            let known = forced.map(|(_, ty)| *ty).or(self.header_types[*at]);
+            let ty = known.unwrap_or_else(|| infer(values));
             ColumnDef::new(name.clone(), ty)
         });
         Schema::new(columns.collect()).map_err(|error| error.to_string())
@@ -275,6 +280,21 @@ fn short(text: &str) -> String {
 /// Spreadsheets put a byte order mark in front of the first name.
 fn clean(name: &str) -> &str {
     name.trim_start_matches('\u{feff}').trim()
+}
+
+/// Splits `Open:f4` into a name and a type. Other names with a colon stay whole.
+fn typed(names: Vec<String>) -> (Vec<String>, Vec<Option<ColumnType>>) {
+    let split = |name: String| match name.rsplit_once(':') {
+        Some((rest, code)) => match ColumnType::ALL
+            .into_iter()
+            .find(|ty| type_code(*ty) == code)
+        {
+            Some(ty) => (rest.to_string(), Some(ty)),
+            None => (name, None),
+        },
+        None => (name, None),
+    };
+    names.into_iter().map(split).unzip()
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {

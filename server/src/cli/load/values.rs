@@ -56,8 +56,9 @@ impl Values {
     /// Adds a value; an error leaves the column as it was.
     pub(super) fn push(&mut self, text: &str) -> Result<(), &'static str> {
         match self {
-            Self::F32(list) => list.push(float(text)? as f32),
-            Self::F64(list) => list.push(float(text)?),
+            // Not by way of f64: rounding twice may miss the nearest f32.
+            Self::F32(list) => list.push(float(text, f32::NAN)?),
+            Self::F64(list) => list.push(float(text, f64::NAN)?),
             Self::I8(list) => list.push(whole(text)?),
             Self::I16(list) => list.push(whole(text)?),
             Self::I32(list) => list.push(whole(text)?),
@@ -82,9 +83,9 @@ impl Values {
 }
 
 /// An empty field is a missing value, which only floats have.
-fn float(text: &str) -> Result<f64, &'static str> {
+fn float<T: std::str::FromStr>(text: &str, missing: T) -> Result<T, &'static str> {
     match text.trim() {
-        "" => Ok(f64::NAN),
+        "" => Ok(missing),
         text => text.parse().map_err(|_| "not a number"),
     }
 }
@@ -137,6 +138,23 @@ pub(super) fn parse_type(text: &str) -> Result<ColumnType, String> {
     })
 }
 
+/// The code of a type that [`parse_type`] reads.
+pub(crate) fn type_code(ty: ColumnType) -> &'static str {
+    match ty {
+        ColumnType::F32 => "f4",
+        ColumnType::F64 => "f8",
+        ColumnType::I8 => "i1",
+        ColumnType::I16 => "i2",
+        ColumnType::I32 => "i4",
+        ColumnType::I64 => "i8",
+        ColumnType::U8 => "u1",
+        ColumnType::U16 => "u2",
+        ColumnType::U32 => "u4",
+        ColumnType::U64 => "u8",
+        ColumnType::Str16 => "U16",
+    }
+}
+
 /// The type that holds these values: whole numbers are i8, other numbers f8, else text. A stray
 /// text among numbers is a bad line, not a text column: one in a hundred is tolerated.
 pub(super) fn infer<'a>(values: impl Iterator<Item = &'a str>) -> ColumnType {
@@ -146,7 +164,7 @@ pub(super) fn infer<'a>(values: impl Iterator<Item = &'a str>) -> ColumnType {
             floats += 1;
         } else if whole::<i64>(value).is_ok() {
             wholes += 1;
-        } else if float(value).is_ok() {
+        } else if float(value, f64::NAN).is_ok() {
             floats += 1;
         } else {
             texts += 1;

@@ -1,0 +1,249 @@
+//! Files of record batches (Parquet, Arrow IPC) into buckets.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Instant;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use model::{BucketKey, RowKind, Zone};
+
+use super::files::{self, Input};
+use super::plan::Plan;
+use super::sink::Sink;
+use super::{Target, kind, progress, report};
+use crate::arrow::{TimeRules, ValueRules};
+use crate::cli::{Failure, KEY_METADATA, KIND_METADATA};
+
+/// Rows that are decoded at once.
+pub(super) const BATCH_ROWS: usize = 64 << 10;
+
+/// Arguments of `mkts import parquet` and `mkts import arrow`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// Renames `SOURCE:TARGET`; `SOURCE:-` leaves a column out.
+    #[arg(long, value_delimiter = ',', value_name = "SOURCE:TARGET")]
+    columns: Vec<String>,
+    /// Column of the time; else the first that is called Epoch, time, timestamp, datetime or date,
+    /// or the only one of a type of time.
+    #[arg(long)]
+    time_column: Option<String>,
+    /// What integers of the time column count since 1970.
+    #[arg(long, value_enum)]
+    time_unit: Option<TimeUnit>,
+    /// IANA zone of dates, and of times without a zone.
+    #[arg(long, default_value = "UTC")]
+    time_zone: String,
+    /// What becomes of missing integers and texts. Missing floats are NaN.
+    #[arg(long, value_enum, default_value_t = Nulls::Error)]
+    nulls: Nulls,
+    /// Takes decimal numbers as f64.
+    #[arg(long, value_enum)]
+    decimals: Option<Decimals>,
+    /// Casts values that do not fit the columns of the bucket as C does, instead of refusing them.
+    #[arg(long)]
+    lossy: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum TimeUnit {
+    S,
+    Ms,
+    Us,
+    Ns,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Nulls {
+    Error,
+    Zero,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Decimals {
+    Float,
+}
+
+/// How files are read.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) columns: Vec<String>,
+    pub(super) time_column: Option<String>,
+    pub(super) time: TimeRules,
+    pub(super) values: ValueRules,
+    pub(super) lossy: bool,
+}
+
+impl Args {
+    fn rules(&self) -> Result<Rules, Failure> {
+        let zone = Zone::parse(&self.time_zone).map_err(|e| Failure::new(e.to_string()))?;
+        let unit = self.time_unit.map(|unit| match unit {
+            TimeUnit::S => 1_000_000_000,
+            TimeUnit::Ms => 1_000_000,
+            TimeUnit::Us => 1_000,
+            TimeUnit::Ns => 1,
+        });
+        Ok(Rules {
+            columns: self.columns.clone(),
+            time_column: self.time_column.clone(),
+            time: TimeRules { unit, zone },
+            values: ValueRules {
+                nulls_zero: self.nulls == Nulls::Zero,
+                decimals: self.decimals.is_some(),
+            },
+            lossy: self.lossy,
+        })
+    }
+}
+
+/// An open file of record batches.
+pub(super) struct Table {
+    pub(super) schema: SchemaRef,
+    pub(super) metadata: HashMap<String, String>,
+    pub(super) batches: Box<dyn Iterator<Item = Result<RecordBatch, String>>>,
+}
+
+/// Opens a file.
+pub(super) type Open = fn(&Path) -> Result<Table, String>;
+
+/// Imports the files and prints what happened.
+pub(super) fn run(
+    args: &Args,
+    format: &str,
+    extensions: &[&str],
+    open: Open,
+) -> Result<(), Failure> {
+    let key = args.target.key()?;
+    let rules = args.rules()?;
+    let found = files::find(&args.target.files, extensions).map_err(Failure::new)?;
+    if let Some(warning) = found.warning() {
+        eprintln!("mkts: {warning}");
+    }
+    let files = &found.inputs;
+    // Before anything is written: what is wrong with the head of a file is known from here on.
+    for input in files {
+        let table = guarded(format, || open(&input.path)).map_err(|what| fail(input, what))?;
+        bucket_of(&key, input, &table, &rules).map_err(|what| fail(input, what))?;
+    }
+    let mut sink = Sink::open(&args.target.place)?;
+    let bar = progress(files.len());
+    let began = Instant::now();
+    let ticks = args.target.ticks.then_some(RowKind::Tick);
+    for input in files {
+        let table = guarded(format, || open(&input.path)).map_err(|what| fail(input, what))?;
+        let (key, plan) =
+            bucket_of(&key, input, &table, &rules).map_err(|what| fail(input, what))?;
+        let said = ticks.or_else(|| kind_of(&table));
+        bar.set_message(input.path.display().to_string());
+        let file = File {
+            format,
+            key,
+            plan,
+            said,
+            rules: &rules,
+        };
+        file.import(table, &mut sink).map_err(|failure| Failure {
+            text: format!("{}: {}", input.path.display(), failure.text),
+            ..failure
+        })?;
+        bar.inc(1);
+    }
+    let loaded = sink.finish()?;
+    bar.finish_and_clear();
+    report(&args.target, files.len(), &loaded, 0, began);
+    Ok(())
+}
+
+fn fail(input: &Input, what: String) -> Failure {
+    Failure::new(format!("{}: {what}", input.path.display()))
+}
+
+/// The bucket of a file, `None` if its columns name one for each row, and how it is read.
+fn bucket_of(
+    said: &Option<BucketKey>,
+    input: &Input,
+    table: &Table,
+    rules: &Rules,
+) -> Result<(Option<BucketKey>, Plan), String> {
+    let of_metadata = table.metadata.get(KEY_METADATA);
+    let of_metadata = of_metadata.map(|text| {
+        BucketKey::parse(text).map_err(|error| format!("metadata {KEY_METADATA}: {error}"))
+    });
+    let plan = Plan::new(
+        &table.schema,
+        rules,
+        said.is_none() && of_metadata.is_none(),
+    )?;
+    let key = match (said, of_metadata) {
+        (Some(key), _) => Some(key.clone()),
+        (None, Some(key)) => Some(key?),
+        (None, None) if plan.is_keyed() => None,
+        (None, None) => Some(input.key.clone().ok_or(
+            "which bucket? Neither its columns nor its metadata nor its path \
+             SYMBOL/TIMEFRAME/GROUP tell; say --key",
+        )?),
+    };
+    Ok((key, plan))
+}
+
+fn kind_of(table: &Table) -> Option<RowKind> {
+    match table.metadata.get(KIND_METADATA)?.as_str() {
+        "bar" => Some(RowKind::Bar),
+        "tick" => Some(RowKind::Tick),
+        _ => None,
+    }
+}
+
+/// A file that is being imported.
+struct File<'a> {
+    format: &'a str,
+    key: Option<BucketKey>,
+    plan: Plan,
+    said: Option<RowKind>,
+    rules: &'a Rules,
+}
+
+impl File<'_> {
+    fn import(&self, mut table: Table, sink: &mut Sink) -> Result<(), Failure> {
+        let mut first_row = 1;
+        let mut any = false;
+        while let Some(batch) =
+            guarded(self.format, || table.batches.next().transpose()).map_err(Failure::new)?
+        {
+            self.add(&batch, first_row, sink)?;
+            first_row += batch.num_rows();
+            any = true;
+        }
+        if !any {
+            self.add(&RecordBatch::new_empty(table.schema), first_row, sink)?;
+        }
+        Ok(())
+    }
+
+    fn add(&self, batch: &RecordBatch, first_row: usize, sink: &mut Sink) -> Result<(), Failure> {
+        let parts = self
+            .plan
+            .parts(batch, self.key.as_ref(), first_row)
+            .map_err(Failure::new)?;
+        for part in parts {
+            let (stored, schema) = sink.bucket(&part.key)?.unzip();
+            let kind = kind(&part.key, stored, self.said)?;
+            let rows = self
+                .plan
+                .rows(batch, &part, schema, self.rules, first_row)
+                .map_err(Failure::new)?;
+            sink.add(&part.key, kind, rows)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a reader of somebody else's bytes. A damaged file may bring it to panic, which is an error
+/// of the file.
+fn guarded<T>(format: &str, read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(format!("is damaged: the reader of {format} gave up on it")))
+}
