@@ -372,6 +372,7 @@ fn report(args: &Args, target: &Target, written: &[Written], took: Duration) {
         json!({"rows": rows, "bytes": bytes, "seconds": seconds, "files": files}).to_string()
     } else {
         let files = match written {
+            [_] if *target == Target::Stdout => target.to_string(),
             [one] => one.file.display().to_string(),
             many => format!("{} files below {}", many.len(), args.out.display()),
         };

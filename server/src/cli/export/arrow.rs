@@ -2,7 +2,7 @@
 
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
-use arrow_schema::SchemaRef;
+use arrow_schema::{ArrowError, SchemaRef};
 use model::{BucketKey, ColumnBatch};
 
 use super::output::Output;
@@ -27,7 +27,7 @@ impl IpcWriter {
         let writer = IpcWriteOptions::default()
             .try_with_compression(codec)
             .and_then(|options| FileWriter::try_new_with_options(output, &schema, options))
-            .map_err(|error| error.to_string())?;
+            .map_err(told)?;
         Ok(Self {
             writer,
             schema,
@@ -39,10 +39,18 @@ impl IpcWriter {
 impl Writer for IpcWriter {
     fn write(&mut self, key: &BucketKey, batch: &ColumnBatch) -> Result<(), String> {
         let batch = arrow::record_batch(&self.schema, self.keyed.then_some(key), batch)?;
-        self.writer.write(&batch).map_err(|error| error.to_string())
+        self.writer.write(&batch).map_err(told)
     }
 
     fn finish(self: Box<Self>) -> Result<Output, String> {
-        self.writer.into_inner().map_err(|error| error.to_string())
+        self.writer.into_inner().map_err(told)
+    }
+}
+
+/// What went wrong, without the name of the layer that an error of the system came through.
+fn told(error: ArrowError) -> String {
+    match error {
+        ArrowError::IoError(what, _) => what,
+        other => other.to_string(),
     }
 }

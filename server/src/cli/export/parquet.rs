@@ -4,6 +4,7 @@ use arrow_schema::SchemaRef;
 use model::{BucketKey, ColumnBatch};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as Codec, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
@@ -45,8 +46,8 @@ impl ParquetWriter {
             .set_column_dictionary_enabled(ColumnPath::from(EPOCH), false)
             .set_column_encoding(ColumnPath::from(EPOCH), Encoding::DELTA_BINARY_PACKED)
             .build();
-        let writer = ArrowWriter::try_new(output, schema.clone(), Some(properties))
-            .map_err(|error| error.to_string())?;
+        let writer =
+            ArrowWriter::try_new(output, schema.clone(), Some(properties)).map_err(told)?;
         Ok(Self {
             writer,
             schema,
@@ -58,10 +59,18 @@ impl ParquetWriter {
 impl Writer for ParquetWriter {
     fn write(&mut self, key: &BucketKey, batch: &ColumnBatch) -> Result<(), String> {
         let batch = arrow::record_batch(&self.schema, self.keyed.then_some(key), batch)?;
-        self.writer.write(&batch).map_err(|error| error.to_string())
+        self.writer.write(&batch).map_err(told)
     }
 
     fn finish(self: Box<Self>) -> Result<Output, String> {
-        self.writer.into_inner().map_err(|error| error.to_string())
+        self.writer.into_inner().map_err(told)
+    }
+}
+
+/// What went wrong, without the name of the layer that an error of the system came through.
+fn told(error: ParquetError) -> String {
+    match error {
+        ParquetError::External(error) => error.to_string(),
+        other => other.to_string(),
     }
 }

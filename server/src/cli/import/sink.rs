@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use client::Client;
-use engine::{Commit, Engine, Limit, Origin, Rows, Scan};
+use engine::{Commit, DeleteRange, Engine, Origin, Rows};
 use model::{BucketKey, ColumnBatch, RowKind, Schema, Timeframe, Zone};
 
 use crate::cli::Failure;
@@ -17,8 +17,8 @@ const GATHER_BYTES: usize = 64 << 20;
 /// Bytes of one commit or request, far below what either takes.
 const PIECE_BYTES: usize = 8 << 20;
 
-/// Rows read at once when they are counted.
-const COUNT_ROWS: usize = 1 << 20;
+/// Rows asked for at once when a server's are counted.
+const COUNT_ROWS: usize = 1 << 18;
 
 /// What became of a bucket.
 #[derive(Debug)]
@@ -176,26 +176,15 @@ impl Sink {
 
     /// Rows of a bucket between the first and the last time that was read.
     fn count(&mut self, target: &Target) -> Result<u64, Failure> {
-        let mut from = slot(&target.key, target.tally.first, &self.zone);
+        let from = slot(&target.key, target.tally.first, &self.zone);
         let to = target.tally.last;
-        let mut count = 0;
-        loop {
-            let times = match &mut self.place {
-                Opened::Store(engine) => times(engine, &target.key, from, to)?,
-                Opened::Server(client) => times_on_server(client, target, from, to)?,
-            };
-            count += times.len() as u64;
-            let Some(last) = times.last().filter(|_| times.len() >= COUNT_ROWS) else {
-                return Ok(count);
-            };
-            // The rows of the last time may not all have been there.
-            let cut = times.partition_point(|time| time < last);
-            if cut == 0 {
-                // A million ticks of one nanosecond: nothing is known, so nothing is wrong.
-                return Ok(count.max(target.tally.rows));
+        match &mut self.place {
+            Opened::Store(engine) => {
+                let key = target.key.clone();
+                let range = DeleteRange { key, from, to };
+                engine.count_rows(&range).map_err(|e| engine_failure(&e))
             }
-            count -= (times.len() - cut) as u64;
-            from = *last;
+            Opened::Server(client) => count_on_server(client, target, from, to),
         }
     }
 }
@@ -318,44 +307,37 @@ fn on_server(client: &mut Client, key: &BucketKey) -> Result<Option<(RowKind, Sc
     }
 }
 
-fn times(engine: &Engine, key: &BucketKey, from: i64, to: i64) -> Result<Vec<i64>, Failure> {
-    let Some(info) = engine.bucket(key) else {
-        return Ok(Vec::new());
-    };
-    let scan = Scan {
-        from,
-        to,
-        columns: Some(Vec::new()),
-        limit: Some(Limit::First(COUNT_ROWS)),
-    };
-    let batch = engine.snapshot(&[info.id]).scan(0, &scan);
-    Ok(batch.map_err(|e| engine_failure(&e))?.times().to_vec())
-}
-
-fn times_on_server(
+/// Counts by reading one column, because a server does not count.
+fn count_on_server(
     client: &mut Client,
     target: &Target,
-    from: i64,
+    mut from: i64,
     to: i64,
-) -> Result<Vec<i64>, Failure> {
-    let mut query = client::Query::of(target.key.as_str())
-        .from(from)
-        .to(to)
-        .first(COUNT_ROWS);
-    // One column, because none would mean all.
-    if let Some((_, schema)) = &target.made
-        && let Some(least) = schema.columns().iter().min_by_key(|c| c.ty.size())
-    {
-        query = query.columns(&[&least.name]);
+) -> Result<u64, Failure> {
+    let schema = target.made.as_ref().map(|(_, schema)| schema);
+    let least = schema.and_then(|schema| schema.columns().iter().min_by_key(|c| c.ty.size()));
+    let names: Vec<&str> = least.iter().map(|column| column.name.as_str()).collect();
+    let mut count = 0;
+    loop {
+        let query = client::Query::of(target.key.as_str()).from(from).to(to);
+        let tables = client
+            .query(&query.columns(&names).first(COUNT_ROWS))
+            .map_err(|e| Failure::new(format!("{}: {e}", target.key)))?;
+        let batches = tables.iter().map(|table| table.batch.times());
+        let times: Vec<i64> = batches.flatten().copied().collect();
+        count += times.len() as u64;
+        let Some(last) = times.last().filter(|_| times.len() >= COUNT_ROWS) else {
+            return Ok(count);
+        };
+        // The rows of the last time may not all have been there.
+        let cut = times.partition_point(|time| time < last);
+        if cut == 0 {
+            // So many ticks of one nanosecond: nothing is known, so nothing is wrong.
+            return Ok(count.max(target.tally.rows));
+        }
+        count -= (times.len() - cut) as u64;
+        from = *last;
     }
-    let tables = client
-        .query(&query)
-        .map_err(|e| Failure::new(format!("{}: {e}", target.key)))?;
-    Ok(tables
-        .iter()
-        .flat_map(|t| t.batch.times())
-        .copied()
-        .collect())
 }
 
 #[cfg(test)]
