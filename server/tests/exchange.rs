@@ -145,7 +145,7 @@ fn hard(ty: ColumnType, rows: usize) -> Column {
             f32::INFINITY,
             f32::NEG_INFINITY,
             7.038531e-26,
-            1.17549435e-38,
+            1.175_494_4e-38,
             3.0
         ),
         ColumnType::F64 => cycle!(

@@ -43,6 +43,11 @@ const FENCED: &[(&str, &[&str])] = &[
     ("axum", CORE),
     ("hyper", CORE),
     ("arrow", CORE),
+    ("arrow-array", OUTSIDE_SERVER),
+    ("arrow-buffer", OUTSIDE_SERVER),
+    ("arrow-schema", OUTSIDE_SERVER),
+    ("arrow-ipc", OUTSIDE_SERVER),
+    ("parquet", OUTSIDE_SERVER),
     ("datafusion", CORE),
     ("futures-util", CORE),
     ("serde_yaml", CORE),
@@ -69,6 +74,20 @@ const CORE: &[&str] = &[
     "plugin-sdk",
     "ondiskagg",
     "stream",
+];
+
+/// Arrow and Parquet belong to the commands that read and write files of others.
+const OUTSIDE_SERVER: &[&str] = &[
+    "model",
+    "disk",
+    "wal",
+    "engine",
+    "plugin-sdk",
+    "plugin-host",
+    "calendar",
+    "ondiskagg",
+    "stream",
+    "client",
 ];
 
 /// Longest source file outside the tests.

@@ -198,7 +198,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             &target,
         )?],
     };
-    report(args, &target, &written, began.elapsed());
+    let took = began.elapsed();
+    source.close()?;
+    report(args, &target, &written, took);
     Ok(())
 }
 

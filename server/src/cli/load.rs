@@ -141,7 +141,7 @@ impl CsvArgs {
             time_format: TimeFormat::parse(&self.time_format)?,
             zone: Zone::parse(&self.time_zone).map_err(|error| error.to_string())?,
             types: types.collect::<Result<_, _>>()?,
-            batch_rows: batch_rows,
+            batch_rows,
             rejects_listed: self.rejects,
         })
     }

@@ -115,6 +115,14 @@ impl Source {
         }
     }
 
+    /// Closes a store; a server needs no goodbye.
+    pub(super) fn close(self) -> Result<(), Failure> {
+        match self {
+            Self::Store(engine) => engine.close().map_err(|e| engine_failure(&e)),
+            Self::Server(_) => Ok(()),
+        }
+    }
+
     /// Hands the rows with `from <= time <= to` to `each`, ascending, in slices. Rows written to a
     /// server meanwhile may or may not be among them.
     pub(super) fn rows(
@@ -250,7 +258,7 @@ mod tests {
             for (from, to) in [(i64::MIN, i64::MAX), (2, 5), (4, 4), (2, 2)] {
                 let inside = |time: &i64| (from..=to).contains(time);
                 let wanted: Vec<i64> = all.times().iter().copied().filter(inside).collect();
-                let mut found = Vec::new();
+                let mut found: Vec<i64> = Vec::new();
                 let mut read = |from: i64, to: i64, limit: Option<usize>| {
                     let start = all.times().partition_point(|time| *time < from);
                     let end = all.times().partition_point(|time| *time <= to);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use client::Client;
-use engine::{Commit, DeleteRange, Engine, Origin, Rows};
+use engine::{DeleteRange, Engine, Rows};
 use model::{BucketKey, ColumnBatch, RowKind, Schema, Timeframe, Zone};
 
 use crate::cli::Failure;
@@ -14,7 +14,7 @@ use crate::cli::start::engine_failure;
 /// has.
 const GATHER_BYTES: usize = 64 << 20;
 
-/// Bytes of one commit or request, far below what either takes.
+/// Bytes of one request, far below what a server takes.
 const PIECE_BYTES: usize = 8 << 20;
 
 /// Rows asked for at once when a server's are counted.
@@ -255,28 +255,18 @@ fn pieces(batch: &ColumnBatch) -> impl Iterator<Item = ColumnBatch> + '_ {
     starts.map(move |start| batch.slice(start..batch.rows().min(start + step)))
 }
 
+/// One segment, past the log: all or none of what is gathered, and no trigger sees it.
 fn write(engine: &Engine, gathered: Vec<(BucketKey, RowKind, ColumnBatch)>) -> Result<(), Failure> {
-    let mut tickets = Vec::new();
-    for (key, kind, batch) in gathered {
-        for piece in pieces(&batch) {
-            let rows = Rows {
-                key: key.clone(),
-                batch: piece,
-                create: Some(kind),
-            };
-            let commit = Commit {
-                origin: Origin::CLIENT,
-                hops: 0,
-                rows: vec![rows],
-                section: None,
-            };
-            tickets.push(engine.write(commit).map_err(|e| engine_failure(&e))?);
-        }
+    if gathered.is_empty() {
+        return Ok(());
     }
-    for ticket in tickets {
-        ticket.wait_visible().map_err(|e| engine_failure(&e))?;
-    }
-    Ok(())
+    let rows = gathered.into_iter().map(|(key, kind, batch)| Rows {
+        key,
+        batch,
+        create: Some(kind),
+    });
+    let ingested = engine.ingest(rows.collect());
+    ingested.map(|_| ()).map_err(|e| engine_failure(&e))
 }
 
 fn send(
