@@ -32,6 +32,11 @@ impl<'a> Appender<'a> {
         self.offset + self.buffer.len() as u64
     }
 
+    /// Bytes written to the file so far; the rest is buffered.
+    pub fn flushed(&self) -> u64 {
+        self.offset
+    }
+
     /// Writes out what is buffered and returns the length of the file.
     pub fn finish(mut self) -> io::Result<u64> {
         self.flush()?;

@@ -12,14 +12,16 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use disk::File;
 use model::ColumnBatch;
 use parking_lot::MutexGuard;
 use wal::Lsn;
 
 use crate::Error;
 use crate::catalog::{BucketId, Catalog, Past, Pasts};
-use crate::manifest::{Manifest, SegmentEntry, publish, publish_bytes};
-use crate::segment::{ChunkBuilder, Segment, Writer, Written, cut, path_of};
+use crate::latest::Latest;
+use crate::manifest::{FillError, Manifest, SegmentEntry, publish, publish_bytes};
+use crate::segment::{Chunk, ChunkBuilder, Segment, Writer, Written, cut, path_of};
 use crate::store::{Signal, Store};
 use crate::tail::concat;
 use crate::view::View;
@@ -143,9 +145,9 @@ fn save(store: &Store, manifest: &mut Manifest, mut frozen: Frozen) -> Result<Ls
         let buckets: Vec<BucketId> = frozen.views.drain(..).map(|view| view.info.id).collect();
         let old_catalog = std::mem::replace(&mut *manifest, next).catalog;
         publish_views(store, segment.as_ref(), &buckets, &frozen);
+        store.replace_segments(&[], segment);
         store.checkpointed.store(frozen.upto.0, Ordering::Release);
         store.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
-        note_segments(store, manifest);
         if let Some(lsn) = old_catalog {
             // What cannot be removed now is an orphan for the next open.
             let _ = store.disk.unlink(&Catalog::file_name(lsn));
@@ -160,11 +162,6 @@ pub(crate) fn remove_unfinished(store: &Store, sequence: u64) {
     if store.poison.reason().is_none() {
         let _ = store.disk.unlink(&path_of(sequence));
     }
-}
-
-pub(crate) fn note_segments(store: &Store, manifest: &Manifest) {
-    let bytes = manifest.segments.iter().map(|entry| entry.bytes).sum();
-    *store.published.lock() = (manifest.segments.len(), bytes);
 }
 
 /// Sets the tails aside between two groups of commits. What an earlier checkpoint failed to write
@@ -231,10 +228,15 @@ fn write(
     let mut segment = None;
     if frozen.views.iter().any(|view| has_rows(view)) {
         let sequence = manifest.next_sequence;
-        let new = write_segment(store, &manifest.store_id, sequence, |writer| {
-            write_chunks(store, frozen, writer)?;
-            Ok((manifest.checkpoint, frozen.upto))
-        })?;
+        let new = write_segment(
+            store,
+            &manifest.store_id,
+            (sequence, sequence),
+            |_, writer| {
+                write_chunks(store, frozen, writer)?;
+                Ok((manifest.checkpoint, frozen.upto))
+            },
+        )?;
         segment = Some(new.segment);
         next.segments.push(new.entry);
         next.next_sequence += 1;
@@ -252,13 +254,13 @@ fn write(
     Ok((next, segment))
 }
 
-fn write_chunks(store: &Store, frozen: &Frozen, writer: &mut Writer<'_>) -> std::io::Result<()> {
+fn write_chunks(store: &Store, frozen: &Frozen, writer: &mut Writer<'_>) -> Result<(), FillError> {
     for view in &frozen.views {
         let rows = rows_of(view);
         for range in cut(rows.times()) {
             let mut chunk = ChunkBuilder::new(&view.info, &store.options.zone);
             chunk.encode(&rows.slice(range));
-            writer.chunk(&chunk.finish())?;
+            writer.chunk(&chunk.finish()?)?;
         }
     }
     Ok(())
@@ -269,19 +271,19 @@ fn write_chunks(store: &Store, frozen: &Frozen, writer: &mut Writer<'_>) -> std:
 pub(crate) fn write_segment(
     store: &Store,
     store_id: &[u8; 16],
-    sequence: u64,
-    fill: impl FnOnce(&mut Writer<'_>) -> std::io::Result<(Lsn, Lsn)>,
+    (sequence, age): (u64, u64),
+    fill: impl FnOnce(&dyn File, &mut Writer<'_>) -> Result<(Lsn, Lsn), FillError>,
 ) -> Result<New, Error> {
     let disk = &*store.disk;
     let path = path_of(sequence);
     let written: Written = publish(disk, &store.poison, &path, |file| {
         let mut writer = Writer::new(file, sequence, store_id)?;
-        let (first_lsn, last_lsn) = fill(&mut writer)?;
-        writer.finish(first_lsn, last_lsn)
+        let (first_lsn, last_lsn) = fill(file, &mut writer)?;
+        Ok(writer.finish(first_lsn, last_lsn)?)
     })?;
     let entry = SegmentEntry {
         sequence,
-        age: sequence,
+        age,
         bytes: written.bytes,
         footer_crc: written.footer_crc,
     };
@@ -325,8 +327,8 @@ fn publish_views(
     buckets: &[BucketId],
     frozen: &Frozen,
 ) {
-    let chunks = segment.into_iter().flat_map(|segment| segment.chunks());
-    let chunks: Vec<_> = chunks.collect();
+    let chunks = segment.into_iter().flat_map(Segment::chunks);
+    let chunks: Vec<_> = chunks.map(with_latest).collect();
     // Freed after the lock is given back: that may be a lot of memory.
     let mut written = Vec::with_capacity(buckets.len());
     let mut views = store.views.write();
@@ -355,9 +357,15 @@ fn publish_views(
     store.frozen_bytes.fetch_sub(bytes, Ordering::Relaxed);
 }
 
+/// The row is copied out of the mapping before a lock is taken.
+fn with_latest((id, chunk): (BucketId, Chunk)) -> (BucketId, Chunk, Latest) {
+    let latest = chunk.latest();
+    (id, chunk, latest)
+}
+
 /// Adds the chunks of a segment that is newer than all others.
 pub(crate) fn add_chunks(store: &Store, segment: &Arc<Segment>) {
-    let chunks: Vec<_> = segment.chunks().collect();
+    let chunks: Vec<_> = segment.chunks().map(with_latest).collect();
     let mut views = store.views.write();
     for (id, chunk, latest) in chunks {
         if let Some(view) = views.get_mut(&id) {
@@ -368,9 +376,10 @@ pub(crate) fn add_chunks(store: &Store, segment: &Arc<Segment>) {
 
 /// Adds the chunks of a segment at open; segments come oldest first.
 pub(crate) fn add_segment(segment: &Arc<Segment>, views: &mut foldhash::HashMap<BucketId, View>) {
-    for (id, chunk, latest) in segment.chunks() {
+    for (id, chunk) in segment.chunks() {
         // Rows of a bucket that was dropped since.
         if let Some(view) = views.get_mut(&id) {
+            let latest = chunk.latest();
             view.add_chunk(chunk, latest);
         }
     }

@@ -22,7 +22,7 @@ use crate::ingest::Ingested;
 use crate::snapshot::Snapshot;
 use crate::store::{Store, Token, rows_payload};
 use crate::ticket::{Outcome, Ticket};
-use crate::{Error, Options, Recovery, checkpoint, frame, ingest, recover};
+use crate::{Error, Options, Recovery, checkpoint, frame, ingest, merge, recover};
 
 /// How long a writer sleeps at most before it looks again at what it waits for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -100,6 +100,10 @@ pub struct Status {
     pub rows: u64,
     /// Checkpoints so far.
     pub checkpoints: u64,
+    /// Merges so far.
+    pub merges: u64,
+    /// Why the last merge failed, if it did. What it was to merge is still there.
+    pub merge_error: Option<String>,
     /// Why writes are refused, if they are.
     pub poisoned: Option<String>,
     /// Damage found at open.
@@ -117,7 +121,7 @@ pub struct Engine {
 struct Owner {
     store: Arc<Store>,
     quarantined: Vec<String>,
-    checkpointer: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     /// The directory's lock; given back by `close`.
     lock: Mutex<Option<disk::Lock>>,
 }
@@ -148,13 +152,18 @@ impl Engine {
     ) -> Result<(Self, Recovery), Error> {
         let opened = recover::open(disk, clock, options, hook)?;
         let owner = Owner {
-            checkpointer: Mutex::new(None),
+            threads: Mutex::default(),
             store: opened.store,
             quarantined: opened.recovery.quarantined.clone(),
             lock: Mutex::new(Some(opened.lock)),
         };
         // After the owner is made, so that a failure here ends the log's thread.
-        *owner.checkpointer.lock() = Some(checkpoint::spawn(owner.store.clone())?);
+        owner.spawn(checkpoint::spawn)?;
+        if owner.store.options.merge {
+            owner.spawn(merge::spawn)?;
+            // What an earlier process did not get to.
+            owner.store.want_merge();
+        }
         let owner = Arc::new(owner);
         Ok((Self { owner }, opened.recovery))
     }
@@ -396,7 +405,7 @@ impl Engine {
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
-        if self.store().closed.load(Ordering::Acquire) {
+        if self.store().is_closed() {
             return Err(Error::Closed);
         }
         self.store().poison.check()
@@ -505,7 +514,7 @@ impl Engine {
     /// If the disk is full, a page is damaged, or the store is poisoned or closed.
     pub fn merge(&self) -> Result<usize, Error> {
         self.check_open()?;
-        Ok(0)
+        merge::run(self.store())
     }
 
     /// Rewrites everything into as few segments as allowed, without dead rows; how many segments
@@ -514,8 +523,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::merge`].
     pub fn compact(&self) -> Result<usize, Error> {
-        self.check_open()?;
-        Ok(0)
+        self.checkpoint()?;
+        merge::run_full(self.store())
     }
 
     /// A consistent copy of the running store in an empty directory, which [`Engine::open`] opens:
@@ -570,6 +579,8 @@ impl Engine {
             commits: count(&store.counters.commits),
             rows: count(&store.counters.rows),
             checkpoints: count(&store.counters.checkpoints),
+            merges: count(&store.counters.merges),
+            merge_error: store.merge_error.lock().clone(),
             poisoned: store.poison.reason().map(str::to_owned),
             quarantined: self.owner.quarantined.clone(),
         }
@@ -591,6 +602,11 @@ impl Engine {
 }
 
 impl Owner {
+    fn spawn(&self, thread: fn(Arc<Store>) -> Result<JoinHandle<()>, Error>) -> Result<(), Error> {
+        self.threads.lock().push(thread(self.store.clone())?);
+        Ok(())
+    }
+
     fn close(&self) -> Result<(), Error> {
         let store = &self.store;
         if store.closed.swap(true, Ordering::AcqRel) {
@@ -610,11 +626,12 @@ impl Owner {
         store.closed.store(true, Ordering::Release);
         store.signal.lock().stop = true;
         store.signalled.notify_all();
-        if let Some(thread) = self.checkpointer.lock().take() {
+        for thread in std::mem::take(&mut *self.threads.lock()) {
             // A panic there was printed; nothing is lost, the log has everything.
             let _ = thread.join();
         }
         // Who holds it writes files; who takes it later sees that the store is closed.
+        drop(store.merging.lock());
         drop(store.manifest.lock());
         // Writers hold the lock for reading while they queue, so nobody is in between.
         let wal = store.wal.write().take();

@@ -14,6 +14,7 @@ use model::{ColumnBatch, Zone};
 
 use crate::catalog::BucketInfo;
 use crate::commit::{Rows, Target, prepare};
+use crate::manifest::FillError;
 use crate::segment::{ChunkBuilder, Pages, Writer, cut};
 use crate::tail::concat;
 use crate::{BucketId, Engine, Error, checkpoint};
@@ -107,10 +108,15 @@ fn load(engine: &Engine, jobs: Vec<Job>) -> Result<Option<Ingested>, Error> {
         return Ok(None);
     }
     let (at, sequence) = (manifest.checkpoint, manifest.next_sequence);
-    let result = checkpoint::write_segment(store, &manifest.store_id, sequence, |writer| {
-        encode(&store.options.zone, &jobs, writer)?;
-        Ok((at, at))
-    });
+    let result = checkpoint::write_segment(
+        store,
+        &manifest.store_id,
+        (sequence, sequence),
+        |_, writer| {
+            encode(&store.options.zone, &jobs, writer)?;
+            Ok((at, at))
+        },
+    );
     let result = result.and_then(|new| {
         let mut next = manifest.clone();
         next.segments.push(new.entry.clone());
@@ -127,7 +133,7 @@ fn load(engine: &Engine, jobs: Vec<Job>) -> Result<Option<Ingested>, Error> {
     };
     *manifest = next;
     checkpoint::add_chunks(store, &new.segment);
-    checkpoint::note_segments(store, &manifest);
+    store.replace_segments(&[], Some(new.segment));
     drop(manifest);
     store.counters.rows.fetch_add(new.rows, Ordering::Relaxed);
     store.want_merge();
@@ -138,12 +144,12 @@ fn load(engine: &Engine, jobs: Vec<Job>) -> Result<Option<Ingested>, Error> {
 }
 
 /// Encodes chunks on several threads and writes them in their order.
-fn encode(zone: &Zone, jobs: &[Job], writer: &mut Writer<'_>) -> std::io::Result<()> {
+fn encode(zone: &Zone, jobs: &[Job], writer: &mut Writer<'_>) -> Result<(), FillError> {
     if jobs.len() == 1 {
-        return writer.chunk(&encode_one(zone, &jobs[0]));
+        return Ok(writer.chunk(&encode_one(zone, &jobs[0])?)?);
     }
     std::thread::scope(|scope| {
-        let receivers: Vec<Receiver<Pages>> = (0..THREADS)
+        let receivers: Vec<Receiver<Result<Pages, Error>>> = (0..THREADS)
             .map(|first| {
                 let (sender, receiver) = sync_channel(AHEAD);
                 scope.spawn(move || encode_some(zone, jobs, first, &sender));
@@ -153,14 +159,14 @@ fn encode(zone: &Zone, jobs: &[Job], writer: &mut Writer<'_>) -> std::io::Result
         for number in 0..jobs.len() {
             let pages = receivers[number % THREADS].recv();
             let pages = pages.map_err(|_| std::io::Error::other("an encoder died"))?;
-            writer.chunk(&pages)?;
+            writer.chunk(&pages?)?;
         }
         Ok(())
     })
 }
 
 /// Every `THREADS`-th chunk, until nobody wants them any more.
-fn encode_some(zone: &Zone, jobs: &[Job], first: usize, sender: &SyncSender<Pages>) {
+fn encode_some(zone: &Zone, jobs: &[Job], first: usize, sender: &SyncSender<Result<Pages, Error>>) {
     for job in jobs.iter().skip(first).step_by(THREADS) {
         if sender.send(encode_one(zone, job)).is_err() {
             return;
@@ -168,7 +174,7 @@ fn encode_some(zone: &Zone, jobs: &[Job], first: usize, sender: &SyncSender<Page
     }
 }
 
-fn encode_one(zone: &Zone, job: &Job) -> Pages {
+fn encode_one(zone: &Zone, job: &Job) -> Result<Pages, Error> {
     let mut chunk = ChunkBuilder::new(&job.info, zone);
     chunk.encode(&job.rows);
     chunk.finish()

@@ -36,6 +36,7 @@ mod latest;
 mod manifest;
 mod mapping;
 mod mask;
+mod merge;
 mod options;
 mod page;
 mod poison;

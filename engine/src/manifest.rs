@@ -124,7 +124,28 @@ pub(crate) fn publish_bytes(
     path: &str,
     bytes: &[u8],
 ) -> Result<(), Error> {
-    publish(disk, poison, path, |file| file.write_at(0, bytes))
+    publish(disk, poison, path, |file| Ok(file.write_at(0, bytes)?))
+}
+
+/// What ends the filling of a file that is to be published.
+#[derive(Debug)]
+pub(crate) enum FillError {
+    /// Of the file that is written.
+    Disk(std::io::Error),
+    /// Of something else: the file is given up, and nothing is wrong with the disk.
+    Abandoned(Error),
+}
+
+impl From<std::io::Error> for FillError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl From<Error> for FillError {
+    fn from(error: Error) -> Self {
+        Self::Abandoned(error)
+    }
 }
 
 /// Publishes a file. A full disk while the temporary file is filled is an error that can be tried
@@ -134,16 +155,20 @@ pub(crate) fn publish<R>(
     disk: &dyn Disk,
     poison: &Poison,
     path: &str,
-    fill: impl FnOnce(&dyn disk::File) -> std::io::Result<R>,
+    fill: impl FnOnce(&dyn disk::File) -> Result<R, FillError>,
 ) -> Result<R, Error> {
     poison.check()?;
     let mut filled = false;
     let result = disk::publish(disk, path, |file| {
         let result = fill(file)?;
         filled = true;
-        Ok::<R, std::io::Error>(result)
+        Ok(result)
     });
     result.map_err(|error| {
+        let error = match error {
+            FillError::Abandoned(error) => return error,
+            FillError::Disk(error) => error,
+        };
         if !filled && disk::is_full(&error) {
             return Error::DiskFull(format!("writing {path}: {error}"));
         }

@@ -93,7 +93,7 @@ fn open_store(
     }
     let manifest = Manifest::decode(&disk.read_all(MANIFEST)?)?;
     let (catalog, pasts) = read_catalog(&*disk, &manifest)?;
-    let views = open_segments(&*disk, &manifest, &catalog, pasts)?;
+    let (views, segments) = open_segments(&*disk, &manifest, &catalog, pasts)?;
     remove_orphans(&*disk, &manifest)?;
     let store = Store::new(
         disk,
@@ -105,7 +105,7 @@ fn open_store(
         views,
     );
     let store = Arc::new(store);
-    checkpoint::note_segments(&store, &manifest);
+    *store.segments.lock() = segments;
     let mut recovery = replay(&store)?;
     recovery.segments = manifest.segments.len();
     if recovery.frames > 0 {
@@ -220,12 +220,13 @@ fn open_segments(
     manifest: &Manifest,
     catalog: &Catalog,
     mut pasts: Pasts,
-) -> Result<Views, Error> {
+) -> Result<(Views, Vec<Arc<Segment>>), Error> {
     let views = catalog.buckets().map(|info| {
         let past = pasts.remove(&info.id).unwrap_or_default();
         (info.id, View::restored(info.clone(), past))
     });
     let mut views: HashMap<BucketId, View> = views.collect();
+    let mut segments = Vec::with_capacity(manifest.segments.len());
     for entry in &manifest.segments {
         let path = path_of(entry.sequence);
         if !disk.exists(&path)? {
@@ -233,9 +234,10 @@ fn open_segments(
         }
         let segment = Arc::new(Segment::open(disk, entry, &manifest.store_id)?);
         checkpoint::add_segment(&segment, &mut views);
+        segments.push(segment);
     }
     let shared = views.into_iter().map(|(id, view)| (id, Arc::new(view)));
-    Ok(shared.collect())
+    Ok((shared.collect(), segments))
 }
 
 /// Files of checkpoints that did not reach their commit point.

@@ -28,7 +28,9 @@ use crate::follow::Recent;
 use crate::frame::{self, Content, Range, Section};
 use crate::manifest::Manifest;
 use crate::mask::Mask;
+use crate::merge::Merging;
 use crate::poison::Poison;
+use crate::segment::Segment;
 use crate::tail::{ADOPT_ROWS, Appended};
 use crate::ticket::Outcome;
 use crate::view::{View, Views};
@@ -68,6 +70,7 @@ pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) rows: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
+    pub(crate) merges: AtomicU64,
 }
 
 /// What the checkpoint thread waits for.
@@ -117,8 +120,12 @@ pub(crate) struct Store {
     moved: Condvar,
     /// What is published; held during a whole checkpoint.
     pub(crate) manifest: Mutex<Manifest>,
-    /// Number and bytes of the data segments.
-    pub(crate) published: Mutex<(usize, u64)>,
+    /// Held during a whole merge; taken before `manifest`.
+    pub(crate) merging: Mutex<Merging>,
+    /// The data segments, oldest first: those of the manifest.
+    pub(crate) segments: Mutex<Vec<Arc<Segment>>>,
+    /// Why the last merge failed, if it did.
+    pub(crate) merge_error: Mutex<Option<String>>,
     pub(crate) signal: Mutex<Signal>,
     pub(crate) signalled: Condvar,
     /// Bytes of tails that are not frozen, and of those that are.
@@ -171,7 +178,9 @@ impl Store {
             wakes: Mutex::new(0),
             moved: Condvar::new(),
             manifest: Mutex::new(manifest),
-            published: Mutex::new((0, 0)),
+            merging: Mutex::default(),
+            segments: Mutex::default(),
+            merge_error: Mutex::default(),
             signal: Mutex::new(Signal::default()),
             signalled: Condvar::new(),
             tail_bytes: AtomicUsize::new(0),
@@ -563,7 +572,24 @@ impl Store {
 
     /// Data segments and their bytes.
     pub(crate) fn segments(&self) -> (usize, u64) {
-        let published = self.published.lock();
-        (published.0, published.1)
+        let segments = self.segments.lock();
+        let bytes = segments.iter().map(|segment| segment.named().bytes);
+        (segments.len(), bytes.sum())
+    }
+
+    /// Takes `old`, which are neighbours, out and puts `new` in their place; at the end if there
+    /// are none.
+    pub(crate) fn replace_segments(&self, old: &[Arc<Segment>], new: Option<Arc<Segment>>) {
+        let mut segments = self.segments.lock();
+        let is_old = |segment: &Arc<Segment>| old.iter().any(|old| Arc::ptr_eq(old, segment));
+        let at = segments.iter().position(is_old).unwrap_or(segments.len());
+        segments.retain(|segment| !is_old(segment));
+        if let Some(new) = new {
+            segments.insert(at, new);
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 }

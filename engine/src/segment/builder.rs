@@ -17,6 +17,8 @@ use crate::page::{self, Encoded, PAGE_ROWS_MAX};
 pub(crate) struct ChunkBuilder {
     pages: Pages,
     grid: Option<Grid>,
+    /// The last row if it was copied: it is not read before the chunk is finished.
+    last_copied: Option<(Chunk, usize)>,
 }
 
 /// The pages of a chunk, ready to be written.
@@ -28,13 +30,6 @@ pub(crate) struct Pages {
     pub(super) min: i64,
     /// The last row; `None` while there is no row.
     pub(super) latest: Option<Latest>,
-}
-
-impl Pages {
-    /// Rows so far.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
 }
 
 impl ChunkBuilder {
@@ -51,6 +46,7 @@ impl ChunkBuilder {
                 latest: None,
             },
             grid: grid.map(|(step, anchor)| Grid { step, anchor }),
+            last_copied: None,
         }
     }
 
@@ -78,6 +74,7 @@ impl ChunkBuilder {
         }
         self.pages.rows += rows;
         self.pages.latest = Some(Latest::of_batch(batch, rows - 1));
+        self.last_copied = None;
     }
 
     /// Appends pages of another chunk of the bucket, of the same schema, byte for byte. Their
@@ -96,13 +93,18 @@ impl ChunkBuilder {
                 target.push(chunk.page(column, page, &info)?);
             }
         }
-        self.pages.latest = Some(chunk.row(rows.end - 1, &info)?);
+        self.last_copied = Some((chunk.clone(), rows.end - 1));
         self.pages.rows += rows.len();
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> Pages {
-        self.pages
+    /// # Errors
+    /// If pages were copied and the last row does not decode.
+    pub(crate) fn finish(mut self) -> Result<Pages, Error> {
+        if let Some((chunk, row)) = self.last_copied {
+            self.pages.latest = Some(chunk.row(row, &self.pages.info)?);
+        }
+        Ok(self.pages)
     }
 }
 

@@ -3,8 +3,6 @@
 //! One writer, one reader, one layout; a file is never touched after it got its name (I1). The
 //! chunks of a segment are ordered by bucket and time; those of one bucket share no time.
 
-#![allow(dead_code, unused_imports)] // merges and bulk loads use the rest
-
 mod builder;
 mod directory;
 mod format;

@@ -84,17 +84,33 @@ impl Segment {
         (self.footer.first_lsn, self.footer.last_lsn)
     }
 
-    /// Chunks with their buckets and the last row of each, by bucket and time.
-    pub(crate) fn chunks(self: &Arc<Self>) -> impl Iterator<Item = (BucketId, Chunk, Latest)> {
-        self.chunks.iter().enumerate().map(|(index, meta)| {
-            let chunk = Chunk {
-                min: meta.entry.min,
-                max: meta.entry.max,
-                index,
-                segment: self.clone(),
-            };
-            (meta.entry.bucket, chunk, self.latest(meta))
-        })
+    /// Chunks with their buckets, by bucket and time.
+    pub(crate) fn chunks(self: &Arc<Self>) -> impl Iterator<Item = (BucketId, Chunk)> {
+        self.chunk_range(0..self.chunks.len())
+    }
+
+    pub(crate) fn chunk_count(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Some of [`Segment::chunks`].
+    pub(crate) fn chunk_range(
+        self: &Arc<Self>,
+        range: Range<usize>,
+    ) -> impl Iterator<Item = (BucketId, Chunk)> {
+        let first = range.start;
+        self.chunks[range]
+            .iter()
+            .enumerate()
+            .map(move |(index, meta)| {
+                let chunk = Chunk {
+                    min: meta.entry.min,
+                    max: meta.entry.max,
+                    index: first + index,
+                    segment: self.clone(),
+                };
+                (meta.entry.bucket, chunk)
+            })
     }
 
     fn latest(&self, meta: &Meta) -> Latest {
@@ -279,6 +295,12 @@ impl Chunk {
         info: &BucketInfo,
     ) -> Result<Encoded, Error> {
         let (entry, bytes) = self.segment.page_bytes(self.meta(), column, page, info)?;
+        // Whatever was found earlier: a copy may outlive the original by years.
+        if crc32fast::hash(&bytes) != entry.crc {
+            return Err(self
+                .segment
+                .damaged(&entry, info, "a page fails its checksum"));
+        }
         Ok(Encoded { bytes, entry })
     }
 

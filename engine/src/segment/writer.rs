@@ -81,6 +81,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Bytes handed to the disk so far.
+    pub(crate) fn flushed(&self) -> u64 {
+        self.out.flushed()
+    }
+
     fn align(&mut self) -> io::Result<()> {
         let position = self.out.position();
         let padding = position.next_multiple_of(PAGE_ALIGN as u64) - position;

@@ -1,6 +1,6 @@
 //! Bulk loads: what wins, what is refused, what a crash leaves.
 
-use disk::{Disk, SimDisk};
+use disk::SimDisk;
 use model::RowKind;
 
 use super::{MINUTE, all, batch, key, open, rows, try_open, write};

@@ -68,11 +68,12 @@ fn write(engine: &Engine, name: &str, kind: RowKind, batch: ColumnBatch) -> Resu
     ticket.wait().map(|_| ())
 }
 
-/// Small files, so that opening is quick; no checkpoint but those asked for.
+/// Small files, so that opening is quick; no checkpoint and no merge but those asked for.
 fn options() -> Options {
     Options {
         wal_segment_bytes: 512 << 10,
         frame_bytes_max: 256 << 10,
+        merge: false,
         ..Options::default()
     }
 }

@@ -6,7 +6,7 @@ use disk::SimDisk;
 use model::RowKind;
 use proptest::prelude::*;
 
-use super::{all, batch, key, open, pairs, write};
+use super::{all, batch, key, open, pairs, rows, write};
 use crate::{Engine, Limit, Scan};
 
 #[derive(Debug, Clone)]
@@ -15,10 +15,21 @@ enum Step {
     Write(bool, Vec<u32>),
     /// Bucket, first bar, bars: enough for blocks and pages of their own.
     Bulk(bool, u32, u16),
+    /// The same past the log.
+    Ingest(bool, u32, u16),
     Checkpoint,
+    Merge(Merge),
     Reopen,
     Drop(bool),
     Scan(Range),
+}
+
+#[derive(Debug, Clone)]
+enum Merge {
+    Due,
+    Full,
+    /// Some neighbours, whatever their sizes: first and count.
+    Some(usize, usize),
 }
 
 #[derive(Debug, Clone)]
@@ -61,10 +72,20 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (any::<bool>(), some_units).prop_map(|(tick, units)| Step::Write(tick, units)),
         3 => (any::<bool>(), run).prop_map(|(tick, units)| Step::Write(tick, units)),
         2 => (any::<bool>(), 0_u32..9000, 1900_u16..6000).prop_map(|(t, f, c)| Step::Bulk(t, f, c)),
-        2 => Just(Step::Checkpoint),
+        1 => (any::<bool>(), 0_u32..9000, 1_u16..6000).prop_map(|(t, f, c)| Step::Ingest(t, f, c)),
+        3 => Just(Step::Checkpoint),
+        3 => merge().prop_map(Step::Merge),
         1 => Just(Step::Reopen),
         1 => any::<bool>().prop_map(Step::Drop),
         6 => range.prop_map(Step::Scan),
+    ]
+}
+
+fn merge() -> impl Strategy<Value = Merge> {
+    prop_oneof![
+        Just(Merge::Due),
+        Just(Merge::Full),
+        (0_usize..8, 1_usize..5).prop_map(|(first, count)| Merge::Some(first, count)),
     ]
 }
 
@@ -88,6 +109,17 @@ impl Model {
     fn write(&mut self, engine: &Engine, tick: bool, times: &[i64]) {
         self.value += 100_000;
         write(engine, name(tick), kind(tick), batch(times, self.value)).unwrap();
+        self.note(tick, times);
+    }
+
+    fn ingest(&mut self, engine: &Engine, tick: bool, times: &[i64]) {
+        self.value += 100_000;
+        let loaded = rows(name(tick), kind(tick), batch(times, self.value));
+        engine.ingest(vec![loaded]).unwrap();
+        self.note(tick, times);
+    }
+
+    fn note(&mut self, tick: bool, times: &[i64]) {
         for (index, time) in times.iter().enumerate() {
             let key = if tick {
                 self.ticks += 1;
@@ -167,10 +199,33 @@ impl Model {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+fn run_merge(engine: &Engine, merge: &Merge) {
+    let before = engine.status().segments;
+    match *merge {
+        Merge::Due => drop(engine.merge().unwrap()),
+        Merge::Full => drop(engine.compact().unwrap()),
+        Merge::Some(first, count) => {
+            let first = first.min(before.saturating_sub(1));
+            let range = first..before.min(first + count);
+            let written = crate::merge::run_some(engine.store(), range.clone()).unwrap();
+            let merged = range.len() - written;
+            assert_eq!(engine.status().segments, before - merged);
+        }
+    }
+    let files = engine.store().disk.list("segments").unwrap();
+    assert_eq!(files.len(), engine.status().segments, "{files:?}");
+}
 
-    /// I6 and I7: whatever lies in tails and segments, a scan is the sorted map's answer.
+/// More with `MKTS_CASES`.
+fn cases() -> u32 {
+    let cases = std::env::var("MKTS_CASES").ok();
+    cases.and_then(|cases| cases.parse().ok()).unwrap_or(48)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// I6 and I7: whatever lies in tails and segments, and however these were merged, a scan is the sorted map's answer.
     #[test]
     fn scans_agree_with_a_sorted_map(steps in proptest::collection::vec(step(), 1..24)) {
         let mut disk = SimDisk::new(1);
@@ -187,7 +242,16 @@ proptest! {
                     let times: Vec<i64> = bars.map(|bar| bar * UNITS_PER_BAR * UNIT).collect();
                     model.write(&engine, tick, &times);
                 }
+                Step::Ingest(tick, first, count) => {
+                    let bars = i64::from(first)..i64::from(first) + i64::from(count);
+                    let times: Vec<i64> = bars.map(|bar| bar * UNITS_PER_BAR * UNIT).collect();
+                    model.ingest(&engine, tick, &times);
+                }
                 Step::Checkpoint => engine.checkpoint().unwrap(),
+                Step::Merge(merge) => {
+                    run_merge(&engine, &merge);
+                    model.check_all(&engine);
+                }
                 Step::Reopen => {
                     drop(engine);
                     disk = disk.reopen();
