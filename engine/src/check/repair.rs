@@ -150,26 +150,15 @@ fn rewrite(disk: &dyn Disk, at: usize, found: &Found) -> Result<Option<SegmentEn
     let manifest = &found.manifest;
     let old = segment::open(disk, &manifest.segments[at], &manifest.store_id)?;
     let sequence = manifest.next_sequence;
-    let (mut rows, mut failed) = (0, None);
+    let mut rows = 0;
     let path = path_of(sequence);
     let written = publish(disk, &Poison::default(), &path, |file| {
         let mut writer = Writer::new(file, sequence, &manifest.store_id)?;
         for index in 0..old.chunks.len() {
-            match copy_chunk(&old, index, found, &mut writer) {
-                Ok(count) => rows += count,
-                Err(error) => {
-                    let text = error.to_string();
-                    failed = Some(error);
-                    return Err(std::io::Error::other(text));
-                }
-            }
+            rows += copy_chunk(&old, index, found, &mut writer)?;
         }
-        writer.finish(old.footer.first_lsn, old.footer.last_lsn)
-    });
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    let written = written?;
+        Ok(writer.finish(old.footer.first_lsn, old.footer.last_lsn)?)
+    })?;
     if rows == 0 {
         disk.unlink(&path)?;
         return Ok(None);
@@ -207,7 +196,7 @@ fn copy_chunk(
     let mut builder = ChunkBuilder::new(info, &Zone::utc());
     batches.iter().for_each(|batch| builder.encode(batch));
     let rows = builder.rows();
-    writer.chunk(&builder.finish())?;
+    writer.chunk(&builder.finish()?)?;
     Ok(rows)
 }
 
