@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
 
-use engine::{Commit, Origin, Rows};
+use engine::{Commit, Engine, NoHook, Options, Origin, Recovery, Rows};
 use model::{BucketKey, Column, ColumnBatch, ColumnDef, NANOS_PER_SECOND, RowKind, Schema, Value};
 
 /// Rows of a year of minutes: 252 sessions of 390 minutes.
@@ -123,6 +125,26 @@ pub fn minutes_after(rows: &ColumnBatch, minutes: i64) -> ColumnBatch {
         .map(|time| time + minutes * MINUTE_NANOS);
     let later = rows.clone().with_times(times.collect());
     later.expect("there are as many times as rows")
+}
+
+/// Opens a store as a server does.
+pub fn open(directory: &Path) -> (Engine, Recovery) {
+    open_with(directory, Options::default())
+}
+
+/// Opens a store that checkpoints and merges only when it is told to.
+pub fn open_quiet(directory: &Path) -> Engine {
+    let options = Options {
+        tail_bytes_max: usize::MAX,
+        wal_bytes_max: 4 << 30,
+        merge: false,
+        ..Options::default()
+    };
+    open_with(directory, options).0
+}
+
+fn open_with(directory: &Path, options: Options) -> (Engine, Recovery) {
+    Engine::open(directory, options, Arc::new(NoHook)).expect("a store opens")
 }
 
 /// A commit of a client that makes missing buckets as bars.

@@ -1,10 +1,51 @@
-//! Pages by themselves, for benches/codec.rs. Not part of the interface.
+//! Pages by themselves and stores that are large at once, for the benches. Not part of the
+//! interface.
 
 use bytes::Bytes;
-use model::{Column, ColumnType};
+use model::{BucketKey, Column, ColumnBatch, ColumnType};
 
 use crate::codec::grid::Grid;
 use crate::page::{self, PAGE_ROWS_MAX, PageEntry};
+use crate::segment::ChunkBuilder;
+use crate::{Engine, Error, checkpoint};
+
+/// Adds one segment in which each of these buckets, which exist with the schema of the rows, has the
+/// rows. Their pages are in the file once and all page tables name them, so that billions of rows
+/// fit a small disk; everything but the pages is as large as it would be.
+///
+/// # Errors
+/// If a bucket is missing, there is none, or the disk fails.
+pub fn fill(engine: &Engine, keys: &[BucketKey], rows: &ColumnBatch) -> Result<(), Error> {
+    let store = engine.store();
+    let mut infos = Vec::with_capacity(keys.len());
+    for key in keys {
+        let info = engine.bucket(key);
+        infos.push(info.ok_or_else(|| Error::NotFound(key.clone()))?);
+    }
+    infos.sort_unstable_by_key(|info| info.id);
+    let Some((first, others)) = infos.split_first() else {
+        return Err(Error::Invalid("no bucket to fill".to_owned()));
+    };
+    let mut manifest = store.manifest.lock();
+    checkpoint::run_locked(store, &mut manifest)?;
+    let (at, sequence) = (manifest.checkpoint, manifest.next_sequence);
+    let names = (sequence, sequence);
+    let new = checkpoint::write_segment(store, &manifest.store_id, names, |_, writer| {
+        let mut chunk = ChunkBuilder::new(first, &store.options.zone);
+        chunk.encode(rows);
+        writer.chunk(&chunk.finish()?)?;
+        others.iter().for_each(|info| writer.again(info));
+        Ok((at, at))
+    })?;
+    let mut next = manifest.clone();
+    next.segments.push(new.entry.clone());
+    next.next_sequence += 1;
+    next.publish(&*store.disk, &store.poison)?;
+    *manifest = next;
+    checkpoint::add_chunks(store, &new.segment);
+    store.replace_segments(&[], Some(new.segment));
+    Ok(())
+}
 
 /// A column as a segment has it.
 #[derive(Debug, Clone)]

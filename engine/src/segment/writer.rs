@@ -7,6 +7,7 @@ use wal::Lsn;
 
 use super::builder::Pages;
 use super::format::{CHUNK_ENTRY_BYTES, ChunkEntry, FOOTER_BYTES, Footer, encode_header};
+use crate::catalog::BucketInfo;
 use crate::page::PAGE_ALIGN;
 
 /// A segment on its way to the disk.
@@ -84,6 +85,26 @@ impl<'a> Writer<'a> {
     /// Bytes handed to the disk so far.
     pub(crate) fn flushed(&self) -> u64 {
         self.out.flushed()
+    }
+
+    /// Adds a chunk for another bucket of the same schema with the pages of the chunk before it,
+    /// which are in the file once. Nothing but a bench asks for this; readers see no difference.
+    pub(crate) fn again(&mut self, info: &BucketInfo) {
+        let Some(before) = self.entries.last().copied() else {
+            return;
+        };
+        assert!(before.bucket < info.id, "chunks come in order of buckets");
+        let table = before.table as usize;
+        self.tables.extend_from_within(table..);
+        let latest = self.latest.len() - before.latest_bytes();
+        self.latest.extend_from_within(latest..);
+        self.rows += u64::from(before.rows);
+        self.entries.push(ChunkEntry {
+            bucket: info.id,
+            schema_version: info.schema_version,
+            table: table as u64 + before.table_bytes() as u64,
+            ..before
+        });
     }
 
     fn align(&mut self) -> io::Result<()> {
