@@ -68,7 +68,7 @@ pub fn plan(engine: &Engine, query: &QueryRequest) -> Result<Plan, String> {
 }
 
 /// Seconds and nanoseconds of a bound; far times saturate, which is before or after all rows.
-fn nanos(seconds: Option<i64>, nanos: i64) -> Option<i64> {
+pub(crate) fn nanos(seconds: Option<i64>, nanos: i64) -> Option<i64> {
     let seconds = seconds?;
     Some(
         seconds

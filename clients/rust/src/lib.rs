@@ -23,5 +23,5 @@ mod rpc;
 mod stream;
 pub mod wire;
 
-pub use rpc::{BucketInfo, Client, Error, Query, Table};
+pub use rpc::{Alter, BucketInfo, Client, Error, Query, Table};
 pub use stream::{Message, Subscription};

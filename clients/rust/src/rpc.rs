@@ -140,6 +140,19 @@ pub struct BucketInfo {
     pub columns: Vec<ColumnDef>,
 }
 
+/// Changes of a bucket's columns, made together in this order: drop, rename, widen, add.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Alter {
+    /// New columns.
+    pub add: Vec<ColumnDef>,
+    /// Columns with their wider types.
+    pub widen: Vec<ColumnDef>,
+    /// Old names with new names.
+    pub rename: Vec<(String, String)>,
+    /// Columns that go, with their values.
+    pub drop: Vec<String>,
+}
+
 /// One connection to a server. It connects on first use, and again after an error.
 #[derive(Debug)]
 pub struct Client {
@@ -292,6 +305,71 @@ impl Client {
         entries(&result(&reply)?)
     }
 
+    /// Deletes the rows with `from <= time <= to` (nanoseconds since 1970), or only counts them;
+    /// how many.
+    ///
+    /// # Errors
+    /// If the connection fails or the server refuses.
+    pub fn delete(
+        &mut self,
+        key: &BucketKey,
+        from: i64,
+        to: i64,
+        dry_run: bool,
+    ) -> Result<u64, Error> {
+        let mut writer = envelope("Delete");
+        writer.map(1);
+        writer.text("requests");
+        writer.array(1);
+        writer.map(6);
+        writer.text("key");
+        writer.text(key.as_str());
+        for (time, name) in [(from, "epoch_start"), (to, "epoch_end")] {
+            let (seconds, nanos) = model::epoch_and_nanos(time);
+            writer.text(name);
+            writer.int(seconds);
+            writer.text(&format!("{name}_nanos"));
+            writer.int(i64::from(nanos));
+        }
+        writer.text("dry_run");
+        writer.bool(dry_run);
+        counted(&self.call_raw(&writer.out)?, "rows")
+    }
+
+    /// Changes the columns of a bucket; the new version of its schema.
+    ///
+    /// # Errors
+    /// If the connection fails or the server refuses.
+    pub fn alter(&mut self, key: &BucketKey, alter: &Alter) -> Result<u64, Error> {
+        let mut writer = envelope("Alter");
+        writer.map(1);
+        writer.text("requests");
+        writer.array(1);
+        writer.map(5);
+        writer.text("key");
+        writer.text(key.as_str());
+        for (name, columns) in [("add", &alter.add), ("widen", &alter.widen)] {
+            writer.text(name);
+            writer.array(columns.len());
+            for column in columns {
+                pair(
+                    &mut writer,
+                    ["name", "type"],
+                    [&column.name, write_code(column.ty)],
+                );
+            }
+        }
+        writer.text("rename");
+        writer.array(alter.rename.len());
+        for (from, to) in &alter.rename {
+            pair(&mut writer, ["from", "to"], [from, to]);
+        }
+        writer.text("drop");
+        writer.array(alter.drop.len());
+        alter.drop.iter().for_each(|name| writer.text(name));
+        counted(&self.call_raw(&writer.out)?, "version")
+    }
+
     /// Columns and kind of a bucket.
     ///
     /// # Errors
@@ -361,6 +439,18 @@ impl Client {
     /// If the connection fails.
     pub fn get(&mut self, path: &str) -> Result<(u16, String), Error> {
         let reply = self.exchange("GET", path, "", b"")?;
+        Ok((
+            reply.status,
+            String::from_utf8_lossy(&reply.body).into_owned(),
+        ))
+    }
+
+    /// Posts JSON to a path like `/admin/v1/checkpoint`, whatever the status.
+    ///
+    /// # Errors
+    /// If the connection fails.
+    pub fn post(&mut self, path: &str, json: &str) -> Result<(u16, String), Error> {
+        let reply = self.exchange("POST", path, "application/json", json.as_bytes())?;
         Ok((
             reply.status,
             String::from_utf8_lossy(&reply.body).into_owned(),
@@ -496,6 +586,25 @@ fn key_request(method: &str, key: &str) -> Vec<u8> {
     writer.text("key");
     writer.text(key);
     writer.out
+}
+
+/// A map of two texts.
+fn pair(writer: &mut Writer, names: [&str; 2], values: [&str; 2]) {
+    writer.map(2);
+    for (name, value) in names.into_iter().zip(values) {
+        writer.text(name);
+        writer.text(value);
+    }
+}
+
+/// The number in the only response of a reply.
+fn counted(reply: &Bytes, name: &str) -> Result<u64, Error> {
+    let responses = list(&field(&result(reply)?, "responses")?)?;
+    let response = responses.first();
+    let response = response.ok_or_else(|| Error::Reply("it is empty".into()))?;
+    entry(response)?;
+    let count = Reader::new(&field(response, name)?).int()?;
+    u64::try_from(count).map_err(|_| Error::Reply(format!("{name} is {count}")))
 }
 
 /// The result of a reply, or its error.

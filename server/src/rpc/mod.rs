@@ -1,7 +1,9 @@
 //! The RPC: bytes in, bytes out. One method, one file: decode, do, encode. Runs on blocking
 //! threads; a panic of a method ends its call and is counted.
 
+mod alter;
 mod create;
+mod delete;
 mod destroy;
 mod info;
 mod list;
@@ -92,6 +94,8 @@ fn run(app: &App, codec: Codec, call: &Call) -> Answer {
         Request::Destroy(requests) => Ok(destroy::run(app, &requests)),
         Request::GetInfo(requests) => Ok(info::run(app, &requests)),
         Request::ListSymbols(request) => list::run(app, &request),
+        Request::Delete(requests) => Ok(delete::run(app, &requests)),
+        Request::Alter(requests) => Ok(alter::run(app, &requests)),
     };
     match reply {
         Ok(reply) => Answer {

@@ -136,7 +136,7 @@ impl<'de> Visitor<'de> for Transcribe<'_> {
 }
 
 /// Our names and those of the JSON codec.
-const NAMES: [(&str, &str); 12] = [
+const NAMES: [(&str, &str); 13] = [
     ("responses", "Responses"),
     ("result", "Result"),
     ("types", "ColumnTypes"),
@@ -149,6 +149,7 @@ const NAMES: [(&str, &str); 12] = [
     ("timezone", "Timezone"),
     ("error", "Error"),
     ("key", "Key"),
+    ("rows", "Rows"),
 ];
 
 /// Transcribes a reply of ours. The envelope keeps its names; those inside the result change if

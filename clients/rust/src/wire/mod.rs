@@ -20,5 +20,8 @@ pub use dataset::{
     DATASET_BUCKETS_MAX, Dataset, DatasetError, EPOCH, NANOSECONDS, Tables, epochs, nanos_of_second,
 };
 pub use numpy_type::{parse_type, parse_type_or_word, reply_code, write_code};
-pub use reply::{Body, ColumnData, DatasetReply, Entry, Info, InfoColumn, Reply};
-pub use request::{CreateRequest, KeyRequest, ListRequest, QueryRequest, Request, WriteRequest};
+pub use reply::{Body, ColumnData, Counted, DatasetReply, Entry, Info, InfoColumn, Reply};
+pub use request::{
+    AlterRequest, CreateRequest, DeleteRequest, KeyRequest, ListRequest, QueryRequest, Request,
+    WriteRequest,
+};

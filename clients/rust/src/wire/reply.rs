@@ -63,6 +63,21 @@ pub enum Reply {
     Info(Vec<Info>),
     /// Of `ListSymbols`.
     List(Vec<String>),
+    /// Of `Delete`: rows deleted, or counted.
+    Deleted(Vec<Counted>),
+    /// Of `Alter`: versions of the schema.
+    Altered(Vec<Counted>),
+}
+
+/// How a request about one bucket went, with a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// The key as it was sent.
+    pub key: String,
+    /// What was counted; 0 with an error.
+    pub count: u64,
+    /// Empty if all is well.
+    pub error: String,
 }
 
 /// How one request went.
@@ -170,6 +185,16 @@ impl Reply {
                 list_header(writer, entries.len());
                 entries.iter().for_each(|e| e.write(writer));
             }
+            Self::Deleted(all) => {
+                writer.map(1);
+                list_header(writer, all.len());
+                all.iter().for_each(|one| one.write("rows", writer));
+            }
+            Self::Altered(all) => {
+                writer.map(1);
+                list_header(writer, all.len());
+                all.iter().for_each(|one| one.write("version", writer));
+            }
             Self::Info(infos) => {
                 writer.map(1);
                 list_header(writer, infos.len());
@@ -212,6 +237,18 @@ impl Entry {
         writer.text(&self.error);
         writer.text("version");
         writer.text(&self.version);
+    }
+}
+
+impl Counted {
+    fn write(&self, count: &str, writer: &mut Writer) {
+        writer.map(3);
+        writer.text("key");
+        writer.text(&self.key);
+        writer.text(count);
+        writer.int(i64::try_from(self.count).unwrap_or(i64::MAX));
+        writer.text("error");
+        writer.text(&self.error);
     }
 }
 

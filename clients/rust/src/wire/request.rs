@@ -1,4 +1,4 @@
-//! Parameters of the six methods. Field names are matched without regard to case and underscores,
+//! Parameters of the methods. Field names are matched without regard to case and underscores,
 //! which covers the vocabularies of both codecs and of older clients; fields may also come as a
 //! list in the order of declaration. Nil is an absent field, unknown fields are skipped.
 
@@ -25,6 +25,10 @@ pub enum Request {
     GetInfo(Vec<KeyRequest>),
     /// `DataService.ListSymbols`
     ListSymbols(ListRequest),
+    /// `DataService.Delete`, which the reference does not have.
+    Delete(Vec<DeleteRequest>),
+    /// `DataService.Alter`, which the reference does not have.
+    Alter(Vec<AlterRequest>),
 }
 
 /// One query.
@@ -89,6 +93,38 @@ pub struct KeyRequest {
     pub key: String,
 }
 
+/// A range of time to delete.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeleteRequest {
+    /// Bucket key.
+    pub key: String,
+    /// First second, inclusive; absent for the oldest row.
+    pub epoch_start: Option<i64>,
+    /// Added to `epoch_start`.
+    pub epoch_start_nanos: i64,
+    /// Last second, inclusive; absent for the newest row.
+    pub epoch_end: Option<i64>,
+    /// Added to `epoch_end`.
+    pub epoch_end_nanos: i64,
+    /// Whether rows are only counted.
+    pub dry_run: bool,
+}
+
+/// Changes of a bucket's columns, made together in this order: drop, rename, widen, add.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlterRequest {
+    /// Bucket key.
+    pub key: String,
+    /// New columns: names and type codes.
+    pub add: Vec<(String, String)>,
+    /// Columns with their wider types.
+    pub widen: Vec<(String, String)>,
+    /// Old names with new names.
+    pub rename: Vec<(String, String)>,
+    /// Columns that go.
+    pub drop: Vec<String>,
+}
+
 /// What to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListRequest {
@@ -113,6 +149,8 @@ impl Request {
             "Destroy" => list(&mut reader, max, KeyRequest::read).map(Self::Destroy),
             "GetInfo" => list(&mut reader, max, KeyRequest::read).map(Self::GetInfo),
             "ListSymbols" => ListRequest::read(&mut reader).map(Self::ListSymbols),
+            "Delete" => list(&mut reader, max, DeleteRequest::read).map(Self::Delete),
+            "Alter" => list(&mut reader, max, AlterRequest::read).map(Self::Alter),
             _ => return None,
         })
     }
@@ -319,6 +357,71 @@ impl KeyRequest {
     }
 }
 
+impl DeleteRequest {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        const NAMES: &[&str] = &[
+            "key",
+            "epoch_start",
+            "epoch_start_nanos",
+            "epoch_end",
+            "epoch_end_nanos",
+            "dry_run",
+        ];
+        let mut delete = Self::default();
+        read_struct(reader, NAMES, |at, reader| {
+            match at {
+                0 => delete.key = reader.text()?.into(),
+                1 => delete.epoch_start = Some(reader.int()?),
+                2 => delete.epoch_start_nanos = reader.int()?,
+                3 => delete.epoch_end = Some(reader.int()?),
+                4 => delete.epoch_end_nanos = reader.int()?,
+                _ => delete.dry_run = reader.bool()?,
+            }
+            Ok(())
+        })?;
+        Ok(delete)
+    }
+}
+
+impl AlterRequest {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut alter = Self::default();
+        let names = &["key", "add", "widen", "rename", "drop"];
+        read_struct(reader, names, |at, reader| {
+            match at {
+                0 => alter.key = reader.text()?.into(),
+                1 => alter.add = pairs(reader, ["name", "type"])?,
+                2 => alter.widen = pairs(reader, ["name", "type"])?,
+                3 => alter.rename = pairs(reader, ["from", "to"])?,
+                _ => alter.drop = texts(reader, NAMES_MAX)?,
+            }
+            Ok(())
+        })?;
+        Ok(alter)
+    }
+}
+
+/// A list of structs of two texts.
+fn pairs(reader: &mut Reader<'_>, names: [&str; 2]) -> Result<Vec<(String, String)>, DecodeError> {
+    let len = reader.array()?;
+    if len > NAMES_MAX {
+        return Err(reader.error(format!("{len} entries in a list, the limit is {NAMES_MAX}")));
+    }
+    reader.charge(len, size_of::<(String, String)>())?;
+    let one = |_| {
+        let mut pair = (String::new(), String::new());
+        read_struct(reader, &names, |at, reader| {
+            match at {
+                0 => pair.0 = reader.text()?.into(),
+                _ => pair.1 = reader.text()?.into(),
+            }
+            Ok(())
+        })?;
+        Ok(pair)
+    };
+    (0..len).map(one).collect()
+}
+
 impl ListRequest {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut list = Self::default();
@@ -424,6 +527,66 @@ mod tests {
         ] {
             assert!(matches!(decode("Query", &none), Ok(Request::Query(q)) if q.is_empty()));
         }
+    }
+
+    #[test]
+    fn deletes_and_alters_are_read_in_every_spelling() {
+        let delete = map(&[
+            ("Key", "A/1Min/B".into()),
+            ("EpochStart", 5.into()),
+            ("epoch_end", 9.into()),
+            ("epoch_end_nanos", 7.into()),
+            ("dry_run", true.into()),
+        ]);
+        let wanted = DeleteRequest {
+            key: "A/1Min/B".into(),
+            epoch_start: Some(5),
+            epoch_end: Some(9),
+            epoch_end_nanos: 7,
+            dry_run: true,
+            ..DeleteRequest::default()
+        };
+        match decode("Delete", &map(&[("requests", list(&[delete]))])).unwrap() {
+            Request::Delete(found) => assert_eq!(found, [wanted]),
+            other => panic!("{other:?}"),
+        }
+        let column = map(&[("name", "X".into()), ("type", "f4".into())]);
+        let short = list(&["Y".into(), "i8".into()]);
+        let alter = map(&[
+            ("key", "A/1Min/B".into()),
+            ("add", list(&[column, short])),
+            (
+                "rename",
+                list(&[map(&[("from", "a".into()), ("to", "b".into())])]),
+            ),
+            ("drop", list(&["c".into()])),
+        ]);
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        match decode("Alter", &map(&[("requests", list(&[alter]))])).unwrap() {
+            Request::Alter(found) => {
+                assert_eq!(found[0].add, [pair("X", "f4"), pair("Y", "i8")]);
+                assert_eq!(found[0].rename, [pair("a", "b")]);
+                assert_eq!(
+                    (found[0].widen.len(), &found[0].drop[..]),
+                    (0, &["c".to_owned()][..])
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        for (method, name, value) in [
+            ("Delete", "dry_run", Value::from("yes")),
+            ("Delete", "epoch_start", 1.5.into()),
+            ("Alter", "add", "X".into()),
+            ("Alter", "drop", list(&[5.into()])),
+            ("Alter", "add", list(&[5.into()])),
+        ] {
+            let params = map(&[("requests", list(&[map(&[(name, value)])]))]);
+            let error = decode(method, &params).unwrap_err();
+            assert!(error.what.contains(name), "{error}");
+        }
+        let many = list(&vec![list(&[]); NAMES_MAX + 1]);
+        let params = map(&[("requests", list(&[map(&[("add", many)])]))]);
+        assert!(decode("Alter", &params).unwrap_err().what.contains("limit"));
     }
 
     #[test]
