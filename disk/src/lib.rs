@@ -23,6 +23,7 @@ mod path;
 mod publish;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod source;
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
@@ -37,6 +38,7 @@ pub use os::OsDisk;
 pub use publish::publish;
 #[cfg(feature = "sim")]
 pub use sim::SimDisk;
+pub use source::{Source, SourceEntry, SourceFile, SourceKind};
 
 /// The file system below one store directory.
 pub trait Disk: Send + Sync + Debug {
