@@ -35,6 +35,7 @@ mod inspect;
 mod latest;
 mod manifest;
 mod mapping;
+pub mod marketstore;
 mod mask;
 mod merge;
 mod options;
