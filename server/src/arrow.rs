@@ -344,3 +344,6 @@ fn text_value(text: &str) -> Result<[u32; 16], String> {
     }
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests;

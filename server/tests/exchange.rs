@@ -4,13 +4,18 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use arrow_array::{
+    ArrayRef, BinaryArray, Float64Array, Int64Array, RecordBatch, TimestampMillisecondArray,
+};
 use engine::{Commit, Engine, NoHook, Options, Origin, Rows, Scan};
 use model::{
     BucketKey, Column, ColumnBatch, ColumnDef, ColumnType, NANOS_PER_SECOND, RowKind, Schema,
 };
+use parquet::arrow::ArrowWriter;
 use tempfile::TempDir;
 
 const FORMATS: [&str; 3] = ["csv", "parquet", "arrow"];
@@ -513,4 +518,187 @@ fn a_locked_store_says_how_to_ask_the_server() {
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output).contains("--url"), "{}", text(&output));
     engine.close().unwrap();
+}
+
+/// A Parquet file of somebody else.
+fn foreign(file: &Path, columns: Vec<(&str, ArrayRef)>) {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let output = std::fs::File::create(file).unwrap();
+    let mut writer = ArrowWriter::try_new(output, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+fn minutes(count: i64) -> ArrayRef {
+    let times: Vec<i64> = (0..count).map(|m| m * 60_000).collect();
+    Arc::new(TimestampMillisecondArray::from(times))
+}
+
+#[test]
+fn files_of_others_are_checked_column_by_column() {
+    let dirs = Dirs::new();
+    let (file, store) = (dirs.text("theirs.parquet"), dirs.text("store"));
+    let prices: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.5]));
+    let volumes: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
+    let import = [
+        "import", "parquet", &file, "--key", "A/1Min/B", "--dir", &store,
+    ];
+    let path = Path::new(&file);
+
+    foreign(path, vec![("Price", prices.clone())]);
+    refused(
+        &import,
+        &["no column looks like the time", "--time-column", "Price"],
+    );
+
+    foreign(path, vec![("when", minutes(2)), ("Volume", volumes)]);
+    refused(
+        &import,
+        &[
+            "theirs.parquet: column \"Volume\", row 2: is missing",
+            "--nulls zero",
+        ],
+    );
+    good(&[&import[..], &["--nulls", "zero"]].concat());
+
+    let binary: ArrayRef = Arc::new(BinaryArray::from(vec![&b"x"[..], b"y"]));
+    foreign(
+        path,
+        vec![
+            ("when", minutes(2)),
+            ("Price", prices.clone()),
+            ("Raw", binary),
+        ],
+    );
+    let args = [
+        "import", "parquet", &file, "--key", "A/1Min/C", "--dir", &store,
+    ];
+    refused(&args, &["column \"Raw\" is Binary", "--columns Raw:-"]);
+    good(&[&args[..], &["--columns", "Raw:-,Price:Close"]].concat());
+
+    // The bucket is there now: other names, and values that do not fit, are refused.
+    foreign(path, vec![("when", minutes(2)), ("Price", prices)]);
+    refused(
+        &args,
+        &["the bucket has a column \"Close\", the file has Price"],
+    );
+    let tenths: ArrayRef = Arc::new(Float64Array::from(vec![3.0, 0.1]));
+    foreign(path, vec![("when", minutes(2)), ("Volume", tenths)]);
+    refused(
+        &import,
+        &["column \"Volume\", row 2: 0.1 is no INT64; --lossy takes 0"],
+    );
+    good(&[&import[..], &["--lossy"]].concat());
+    refused(
+        &[&import[..], &["--ticks"]].concat(),
+        &["holds bars, not ticks"],
+    );
+    refused(
+        &["import", "parquet", &file, "--dir", &store],
+        &["which bucket?", "--key"],
+    );
+
+    let found = contents(Path::new(&store));
+    assert_eq!(found.len(), 2);
+    let volume = found[0].2.column("Volume").unwrap();
+    assert_eq!(volume.values::<i64>(), Some(&[3, 0][..]));
+    let close = found[1].2.column("Close").unwrap();
+    assert_eq!(close.values::<f64>(), Some(&[1.0, 2.5][..]));
+}
+
+/// One row group of more rows than are decoded or written at once.
+#[test]
+fn a_huge_row_group_is_read_in_parts() {
+    let dirs = Dirs::new();
+    let rows = 300_000;
+    let numbers: ArrayRef = Arc::new(Int64Array::from((0..rows).collect::<Vec<i64>>()));
+    let file = dirs.path("huge.parquet");
+    foreign(&file, vec![("time", minutes(rows)), ("N", numbers)]);
+    let (file, one, two) = (
+        dirs.text("huge.parquet"),
+        dirs.text("one"),
+        dirs.text("two"),
+    );
+    let report = good(&[
+        "import", "parquet", &file, "--key", "A/1Min/B", "--dir", &one, "--json",
+    ]);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["buckets"][0]["stored"], rows);
+    let out = dirs.text("out.parquet");
+    good(&["export", "--on", "A/1Min/B", "--dir", &one, "--out", &out]);
+    good(&["import", "parquet", &out, "--dir", &two]);
+    assert_same(Path::new(&one), Path::new(&two));
+}
+
+/// A server on its own directory, killed when dropped.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(dirs: &Dirs, name: &str) -> Self {
+        let dir = dirs.path(name);
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(
+            dir.join("mkts.yml"),
+            "root_directory: data\nlisten_port: 0\n",
+        )
+        .unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mkts"))
+            .args(["start", "--ready-file", "ready"])
+            .current_dir(&dir)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let text = loop {
+            if let Ok(text) = std::fs::read(dir.join("ready")) {
+                break text;
+            }
+            assert!(child.try_wait().unwrap().is_none(), "the server ended");
+            assert!(Instant::now() < deadline, "the server does not get ready");
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let ready: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let url = format!("http://{}", ready["http"].as_str().unwrap());
+        Self { child, url }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Out of a directory, into a server, out of the server, into a directory.
+#[test]
+fn rows_come_back_through_a_server() {
+    let dirs = Dirs::new();
+    hard_store(&dirs.path("one"));
+    let server = Server::start(&dirs, "server");
+    let (one, first, second, two) = (
+        dirs.text("one"),
+        dirs.text("first"),
+        dirs.text("second"),
+        dirs.text("two"),
+    );
+    let all = ["export", "--on", "*/*/*", "--format", "arrow", "--out"];
+    good(&[&all[..], &[&first, "--dir", &one]].concat());
+    good(&["import", "arrow", &first, "--url", &server.url]);
+    good(&[&all[..], &[&second, "--url", &server.url]].concat());
+    good(&["import", "arrow", &second, "--dir", &two]);
+    assert_same(Path::new(&one), Path::new(&two));
+    let args = [
+        "export",
+        "--on",
+        "AAPL/*/*",
+        "--url",
+        "http://127.0.0.1:1",
+        "--out",
+        "x.csv",
+    ];
+    refused(&args, &["the server does not answer"]);
 }

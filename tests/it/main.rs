@@ -5,6 +5,7 @@
 //! | `golden` | does the server answer recorded MarketStore traffic as recorded, and better where the recording is wrong |
 //! | `vectors` | the same for the exchanges of an unmodified Python client |
 //! | `pymarketstore` | does that client itself work |
+//! | `exchange` | do pyarrow and we read each other's files |
 //! | `crash` | is everything acknowledged there after kill -9, and nothing else |
 //! | `aggregates` | do coarser bars equal recomputation for rows in any order, zone and volume |
 //! | `hostile` | does bad input get a clear error and leave nothing behind |
@@ -20,6 +21,7 @@
 
 mod aggregates;
 mod crash;
+mod exchange;
 mod golden;
 mod hostile;
 mod layering;

@@ -27,7 +27,7 @@ fn the_unmodified_python_client_works() {
         println!("skipped: MKTS_SKIP_PYTHON=1");
         return;
     }
-    let python = environment();
+    let python = environment("pymarketstore-0.22", PACKAGES);
     let server = Server::start(&[ONDISKAGG, STREAM], "");
     let output = Command::new(python)
         .arg(workspace().join("tests/python/client_test.py"))
@@ -40,16 +40,16 @@ fn the_unmodified_python_client_works() {
     assert!(out.contains("all parts passed"), "{out}");
 }
 
-/// The python of a virtual environment that holds the client.
-fn environment() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pymarketstore-0.22");
+/// The python of a virtual environment that holds some packages. Another list is another name.
+pub(crate) fn environment(name: &str, packages: &[&str]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let python = folder.join("bin").join("python");
     // Written last: an environment that was interrupted is made again.
     let complete = folder.join("complete");
     if complete.exists() {
         return python;
     }
-    let hint = "the Python client test needs python3 with venv and a reachable package index; \
+    let hint = "the Python tests need python3 with venv and a reachable package index; \
                 MKTS_SKIP_PYTHON=1 skips it";
     if folder.exists() {
         std::fs::remove_dir_all(&folder).expect("an incomplete environment is removed");
@@ -66,7 +66,7 @@ fn environment() -> PathBuf {
         "--quiet",
         "--disable-pip-version-check",
     ])
-    .args(PACKAGES);
+    .args(packages);
     run(&mut pip, hint);
     std::fs::write(complete, "").expect("the mark is written");
     python

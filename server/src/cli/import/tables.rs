@@ -1,8 +1,10 @@
 //! Files of record batches (Parquet, Arrow IPC) into buckets.
 
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::sync::Once;
 use std::time::Instant;
 
 use arrow_array::RecordBatch;
@@ -241,9 +243,112 @@ impl File<'_> {
     }
 }
 
+thread_local! {
+    /// Whether this thread runs a reader whose panics are errors.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Runs a reader of somebody else's bytes. A damaged file may bring it to panic, which is an error
 /// of the file.
 fn guarded<T>(format: &str, read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(format!("is damaged: the reader of {format} gave up on it")))
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let tell = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !GUARDED.get() {
+                tell(info);
+            }
+        }));
+    });
+    GUARDED.set(true);
+    let done = panic::catch_unwind(AssertUnwindSafe(read));
+    GUARDED.set(false);
+    done.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let text = text.and_then(|text| text.lines().next());
+        Err(format!(
+            "is damaged: the reader of {format} gave up on it ({})",
+            text.unwrap_or("it does not say why")
+        ))
+    })
+}
+
+#[cfg(test)]
+// Files of the test, not of the store.
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use ::parquet::arrow::ArrowWriter;
+    use arrow_array::{ArrayRef, Float64Array, StringArray, TimestampNanosecondArray};
+    use arrow_ipc::CompressionType;
+    use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
+
+    use super::*;
+    use crate::cli::import::{arrow, parquet};
+
+    fn sample() -> RecordBatch {
+        let times = TimestampNanosecondArray::from((0..50).collect::<Vec<i64>>());
+        let prices = Float64Array::from((0..50).map(f64::from).collect::<Vec<f64>>());
+        let notes = StringArray::from_iter_values((0..50).map(|n| (n % 3).to_string()));
+        let columns: [(&str, ArrayRef); 3] = [
+            ("Epoch", Arc::new(times)),
+            ("Price", Arc::new(prices)),
+            ("Note", Arc::new(notes)),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    fn read(open: Open, file: &Path) -> Result<usize, String> {
+        let mut rows = 0;
+        let mut table = guarded("test", || open(file))?;
+        while let Some(batch) = guarded("test", || table.batches.next().transpose())? {
+            rows += batch.num_rows();
+        }
+        Ok(rows)
+    }
+
+    /// Whatever byte is wrong, the reader ends: with rows or an error, never a crash.
+    #[test]
+    fn no_wrong_byte_brings_a_reader_down() {
+        let batch = sample();
+        let mut in_parquet = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        in_parquet.write(&batch).unwrap();
+        let schema = batch.schema();
+        let mut file = FileWriter::try_new(Vec::new(), &schema).unwrap();
+        file.write(&batch).unwrap();
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD));
+        let options = options.unwrap();
+        let mut packed = FileWriter::try_new_with_options(Vec::new(), &schema, options).unwrap();
+        packed.write(&batch).unwrap();
+        let mut bare = StreamWriter::try_new(Vec::new(), &schema).unwrap();
+        bare.finish().unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let empty = temp.path().join("empty");
+        fs::write(&empty, bare.into_inner().unwrap()).unwrap();
+        assert_eq!(read(arrow::open, &empty), Ok(0));
+        let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        stream.write(&batch).unwrap();
+        let samples: [(Open, Vec<u8>); 4] = [
+            (parquet::open, in_parquet.into_inner().unwrap()),
+            (arrow::open, file.into_inner().unwrap()),
+            (arrow::open, packed.into_inner().unwrap()),
+            (arrow::open, stream.into_inner().unwrap()),
+        ];
+        for (number, (open, good)) in samples.into_iter().enumerate() {
+            let path = temp.path().join(number.to_string());
+            fs::write(&path, &good).unwrap();
+            assert_eq!(read(open, &path), Ok(50));
+            let mut refused = 0;
+            for at in (0..good.len()).step_by(3) {
+                let mut bad = good.clone();
+                bad[at] ^= 0xff;
+                fs::write(&path, &bad).unwrap();
+                refused += usize::from(read(open, &path).is_err());
+            }
+            assert!(refused > 0, "some bytes matter");
+        }
+    }
 }
