@@ -2,7 +2,7 @@
 
 use client::{Client, Query};
 use engine::{Engine, Limit, Scan};
-use model::{BucketKey, ColumnBatch, KeyPattern, RowKind, Schema};
+use model::{BucketKey, Column, ColumnBatch, ColumnType, KeyPattern, RowKind, Schema};
 
 use crate::cli::Failure;
 use crate::cli::place::Opened;
@@ -224,10 +224,29 @@ fn query(
     if table.batch.is_empty() {
         return Ok(ColumnBatch::empty(bucket.columns.clone()));
     }
-    if table.batch.schema() != &bucket.columns {
-        return Err(wrong("with other columns; were they altered just now?"));
+    let batch = retyped(&table.batch, &bucket.columns)
+        .ok_or_else(|| wrong("with other columns; were they altered just now?"))?;
+    // A server begins a range of bars with the bar that its start lies in.
+    let first = batch.times().partition_point(|time| *time < from);
+    Ok(batch.slice(first..batch.rows()))
+}
+
+/// The rows of a reply as the bucket has them: replies show signed bytes as unsigned ones.
+fn retyped(batch: &ColumnBatch, wanted: &Schema) -> Option<ColumnBatch> {
+    let given = batch.schema().columns();
+    if given.len() != wanted.len() {
+        return None;
     }
-    Ok(table.batch)
+    let mut columns = Vec::with_capacity(given.len());
+    for ((given, wanted), column) in given.iter().zip(wanted.columns()).zip(batch.columns()) {
+        let same =
+            given.ty == wanted.ty || (given.ty == ColumnType::U8 && wanted.ty == ColumnType::I8);
+        if !same || given.name != wanted.name {
+            return None;
+        }
+        columns.push(Column::new(wanted.ty, column.bytes().clone()).ok()?);
+    }
+    ColumnBatch::new(wanted.clone(), batch.time_column().clone(), columns).ok()
 }
 
 pub(super) fn client_failure(error: client::Error) -> Failure {
@@ -239,7 +258,7 @@ pub(super) fn client_failure(error: client::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use model::{Column, ColumnDef, ColumnType};
+    use model::ColumnDef;
 
     use super::*;
 
