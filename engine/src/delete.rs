@@ -34,8 +34,20 @@ impl Engine {
     /// `Error::NotFound` for a bucket that is not there, `Error::Invalid` for a range that ends
     /// before it begins, or as [`Engine::write`].
     pub fn delete(&self, ranges: &[DeleteRange]) -> Result<Deleted, Error> {
+        self.delete_as(ranges, false)
+    }
+
+    /// `expired`: for their age only.
+    pub(crate) fn delete_as(
+        &self,
+        ranges: &[DeleteRange],
+        expired: bool,
+    ) -> Result<Deleted, Error> {
         self.check_open()?;
-        let resolved = self.resolve(ranges)?;
+        let mut resolved = self.resolve(ranges)?;
+        resolved
+            .iter_mut()
+            .for_each(|range| range.expired = expired);
         let bytes = resolved.len() * RANGE_BYTES;
         if bytes > self.options().frame_bytes_max {
             return Err(Error::Limit {
@@ -74,8 +86,12 @@ impl Engine {
             }
             let info = self.bucket(key);
             let bucket = info.ok_or_else(|| Error::NotFound(key.clone()))?.id;
-            let (from, to) = (*from, *to);
-            Ok(Range { bucket, from, to })
+            Ok(Range {
+                bucket,
+                expired: false,
+                from: *from,
+                to: *to,
+            })
         };
         ranges.iter().map(resolve).collect()
     }

@@ -203,7 +203,9 @@ impl CommitReader {
                 vec![Change::Altered { before, after }]
             }
             Content::Delete(ranges) => {
-                let deleted = ranges.iter().filter_map(|range| {
+                // What is made of rows outlives them when they are deleted for their age only.
+                let ranges = ranges.iter().filter(|range| !range.expired);
+                let deleted = ranges.filter_map(|range| {
                     Some(Change::Deleted {
                         bucket: catalog.by_id(range.bucket)?.clone(),
                         from: range.from,
@@ -259,7 +261,7 @@ pub enum Change {
     Defined(Arc<BucketInfo>),
     /// A bucket was dropped.
     Dropped(Arc<BucketInfo>),
-    /// The rows with times in `from..=to` were deleted.
+    /// The rows with times in `from..=to` were deleted; not by retention, which is no event.
     Deleted {
         /// The bucket.
         bucket: Arc<BucketInfo>,

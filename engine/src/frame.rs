@@ -83,10 +83,15 @@ impl Section {
 /// Bytes of a [`Range`] in a frame.
 pub(crate) const RANGE_BYTES: usize = 24;
 
+/// Flag of a [`Range`].
+const EXPIRED: u32 = 1;
+
 /// Rows of a bucket with `from <= time <= to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) bucket: BucketId,
+    /// Deleted by a rule of retention: nothing that was made of the rows follows.
+    pub(crate) expired: bool,
     pub(crate) from: i64,
     pub(crate) to: i64,
 }
@@ -183,9 +188,18 @@ fn ranges(payload: &Bytes) -> Option<Vec<Range>> {
     let range = |entry| {
         let mut fields = Fields::new(entry);
         let bucket = BucketId(fields.u32()?);
-        fields.u32()?;
+        let expired = match fields.u32()? {
+            0 => false,
+            EXPIRED => true,
+            _ => return None,
+        };
         let (from, to) = (fields.i64()?, fields.i64()?);
-        (from <= to).then_some(Range { bucket, from, to })
+        (from <= to).then_some(Range {
+            bucket,
+            expired,
+            from,
+            to,
+        })
     };
     entries.map(range).collect()
 }
@@ -290,7 +304,7 @@ pub(crate) fn delete(ranges: &[Range]) -> Payload {
     let mut target = Vec::with_capacity(ranges.len() * RANGE_BYTES);
     for range in ranges {
         target.extend_from_slice(&range.bucket.0.to_le_bytes());
-        target.extend_from_slice(&[0; 4]);
+        target.extend_from_slice(&(u32::from(range.expired) * EXPIRED).to_le_bytes());
         target.extend_from_slice(&range.from.to_le_bytes());
         target.extend_from_slice(&range.to.to_le_bytes());
     }

@@ -83,7 +83,7 @@ impl Engine {
             from: i64::MIN,
             to: retained.cutoff - 1,
         });
-        let deleted = self.delete(&ranges.collect::<Vec<_>>())?;
+        let deleted = self.delete_as(&ranges.collect::<Vec<_>>(), true)?;
         for (retained, rows) in group.iter_mut().zip(deleted.rows) {
             retained.rows = rows;
         }

@@ -351,11 +351,10 @@ impl Store {
     /// New tails are made outside the publish lock: only the committer changes tails.
     fn apply_delete(&self, ranges: &[Range], lsn: Lsn, end: Lsn) {
         let mut buckets: HashMap<BucketId, Vec<Mask>> = HashMap::new();
-        for Range { bucket, from, to } in ranges.iter().copied() {
-            buckets
-                .entry(bucket)
-                .or_default()
-                .push(Mask { from, to, lsn });
+        for range in ranges {
+            let (from, to) = (range.from, range.to);
+            let masks = buckets.entry(range.bucket).or_default();
+            masks.push(Mask { from, to, lsn });
         }
         let mut changed = Vec::with_capacity(buckets.len());
         for (id, masks) in buckets {

@@ -208,6 +208,16 @@ impl Dispatcher {
             );
             self.count_dropped(window.hops_rows);
         }
+        if window.ranges_skipped > 0 {
+            tracing::warn!(
+                instance = &*self.id,
+                ranges = window.ranges_skipped,
+                "rows were deleted, which the plugin cannot be told: what it made of them stays"
+            );
+            self.meter
+                .ranges_skipped
+                .increment(window.ranges_skipped as u64);
+        }
     }
 
     /// Nothing to fire: moves on in memory and waits for news.

@@ -20,6 +20,7 @@ pub(crate) struct Meter {
     pub(crate) dead_letters: Counter,
     pub(crate) dropped_rows: Counter,
     pub(crate) gaps: Counter,
+    pub(crate) ranges_skipped: Counter,
     pub(crate) timeouts: Counter,
 }
 
@@ -51,6 +52,9 @@ impl Meter {
             dead_letters: counter!("mkts_plugin_dead_letters_total", "instance" => id()),
             dropped_rows: counter!("mkts_plugin_dropped_rows_total", "instance" => id()),
             gaps: counter!("mkts_plugin_gaps_total", "instance" => id()),
+            ranges_skipped: counter!(
+                "mkts_plugin_deleted_ranges_skipped_total", "instance" => id()
+            ),
             timeouts: counter!("mkts_plugin_timeouts_total", "instance" => id()),
         }
     }

@@ -104,6 +104,7 @@ impl Inner {
                 fire_on_own: plan.entry.fire_on_own,
                 hops_max: engine.options().hops_max,
                 join: ready.policy.join,
+                accepts_gap: ready.policy.accepts_gap,
             },
             trigger: None,
             timers: place.timers,

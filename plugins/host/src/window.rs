@@ -36,6 +36,7 @@ pub(crate) struct Filter {
     pub(crate) fire_on_own: bool,
     pub(crate) hops_max: u8,
     pub(crate) join: Join,
+    pub(crate) accepts_gap: bool,
 }
 
 /// Commits taken together; their effects become one plugin commit.
@@ -54,6 +55,8 @@ pub(crate) struct Window {
     pub(crate) wall_ns: i64,
     /// Rows not offered because of the hops limit.
     pub(crate) hops_rows: usize,
+    /// Deleted ranges not offered because the plugin takes no gaps.
+    pub(crate) ranges_skipped: usize,
     by_id: HashMap<BucketId, usize>,
     by_key: HashMap<BucketKey, usize>,
 }
@@ -96,6 +99,7 @@ impl Window {
             hops: 0,
             wall_ns: 0,
             hops_rows: 0,
+            ranges_skipped: 0,
             by_id: HashMap::new(),
             by_key: HashMap::new(),
         }
@@ -139,6 +143,15 @@ impl Window {
                     }
                     matches
                 }
+                Change::Deleted { bucket, from, to } if filter.matcher.matches(&bucket) => {
+                    if filter.accepts_gap {
+                        self.dirty(bucket, (from, to), commit.lsn);
+                    } else {
+                        self.ranges_skipped += 1;
+                    }
+                    filter.accepts_gap
+                }
+                // Rows come with the bucket's present schema, a defined bucket with its rows.
                 _ => false,
             };
         }
@@ -167,6 +180,17 @@ impl Window {
             }),
         }
         true
+    }
+
+    /// Rows of a range were deleted: what was made of them is to be made again. Behind the rows
+    /// written before, so that nothing is made of rows that are gone.
+    fn dirty(&mut self, bucket: Arc<BucketInfo>, (from, to): (i64, i64), lsn: Lsn) {
+        let inside = |time: i64| time.clamp(model::TIME_MIN, model::TIME_MAX);
+        self.lane(&bucket).events.push_back(Pending {
+            what: What::Gap(bucket, inside(from), inside(to)),
+            first: lsn,
+            last: lsn,
+        });
     }
 
     /// Rows of a bucket that is gone are of no use to anybody.
@@ -317,6 +341,7 @@ mod tests {
             fire_on_own: false,
             hops_max: 8,
             join,
+            accepts_gap: true,
         }
     }
 
@@ -389,6 +414,44 @@ mod tests {
         }
         assert_eq!((window.lanes.len(), window.lanes[0].events.len()), (1, 1));
         assert!(matches!(window.lanes[0].events[0].what, What::Deleted(_)));
+    }
+
+    /// A deleted range comes behind the rows written before and begins another event.
+    #[test]
+    fn a_deleted_range_is_a_gap_where_the_plugin_takes_gaps() {
+        let delete = |bucket| Change::Deleted {
+            bucket,
+            from: i64::MIN,
+            to: 7,
+        };
+        for accepts_gap in [true, false] {
+            let mut filter = filter(Join::Key);
+            filter.accepts_gap = accepts_gap;
+            let mut window = Window::new(Lsn(0));
+            window.add(commit(0, 0, 0, vec![write(1, 1, 1)]), &mut filter);
+            let deletes = vec![
+                delete(bucket(1, "K1/1Min/T", 1)),
+                delete(bucket(5, "X/1H/T", 1)),
+            ];
+            window.add(commit(10, 0, 0, deletes), &mut filter);
+            window.add(commit(20, 0, 0, vec![write(1, 1, 9)]), &mut filter);
+            let names: Vec<String> = window.lanes[0].events.iter().map(Pending::name).collect();
+            if accepts_gap {
+                let gap = format!("range {}..=7 of K1/1Min/T, commits a to a", model::TIME_MIN);
+                let one = "1 rows of K1/1Min/T, commits";
+                assert_eq!(
+                    names,
+                    [format!("{one} 0 to 0"), gap, format!("{one} 14 to 14")]
+                );
+            } else {
+                assert_eq!(names, ["2 rows of K1/1Min/T, commits 0 to 14"]);
+            }
+            assert_eq!(
+                (window.lanes.len(), window.commits),
+                (1, 2 + usize::from(accepts_gap))
+            );
+            assert_eq!(window.ranges_skipped, usize::from(!accepts_gap));
+        }
     }
 
     #[test]
