@@ -1,6 +1,6 @@
 //! Ranges of time whose rows are deleted, and which sources they mask.
 //!
-//! I11: a delete at LSN `l` masks a source if and only if every commit of the source is below `l`:
+//! I7, for deletes: one at LSN `l` masks a source if and only if every commit of the source is below `l`:
 //! `source.last_lsn <= l`. So a source is masked by position alone, like everything else that
 //! decides between rows; nothing in a segment or a frozen tail is ever changed.
 

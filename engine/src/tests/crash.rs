@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use disk::sim::CallKind;
 use disk::{Disk, ManualClock, SimDisk};
-use model::RowKind;
+use model::{ColumnBatch, ColumnDef, ColumnType, RowKind, Schema};
 
 use super::{MINUTE, all, batch, key, open, options, try_open, write};
 use crate::catalog::Catalog;
 use crate::manifest::Manifest;
 use crate::store::{Sink, Store};
 use crate::view::Views;
-use crate::{CheckpointHook, Engine, Error, Lsn, NoHook, Options, Origin};
+use crate::{
+    CheckpointHook, DeleteRange, Engine, Error, Lsn, NoHook, Options, Origin, Scan, SchemaChange,
+};
 
 /// One step of the script; each is one atomic change of what a reader sees.
 type Step = fn(&Engine) -> Result<(), Error>;
@@ -19,7 +21,7 @@ type Step = fn(&Engine) -> Result<(), Error>;
 const BARS: &str = "B/1Min/OHLCV";
 const TICKS: &str = "T/1Min/TICK";
 
-const SCRIPT: [Step; 11] = [
+const SCRIPT: [Step; 20] = [
     |e| write(e, BARS, RowKind::Bar, batch(&[0, MINUTE, 2 * MINUTE], 10)),
     |e| write(e, TICKS, RowKind::Tick, batch(&[5, 5, 7], 20)),
     |e| e.checkpoint(),
@@ -31,7 +33,58 @@ const SCRIPT: [Step; 11] = [
     |e| write(e, BARS, RowKind::Bar, batch(&[MINUTE], 50)),
     |e| e.checkpoint(),
     |e| write(e, TICKS, RowKind::Tick, batch(&[6], 60)),
+    // Of chunks and of the tail, of two buckets at once.
+    |e| delete(e, &[(TICKS, 5, 6), (BARS, MINUTE, MINUTE)]),
+    |e| write(e, TICKS, RowKind::Tick, batch(&[5], 70)),
+    |e| alter(e, TICKS, widen_and_rename()),
+    |e| write(e, TICKS, RowKind::Tick, wide(&[6, 8], 80)),
+    |e| delete(e, &[(TICKS, 7, 7)]),
+    |e| e.checkpoint(),
+    |e| alter(e, TICKS, drop_and_add()),
+    |e| delete(e, &[(TICKS, 9, i64::MAX)]),
+    |e| e.checkpoint(),
 ];
+
+fn delete(engine: &Engine, ranges: &[(&str, i64, i64)]) -> Result<(), Error> {
+    let ranges = ranges.iter().map(|(name, from, to)| DeleteRange {
+        key: key(name),
+        from: *from,
+        to: *to,
+    });
+    engine.delete(&ranges.collect::<Vec<_>>()).map(|_| ())
+}
+
+fn alter(engine: &Engine, name: &str, changes: [SchemaChange; 2]) -> Result<(), Error> {
+    engine.alter(&key(name), &changes).map(|_| ())
+}
+
+fn widen_and_rename() -> [SchemaChange; 2] {
+    let (column, ty) = ("Flag".to_owned(), ColumnType::I32);
+    let (from, to) = ("Close".to_owned(), "Price".to_owned());
+    [
+        SchemaChange::Widen { column, ty },
+        SchemaChange::Rename { from, to },
+    ]
+}
+
+fn drop_and_add() -> [SchemaChange; 2] {
+    let column = "Price".to_owned();
+    let added = ColumnDef::new("Close", ColumnType::F32);
+    [SchemaChange::Drop { column }, SchemaChange::Add(added)]
+}
+
+/// As [`batch`], after [`widen_and_rename`].
+fn wide(times: &[i64], value: i32) -> ColumnBatch {
+    let narrow = batch(times, value);
+    let columns = ["Price", "Volume", "Flag"].map(|name| match name {
+        "Price" => ColumnDef::new(name, ColumnType::F64),
+        _ => ColumnDef::new(name, ColumnType::I32),
+    });
+    let mut values = narrow.columns().to_vec();
+    values[2] = values[2].cast(ColumnType::I32).unwrap();
+    let schema = Schema::new(columns.to_vec()).unwrap();
+    ColumnBatch::new(schema, narrow.time_column().clone(), values).unwrap()
+}
 
 type State = [Vec<(i64, i32)>; 2];
 
@@ -39,31 +92,65 @@ fn state(engine: &Engine) -> State {
     [all(engine, BARS), all(engine, TICKS)]
 }
 
+/// Everything that a reader sees of both buckets: columns, values, last row, span of time.
+fn seen(engine: &Engine) -> Vec<String> {
+    let mut seen = Vec::new();
+    for name in [BARS, TICKS] {
+        let Some(info) = engine.bucket(&key(name)) else {
+            continue;
+        };
+        let snapshot = engine.snapshot(&[info.id]);
+        let rows = snapshot.scan(0, &Scan::all()).unwrap();
+        let last = snapshot.last(0).unwrap();
+        if rows.is_empty() {
+            // A bucket is made before its first rows.
+            assert!(last.is_none());
+            continue;
+        }
+        seen.push(format!(
+            "{name} {:?} {:?}",
+            info.schema,
+            snapshot.time_range(0)
+        ));
+        for batch in [Some(rows), last].into_iter().flatten() {
+            for row in 0..batch.rows() {
+                let values = batch.columns().iter().map(|column| column.scalar(row));
+                seen.push(format!(
+                    "{} {:?}",
+                    batch.times()[row],
+                    values.collect::<Vec<_>>()
+                ));
+            }
+        }
+    }
+    seen
+}
+
 /// What is seen after each step; `states[n]` after `n` steps.
-fn states() -> Vec<State> {
+fn states() -> Vec<Vec<String>> {
     let engine = open(&SimDisk::new(1));
-    let mut states = vec![state(&engine)];
+    let mut states = vec![seen(&engine)];
     for step in SCRIPT {
         step(&engine).unwrap();
-        states.push(state(&engine));
+        states.push(seen(&engine));
     }
     states
 }
 
 /// Runs the script until something fails; how many steps were acknowledged.
-fn run(engine: &Engine, states: &[State]) -> usize {
+fn run(engine: &Engine, states: &[Vec<String>]) -> usize {
     for (done, step) in SCRIPT.iter().enumerate() {
         if step(engine).is_err() {
             return done;
         }
-        assert_eq!(state(engine), states[done + 1]);
+        assert_eq!(seen(engine), states[done + 1]);
     }
     SCRIPT.len()
 }
 
 /// Acknowledged steps are there, and nothing but a prefix of the script is.
-fn check(engine: &Engine, states: &[State], acknowledged: usize, what: &str) -> State {
-    let found = state(engine);
+fn check(engine: &Engine, states: &[Vec<String>], acknowledged: usize, what: &str) -> Vec<String> {
+    let found = seen(engine);
     let in_flight = states.len().min(acknowledged + 2);
     let allowed = &states[acknowledged..in_flight];
     assert!(
@@ -99,7 +186,7 @@ fn a_crash_at_any_disk_call_keeps_what_was_acknowledged() {
         drop(engine);
         let (engine, second) = try_open(&last.reopen()).unwrap();
         assert_eq!(
-            state(&engine),
+            seen(&engine),
             found,
             "{what}: a second recovery changes nothing"
         );

@@ -10,7 +10,7 @@ use model::RowKind;
 use super::{MINUTE, batch, commit, key, open, options, pairs, rows, write};
 use crate::{Change, CommitReader, Engine, Error, Lsn, NoHook, Options};
 
-fn drain(reader: &mut CommitReader) -> Vec<String> {
+pub(super) fn drain(reader: &mut CommitReader) -> Vec<String> {
     let mut seen = Vec::new();
     while let Some(commit) = reader.next_commit().unwrap() {
         assert!(commit.lsn < commit.end);

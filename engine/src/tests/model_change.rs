@@ -497,7 +497,7 @@ fn cases() -> u32 {
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// I6, I7, I11: whatever was deleted and changed, in whatever sources, readers get the map.
+    /// I6, I7: whatever was deleted and changed, in whatever sources, readers get the map.
     #[test]
     fn deletes_and_schema_changes_agree_with_a_map(steps in proptest::collection::vec(step(), 1..32)) {
         let hook = Arc::new(Hook::default());
