@@ -27,6 +27,7 @@ mod source;
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 
 use bytes::Bytes;
 
@@ -85,6 +86,19 @@ pub trait Disk: Send + Sync + Debug {
 
     /// Whether a file or directory of this name exists.
     fn exists(&self, path: &str) -> io::Result<bool>;
+
+    /// Gives a published file the name `to` on another disk as well, without a copy. False if that
+    /// cannot be: another file system, or one without links. Durable after [`Disk::sync_dir`] of
+    /// the target's directory.
+    fn link(&self, from: &str, target: &dyn Disk, to: &str) -> io::Result<bool>;
+
+    /// The directory itself, if this is the real disk: for [`Disk::link`].
+    fn handle(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Removes an empty directory. Durable after [`Disk::sync_dir`] of its parent.
+    fn remove_dir(&self, dir: &str) -> io::Result<()>;
 
     /// Removes a file. Open handles and mappings stay usable. Atomic; durable after
     /// [`Disk::sync_dir`].

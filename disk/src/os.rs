@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
@@ -109,9 +109,10 @@ impl OsDisk {
 }
 
 #[cfg(target_os = "linux")]
-fn open_beneath(root: &OwnedFd, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+fn open_beneath(root: impl AsFd, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
     use rustix::fs::ResolveFlags;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let root = root.as_fd();
     match rustix::fs::openat2(root, path, flags, mode, resolve) {
         // Old kernels and some sandboxes do not know the call.
         Err(Errno::NOSYS) => rustix::fs::openat(root, path, flags, mode),
@@ -120,7 +121,7 @@ fn open_beneath(root: &OwnedFd, path: &str, flags: OFlags, mode: Mode) -> Result
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open_beneath(root: &OwnedFd, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+fn open_beneath(root: impl AsFd, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(root, path, flags, mode)
 }
 
@@ -236,6 +237,43 @@ impl Disk for OsDisk {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
             Err(error) => context(Err(error.into()), "stat", path),
         }
+    }
+
+    fn link(&self, from: &str, target: &dyn Disk, to: &str) -> io::Result<bool> {
+        let Some(target) = target.handle() else {
+            return Ok(false);
+        };
+        let (from_dir, from_name) = self.parent(from, "link")?;
+        path::check(to)?;
+        let (to_dir, to_name) = path::split(to);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let to_path = if to_dir.is_empty() { "." } else { to_dir };
+        let opened = open_beneath(target, to_path, flags, Mode::empty());
+        let to_dir = context(opened.map_err(io::Error::from), "link", to)?;
+        let no_flags = AtFlags::empty();
+        match rustix::fs::linkat(from_dir, from_name, to_dir, to_name, no_flags) {
+            Ok(()) => Ok(true),
+            // Another file system; one without links, or no right to them; too many links.
+            Err(
+                Errno::XDEV
+                | Errno::PERM
+                | Errno::ACCESS
+                | Errno::OPNOTSUPP
+                | Errno::NOSYS
+                | Errno::MLINK,
+            ) => Ok(false),
+            Err(error) => context(Err(error.into()), "link", to),
+        }
+    }
+
+    fn handle(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.root.as_fd())
+    }
+
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        let (parent, name) = self.parent(dir, "remove directory")?;
+        let done = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR);
+        context(done.map_err(io::Error::from), "remove directory", dir)
     }
 
     fn unlink(&self, path: &str) -> io::Result<()> {

@@ -106,17 +106,18 @@ pub(crate) fn run(store: &Store) -> Result<(), Error> {
     Ok(())
 }
 
-/// The same for who holds the manifest already.
-pub(crate) fn run_locked(store: &Store, manifest: &mut Manifest) -> Result<(), Error> {
+/// The same for who holds the manifest already. Returns from where on the log is kept.
+pub(crate) fn run_locked(store: &Store, manifest: &mut Manifest) -> Result<Lsn, Error> {
     store.poison.check()?;
     let frozen = freeze(store);
     let upto = frozen.upto;
     let keep = save(store, manifest, frozen)?;
     store.signalled.notify_all();
-    match &*store.wal.read() {
-        Some(wal) => Ok(wal.release(upto.min(keep))?),
-        None => Ok(()),
+    let keep = upto.min(keep);
+    if let Some(wal) = &*store.wal.read() {
+        wal.release(keep)?;
     }
+    Ok(keep)
 }
 
 /// Writes what is frozen; the LSN from which on the hook needs the log.

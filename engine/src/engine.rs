@@ -22,7 +22,7 @@ use crate::ingest::Ingested;
 use crate::snapshot::Snapshot;
 use crate::store::{Store, Token, rows_payload};
 use crate::ticket::{Outcome, Ticket};
-use crate::{Error, Options, Recovery, checkpoint, frame, ingest, merge, recover};
+use crate::{Error, Options, Recovery, backup, checkpoint, frame, ingest, merge, recover};
 
 /// How long a writer sleeps at most before it looks again at what it waits for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -533,8 +533,7 @@ impl Engine {
     /// # Errors
     /// If the target is not empty, or a disk fails; what was made of the copy is then removed.
     pub fn backup(&self, target: &Path) -> Result<Backup, Error> {
-        let _ = target;
-        Err(Error::Invalid("backups are not there yet".to_owned()))
+        backup::run(self, target)
     }
 
     /// The four LSNs.

@@ -12,7 +12,7 @@ use crate::queue::{Item, Queue};
 use crate::reader::Reader;
 use crate::segment::SEGMENT_HEADER_BYTES;
 use crate::shared::Shared;
-use crate::{Lsn, Result, WalError};
+use crate::{Lsn, Part, Result, WalError};
 
 /// A commit that is durable, with the token it was appended with.
 #[derive(Debug)]
@@ -126,6 +126,12 @@ impl<T: Send + 'static> Wal<T> {
     /// The oldest position a reader may start from.
     pub fn oldest(&self) -> Lsn {
         self.shared.oldest()
+    }
+
+    /// The files that hold the frames from `from` up to `to`, a mark below which all is durable,
+    /// with the bytes of each to copy. They stay as long as nobody releases what they hold.
+    pub fn parts(&self, from: Lsn, to: Lsn) -> Vec<Part> {
+        self.shared.parts(from, to)
     }
 
     /// Commits what is queued and stops the committer. Fails if the log is poisoned.

@@ -79,6 +79,7 @@ pub use lsn::Lsn;
 pub use options::{Options, SyncMode};
 pub use reader::Reader;
 pub use recover::{Damage, Log, Recovered, open};
+pub use shared::Part;
 
 #[cfg(test)]
 mod tests;

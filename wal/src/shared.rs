@@ -20,6 +20,15 @@ pub(crate) struct Segment {
     pub(crate) bytes: u64,
 }
 
+/// The beginning of a file of the log, see [`crate::Wal::parts`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The WAL segment.
+    pub path: String,
+    /// Its first so many bytes.
+    pub bytes: u64,
+}
+
 /// The log's files.
 #[derive(Debug, Default)]
 pub(crate) struct Chain {
@@ -73,6 +82,25 @@ impl Shared {
             }
         }
         None
+    }
+
+    /// A file whose frames end below `to` is taken as a whole: what follows says where it ends.
+    pub(crate) fn parts(&self, from: Lsn, to: Lsn) -> Vec<Part> {
+        let chain = self.chain.lock();
+        let segments = chain.segments.iter();
+        let wanted = segments.filter(|s| s.first < to && s.end.is_none_or(|end| end > from));
+        let parts = wanted.filter(|_| from < to).map(|segment| {
+            let whole = segment.end.is_some_and(|end| end < to);
+            Part {
+                path: path_of(segment.first),
+                bytes: if whole {
+                    segment.bytes
+                } else {
+                    to.0 - segment.first.0
+                },
+            }
+        });
+        parts.collect()
     }
 
     /// Gives up the segments that lie wholly below `below`.

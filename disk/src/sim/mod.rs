@@ -52,6 +52,8 @@ pub enum CallKind {
     CreateDir,
     /// `unlink`.
     Unlink,
+    /// `remove_dir`.
+    RemoveDir,
     /// `set_readonly`.
     SetReadonly,
 }
@@ -326,6 +328,31 @@ impl Disk for SimDisk {
         let state = self.state.lock();
         state.check_alive()?;
         Ok(state.live.contains_key(path) || state.dirs.contains(path))
+    }
+
+    /// Two simulated disks are two file systems.
+    fn link(&self, from: &str, _target: &dyn Disk, _to: &str) -> io::Result<bool> {
+        let state = self.state.lock();
+        state.check_alive()?;
+        state.inode_of(from).map(|_| false)
+    }
+
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.check_alive()?;
+        state.check_dir(dir)?;
+        let inside = |name: &str| path::split(name).0 == dir;
+        let files = state.live.keys().map(String::as_str);
+        if files
+            .chain(state.dirs.iter().map(String::as_str))
+            .any(inside)
+        {
+            let kind = io::ErrorKind::DirectoryNotEmpty;
+            return Err(state::error(kind, "remove directory", dir));
+        }
+        state.begin(CallKind::RemoveDir, dir, 0, 0)?;
+        state.dirs.remove(dir);
+        Ok(())
     }
 
     fn unlink(&self, path: &str) -> io::Result<()> {

@@ -89,6 +89,13 @@ impl Segment {
         self.chunk_range(0..self.chunks.len())
     }
 
+    /// Chunks that nobody has read yet.
+    #[cfg(test)]
+    pub(crate) fn untouched(&self) -> usize {
+        let chunks = self.chunks.iter();
+        chunks.filter(|meta| meta.table.get().is_none()).count()
+    }
+
     pub(crate) fn chunk_count(&self) -> usize {
         self.chunks.len()
     }

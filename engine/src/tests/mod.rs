@@ -1,5 +1,6 @@
 //! Tests of the whole store, most of them on the simulated disk.
 
+mod backup;
 mod behave;
 mod change;
 mod check;
@@ -7,6 +8,7 @@ mod crash;
 mod damage;
 mod follow;
 mod ingest;
+mod merge;
 mod model_change;
 mod model_scan;
 mod packed;
