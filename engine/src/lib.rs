@@ -30,6 +30,8 @@ mod error;
 mod fields;
 mod follow;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod ingest;
 mod inspect;
 mod latest;

@@ -13,3 +13,9 @@ pub mod rpc;
 pub mod status;
 pub mod stream;
 mod ws;
+
+/// Doors for tests that feed the decoders bytes of their own; no part of the API.
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::ws::fuzz as ws_frames;
+}

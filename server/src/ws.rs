@@ -60,8 +60,8 @@ pub(crate) fn split(upgraded: Upgraded, message_bytes_max: usize) -> (Receiver, 
 }
 
 /// Reads messages.
-pub(crate) struct Receiver {
-    stream: ReadHalf<Stream>,
+pub(crate) struct Receiver<S = ReadHalf<Stream>> {
+    stream: S,
     bytes: BytesMut,
     /// Fragments so far of a message under way.
     message: Option<BytesMut>,
@@ -81,6 +81,9 @@ impl Receiver {
         }
     }
 
+}
+
+impl<S> Receiver<S> {
     /// A message from the bytes that are there.
     fn parse(&mut self) -> Result<Option<Received>, Fault> {
         while let Some((header, payload)) = self.frame()? {
@@ -142,6 +145,29 @@ impl Receiver {
         }
         Ok(Some((header, payload)))
     }
+}
+
+/// For fuzzing: what a client's bytes, arriving in pieces, are read as.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8], piece: usize) -> usize {
+    let mut receiver = Receiver {
+        stream: (),
+        bytes: BytesMut::new(),
+        message: None,
+        message_bytes_max: 4 * FRAME_BYTES_MAX,
+    };
+    let mut messages = 0;
+    for arrived in bytes.chunks(piece.max(1)) {
+        receiver.bytes.extend_from_slice(arrived);
+        loop {
+            match receiver.parse() {
+                Ok(Some(_)) => messages += 1,
+                Ok(None) => break,
+                Err(_) => return messages,
+            }
+        }
+    }
+    messages
 }
 
 fn protocol(why: &'static str) -> Fault {

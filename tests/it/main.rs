@@ -7,6 +7,8 @@
 //! | `pymarketstore` | does that client itself work |
 //! | `exchange` | do pyarrow and we read each other's files |
 //! | `crash` | is everything acknowledged there after kill -9, and nothing else |
+//! | `corrupt` | is rot found and named, whatever byte it hits |
+//! | `fuzz` | does any input make a decoder panic or hang |
 //! | `aggregates` | do coarser bars equal recomputation for rows in any order, zone and volume |
 //! | `hostile` | does bad input get a clear error and leave nothing behind |
 //! | `serve` | does it start, stop and refuse as promised |
@@ -20,8 +22,10 @@
 #![allow(clippy::disallowed_methods)]
 
 mod aggregates;
+mod corrupt;
 mod crash;
 mod exchange;
+mod fuzz;
 mod golden;
 mod hostile;
 mod layering;

@@ -8,6 +8,7 @@
 //! * [`oracle`]: what a store should hold, and the scripted life of a small one.
 //! * [`server`]: builds the `mkts` binary once, runs it on a private directory, kills it by its
 //!   own process id.
+//! * [`fuzz`]: fuzz targets.
 //! * [`http`]: keep-alive HTTP/1.1 that posts exact bytes.
 //! * [`wire`]: MessagePack datasets, tables of columns as little-endian bytes, RPC calls.
 //! * [`ws`]: WebSocket subscriber.
@@ -17,6 +18,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod candles;
+pub mod fuzz;
 pub mod http;
 pub mod oracle;
 pub mod rng;

@@ -56,6 +56,8 @@
 mod commit;
 mod error;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod handle;
 mod inspect;
 mod lsn;

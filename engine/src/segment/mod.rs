@@ -5,7 +5,7 @@
 
 mod builder;
 mod directory;
-mod format;
+pub(crate) mod format;
 mod reader;
 mod writer;
 

@@ -7,6 +7,7 @@ mod check;
 mod crash;
 mod damage;
 mod follow;
+mod fuzz;
 mod ingest;
 mod merge;
 mod model_change;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use disk::SimDisk;
 use disk::sim::{Keep, Unsynced};
 use tests::oracle::State;
+use tests::oracle::life::{check, open};
 
-use super::life::{Recorded, check, open};
+use super::life::Recorded;
 use super::{number, scripts};
 
 /// What of the unsynced changes survives, in the order in which it reached the medium.

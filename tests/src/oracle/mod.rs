@@ -5,15 +5,19 @@
 //! faults, fuzzing, golden files) shares this one meaning.
 //!
 //! * [`value`]: values, columns and rows, to and from the engine's batches.
+//! * [`life`]: a small store on the simulated disk, and the comparison after a fault.
 //! * [`script`]: the life of a small store, written down or drawn from a seed.
 
+pub mod life;
 pub mod script;
 pub mod value;
 
 use std::collections::BTreeMap;
 
-use engine::{Commit, Engine, Error, Origin, Rows, Scan};
-use model::{BucketKey, RowKind};
+use std::time::Duration;
+
+use engine::{Commit, DeleteRange, Engine, Error, Origin, RetentionRule, Rows, Scan, SchemaChange};
+use model::{BucketKey, ColumnDef, ColumnType, KeyPattern, RowKind};
 
 pub use value::{Columns, Row, Value};
 
@@ -39,14 +43,39 @@ pub enum Step {
     Write(Vec<Part>),
     /// Several commits queued before the first is waited for.
     Burst(Vec<Vec<Part>>),
+    /// Rows past the log.
+    Ingest(Vec<Part>),
     /// Buckets go, with their rows.
     Drop(Vec<BucketKey>),
+    /// Rows of these times go, first and last inclusive.
+    Delete(Vec<(BucketKey, i64, i64)>),
+    /// The columns change.
+    Alter(BucketKey, Vec<Change>),
+    /// Rows older than this many seconds go from the buckets that match.
+    Retain(String, u64),
+    /// Merges that are due.
+    Merge,
+    /// Everything into few segments.
+    Compact,
     /// Tails into a segment.
     Checkpoint,
     /// The process dies with nothing queued and starts again.
     Reopen,
     /// A clean stop and a start.
     Restart,
+}
+
+/// A change of the columns of a bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// One more, behind the others.
+    Add(String, ColumnType),
+    /// Another type.
+    Widen(String, ColumnType),
+    /// Another name.
+    Rename(String, String),
+    /// One less.
+    Drop(String),
 }
 
 /// One bucket.
@@ -74,7 +103,33 @@ impl State {
             Step::Drop(keys) => keys.iter().for_each(|key| {
                 self.0.remove(key);
             }),
-            Step::Checkpoint | Step::Reopen | Step::Restart => {}
+            Step::Ingest(parts) => self.write(parts),
+            Step::Delete(ranges) => {
+                for (key, from, to) in ranges {
+                    if let Some(table) = self.0.get_mut(key) {
+                        table.rows.retain(|row| !(*from..=*to).contains(&row.time));
+                    }
+                }
+            }
+            Step::Alter(key, changes) => {
+                if let Some(table) = self.0.get_mut(key) {
+                    changes.iter().for_each(|change| table.alter(change));
+                }
+            }
+            Step::Retain(pattern, seconds) => self.retain(pattern, *seconds),
+            Step::Checkpoint | Step::Reopen | Step::Restart | Step::Merge | Step::Compact => {}
+        }
+    }
+
+    fn retain(&mut self, pattern: &str, seconds: u64) {
+        let pattern = KeyPattern::parse(pattern).expect("a fixed pattern");
+        let keep = seconds as i64 * 1_000_000_000;
+        for (key, table) in &mut self.0 {
+            if let Some(newest) = table.rows.last().map(|row| row.time)
+                && pattern.matches(key)
+            {
+                table.rows.retain(|row| row.time >= newest.min(NOW) - keep);
+            }
         }
     }
 
@@ -84,7 +139,7 @@ impl State {
         let mut states = vec![self.clone()];
         let mut next = self.clone();
         let commits: &[Vec<Part>] = match step {
-            Step::Write(parts) => std::slice::from_ref(parts),
+            Step::Write(parts) | Step::Ingest(parts) => std::slice::from_ref(parts),
             Step::Burst(commits) => commits,
             _ => {
                 next.apply(step);
@@ -177,7 +232,46 @@ impl State {
     }
 }
 
+/// The wall time of retention: after every row of a script.
+const NOW: i64 = script::START + 365 * 86_400_000_000_000;
+
 impl Table {
+    /// A change of a column that is not there (because of a fault before) is refused.
+    fn alter(&mut self, change: &Change) {
+        let named = |name: &str| self.columns.iter().position(|(column, _)| column == name);
+        match change {
+            Change::Add(name, ty) if named(name).is_none() => {
+                self.columns.push((name.clone(), *ty));
+                let fill = Value::fill(*ty);
+                self.rows
+                    .iter_mut()
+                    .for_each(|row| row.values.push(fill.clone()));
+            }
+            Change::Add(..) => {}
+            Change::Widen(name, ty) => {
+                if let Some(at) = named(name) {
+                    self.columns[at].1 = *ty;
+                    self.rows
+                        .iter_mut()
+                        .for_each(|row| row.values[at].widen(*ty));
+                }
+            }
+            Change::Rename(from, to) => {
+                if let Some(at) = named(from) {
+                    self.columns[at].0.clone_from(to);
+                }
+            }
+            Change::Drop(name) => {
+                if let Some(at) = named(name) {
+                    self.columns.remove(at);
+                    self.rows
+                        .iter_mut()
+                        .for_each(|row| drop(row.values.remove(at)));
+                }
+            }
+        }
+    }
+
     fn insert(&mut self, key: &BucketKey, rows: &[Row]) {
         for row in rows {
             let mut row = row.clone();
@@ -225,9 +319,42 @@ impl Step {
                 let outcomes: Vec<Result<(), Error>> = waited.collect();
                 outcomes.into_iter().collect()
             }
+            Self::Ingest(parts) => engine.ingest(commit(parts).rows).map(drop),
             Self::Drop(keys) => engine.drop_buckets(keys),
+            Self::Delete(ranges) => {
+                let ranges = ranges.iter().map(|(key, from, to)| DeleteRange {
+                    key: key.clone(),
+                    from: *from,
+                    to: *to,
+                });
+                engine.delete(&ranges.collect::<Vec<_>>()).map(drop)
+            }
+            Self::Alter(key, changes) => {
+                let changes: Vec<SchemaChange> = changes.iter().map(Change::to_engine).collect();
+                engine.alter(key, &changes).map(drop)
+            }
+            Self::Retain(pattern, seconds) => {
+                let rule = RetentionRule {
+                    on: KeyPattern::parse(pattern).expect("a fixed pattern"),
+                    keep: Duration::from_secs(*seconds),
+                };
+                engine.retain(&[rule], NOW).map(drop)
+            }
+            Self::Merge => engine.merge().map(drop),
+            Self::Compact => engine.compact().map(drop),
             Self::Checkpoint => engine.checkpoint(),
             Self::Reopen | Self::Restart => panic!("the engine cannot replace itself"),
+        }
+    }
+}
+
+impl Change {
+    fn to_engine(&self) -> SchemaChange {
+        match self.clone() {
+            Self::Add(name, ty) => SchemaChange::Add(ColumnDef::new(name, ty)),
+            Self::Widen(column, ty) => SchemaChange::Widen { column, ty },
+            Self::Rename(from, to) => SchemaChange::Rename { from, to },
+            Self::Drop(column) => SchemaChange::Drop { column },
         }
     }
 }

@@ -5,7 +5,7 @@
 use model::{BucketKey, RowKind};
 
 use super::value::columns;
-use super::{Columns, Part, Row, Step, Value};
+use super::{Change, Columns, Part, Row, Step, Value};
 use crate::rng::Rng;
 
 /// Nanoseconds.
@@ -43,6 +43,10 @@ const BUCKETS: [(&str, RowKind, &str); 5] = [
 pub struct Drawer {
     rng: Rng,
     minute: i64,
+    /// By bucket, as changed since.
+    columns: Vec<Columns>,
+    /// Changes of columns so far, for names that differ.
+    changes: u64,
     /// Number of the last row: no two rows are equal, so that none is taken for another.
     row: i64,
 }
@@ -53,14 +57,21 @@ impl Drawer {
         Self {
             rng: Rng::new(seed),
             minute: 0,
+            columns: BUCKETS.map(|(_, _, text)| columns(text)).to_vec(),
+            changes: 0,
             row: 0,
         }
     }
 
+    /// Lets a number from outside take part in what is drawn next.
+    pub fn stir(&mut self, number: u64) {
+        self.rng = self.rng.fork(number + 1);
+    }
+
     /// Rows for one bucket: bars in order, or late, or ticks of a few seconds.
     pub fn part(&mut self, bucket: usize, rows: usize) -> Part {
-        let (name, kind, text) = BUCKETS[bucket];
-        let columns = columns(text);
+        let (name, kind, _) = BUCKETS[bucket];
+        let columns = self.columns[bucket].clone();
         let late = self.rng.chance(25);
         let rows = (0..rows).map(|_| {
             let time = self.time(kind, late);
@@ -117,16 +128,113 @@ impl Drawer {
         parts.collect()
     }
 
+    /// Any step that succeeds on this state, without bursts.
+    pub fn step_on(&mut self, state: &super::State) -> Step {
+        loop {
+            let columns = self.columns.clone();
+            let step = self.step(false);
+            let there = |key: &BucketKey| state.0.contains_key(key);
+            let succeeds = match &step {
+                Step::Drop(keys) => keys.iter().all(there),
+                Step::Delete(ranges) => ranges.iter().all(|(key, ..)| there(key)),
+                Step::Alter(key, _) => there(key),
+                _ => true,
+            };
+            if succeeds {
+                return step;
+            }
+            self.columns = columns;
+        }
+    }
+
+    /// Buckets go; if they are made again it is with their first columns.
+    pub fn drop_buckets(&mut self, buckets: &[usize]) -> Step {
+        for bucket in buckets {
+            self.columns[*bucket] = columns(BUCKETS[*bucket].2);
+        }
+        Step::Drop(
+            buckets
+                .iter()
+                .map(|bucket| key(BUCKETS[*bucket].0))
+                .collect(),
+        )
+    }
+
+    /// A range of a bucket or two.
+    pub fn delete(&mut self, buckets: &[usize]) -> Step {
+        let ranges = buckets.iter().map(|bucket| {
+            let (name, kind, _) = BUCKETS[*bucket];
+            let from = self.time(kind, true);
+            let length = 1 + self.rng.below(8) as i64;
+            let length = if kind == RowKind::Bar {
+                length * MINUTE
+            } else {
+                length << 30
+            };
+            (key(name), from, from + length)
+        });
+        Step::Delete(ranges.collect())
+    }
+
+    /// One change of the columns, of each kind in turn.
+    pub fn alter(&mut self, bucket: usize) -> Step {
+        self.changes += 1;
+        let number = self.changes;
+        let columns = &self.columns[bucket];
+        let last = columns.last().expect("a bucket has columns").0.clone();
+        let narrow = columns
+            .iter()
+            .find_map(|(name, ty)| Some((name.clone(), wider(*ty)?)));
+        let change = match (number % 4, narrow) {
+            (1, _) => Change::Add(format!("New{number}"), model::ColumnType::I16),
+            (2, Some((name, ty))) => Change::Widen(name, ty),
+            (3, _) if columns.len() > 2 => Change::Drop(columns[1].0.clone()),
+            (0, _) => Change::Rename(last, format!("Old{number}")),
+            _ => Change::Add(format!("New{number}"), model::ColumnType::F32),
+        };
+        let mut table = super::Table {
+            kind: RowKind::Tick,
+            columns: columns.clone(),
+            rows: Vec::new(),
+        };
+        table.alter(&change);
+        self.columns[bucket] = table.columns;
+        Step::Alter(key(BUCKETS[bucket].0), vec![change])
+    }
+
     /// Any step. `burst` allows those whose disk calls depend on threads.
     pub fn step(&mut self, burst: bool) -> Step {
-        match self.rng.below(24) {
+        let bucket = self.rng.below(5) as usize;
+        match self.rng.below(32) {
             0..=2 => Step::Checkpoint,
             3 => Step::Reopen,
             4 => Step::Restart,
-            5 => Step::Drop(vec![key(BUCKETS[self.rng.below(5) as usize].0)]),
+            5 => self.drop_buckets(&[bucket]),
             6 if burst => Step::Burst((0..4).map(|_| self.write()).collect()),
+            7 | 8 => self.delete(&[bucket]),
+            9 => self.delete(&[bucket, (bucket + 1) % 5]),
+            10 | 11 => self.alter(bucket),
+            12 | 13 => Step::Ingest(self.write()),
+            14 => Step::Merge,
+            15 => Step::Compact,
+            16 => Step::Retain("*/1Sec/*".to_owned(), 5),
             _ => Step::Write(self.write()),
         }
+    }
+}
+
+/// The next wider type, if there is one.
+fn wider(ty: model::ColumnType) -> Option<model::ColumnType> {
+    use model::ColumnType::{F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+    match ty {
+        I8 => Some(I16),
+        I16 => Some(F32),
+        I32 => Some(I64),
+        U8 => Some(I16),
+        U16 => Some(U32),
+        U32 => Some(U64),
+        F32 => Some(F64),
+        _ => None,
     }
 }
 
@@ -142,25 +250,36 @@ fn create(bucket: usize) -> Step {
 /// The life that every sweep goes through.
 pub fn life() -> Vec<Step> {
     let mut drawer = Drawer::new(1);
+    let drawer = &mut drawer;
     let mut steps = vec![create(0), create(2)];
     let writes = |steps: &mut Vec<Step>, drawer: &mut Drawer, count: usize| {
         for _ in 0..count {
             steps.push(Step::Write(drawer.write()));
         }
     };
-    writes(&mut steps, &mut drawer, 8);
+    writes(&mut steps, drawer, 8);
     steps.push(Step::Checkpoint);
-    writes(&mut steps, &mut drawer, 8);
+    writes(&mut steps, drawer, 6);
+    steps.push(drawer.delete(&[0, 2]));
     steps.push(Step::Reopen);
-    writes(&mut steps, &mut drawer, 4);
-    steps.push(Step::Drop(vec![key(BUCKETS[0].0), key(BUCKETS[2].0)]));
+    writes(&mut steps, drawer, 4);
+    steps.extend([drawer.alter(1), drawer.alter(3), drawer.alter(3)]);
+    writes(&mut steps, drawer, 4);
+    steps.push(Step::Ingest(vec![drawer.part(1, 8), drawer.part(3, 8)]));
+    writes(&mut steps, drawer, 3);
+    steps.push(drawer.drop_buckets(&[0, 2]));
     steps.push(create(2));
-    writes(&mut steps, &mut drawer, 6);
+    writes(&mut steps, drawer, 4);
     steps.push(Step::Checkpoint);
+    steps.push(drawer.alter(1));
+    steps.push(drawer.delete(&[1, 3]));
+    steps.push(Step::Merge);
     steps.push(Step::Checkpoint);
-    writes(&mut steps, &mut drawer, 8);
+    writes(&mut steps, drawer, 6);
+    steps.push(Step::Retain("*/1Sec/*".to_owned(), 8));
+    steps.push(Step::Compact);
     steps.push(Step::Restart);
-    writes(&mut steps, &mut drawer, 6);
+    writes(&mut steps, drawer, 5);
     steps
 }
 
@@ -170,12 +289,7 @@ pub fn random(seed: u64, count: usize) -> Vec<Step> {
     let mut state = super::State::default();
     let mut steps = Vec::new();
     while steps.len() < count {
-        let step = drawer.step(false);
-        if let Step::Drop(keys) = &step
-            && keys.iter().any(|key| !state.0.contains_key(key))
-        {
-            continue;
-        }
+        let step = drawer.step_on(&state);
         state.apply(&step);
         steps.push(step);
     }

@@ -13,6 +13,25 @@ pub enum Value {
     Text(String),
 }
 
+impl Value {
+    /// What older rows have in a new column.
+    pub fn fill(ty: ColumnType) -> Self {
+        match ty {
+            ColumnType::F32 => Self::Float(f64::from(f32::NAN).to_bits()),
+            ColumnType::F64 => Self::Float(f64::NAN.to_bits()),
+            ColumnType::Str16 => Self::Text(String::new()),
+            _ => Self::Int(0),
+        }
+    }
+
+    /// The same value in a wider type.
+    pub(super) fn widen(&mut self, ty: ColumnType) {
+        if let (Self::Int(value), ColumnType::F32 | ColumnType::F64) = (&*self, ty) {
+            *self = Self::Float((*value as f64).to_bits());
+        }
+    }
+}
+
 /// Names and types.
 pub type Columns = Vec<(String, ColumnType)>;
 
