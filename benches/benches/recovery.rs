@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use benches::{commit, minutes, minutes_after, open_quiet};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use engine::{Engine, bench};
-use model::{BucketKey, RowKind};
+use model::BucketKey;
 
 const COMMIT_ROWS: usize = 10_000;
 const BUCKETS: usize = 20_000;
@@ -127,31 +127,12 @@ fn open(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The rows that `open` measures are there and read well.
-fn check(_: &mut Criterion) {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let engine = open_quiet(directory.path());
-    let batch = minutes::<f64>(5000);
-    let keys = ["A/1Min/OHLCV", "B/1Min/OHLCV"].map(|key| BucketKey::parse(key).expect("a key"));
-    for key in &keys {
-        let made = engine.create_bucket(key, RowKind::Bar, batch.schema().clone());
-        made.expect("new");
-    }
-    bench::fill(&engine, &keys, &batch).expect("filled");
-    let ids = keys.map(|key| engine.bucket(&key).expect("made").id);
-    let snapshot = engine.snapshot(&ids);
-    for index in 0..ids.len() {
-        let rows = snapshot.scan(index, &engine::Scan::all()).expect("read");
-        assert!(rows.times() == batch.times() && rows.columns() == batch.columns());
-    }
-}
-
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_secs(2));
-    targets = check, replay, open
+    targets = replay, open
 }
 criterion_main!(benches);

@@ -24,7 +24,8 @@ pub(crate) fn batches(table: &Table) -> Result<Vec<ColumnBatch>> {
     Ok(batches.collect())
 }
 
-fn whole(table: &Table) -> Result<ColumnBatch> {
+/// All rows of the file.
+pub(crate) fn whole(table: &Table) -> Result<ColumnBatch> {
     let types = table.columns.iter().map(|(_, ty)| match ty.as_str() {
         "f64" => Ok(ColumnType::F64),
         "i32" => Ok(ColumnType::I32),

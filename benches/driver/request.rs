@@ -23,6 +23,15 @@ pub(crate) enum Request {
         #[serde(default)]
         how: How,
     },
+    /// Gives all rows of a file, some time later, to each bucket, in one segment that has their pages
+    /// once: a store as large as none is made honestly in seconds. Not timed.
+    Fill {
+        #[serde(flatten)]
+        table: Table,
+        /// Nanoseconds added to each time.
+        #[serde(default)]
+        later: i64,
+    },
     /// Commits of one row, each durable before the writer goes on, by `writers` threads.
     Append {
         key: String,
@@ -118,6 +127,7 @@ fn max() -> i64 {
 pub(crate) struct StoreOptions {
     pub(crate) tail_bytes_max: Option<usize>,
     pub(crate) wal_bytes_max: Option<u64>,
+    pub(crate) merge: Option<bool>,
 }
 
 /// A file of little-endian columns: all times (i64, nanoseconds), then each column, one behind the

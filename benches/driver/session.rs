@@ -81,6 +81,7 @@ fn store_options(wanted: &StoreOptions) -> Options {
     Options {
         tail_bytes_max: wanted.tail_bytes_max.unwrap_or(default.tail_bytes_max),
         wal_bytes_max: wanted.wal_bytes_max.unwrap_or(default.wal_bytes_max),
+        merge: wanted.merge.unwrap_or(default.merge),
         ..default
     }
 }
@@ -93,6 +94,7 @@ impl Open {
     fn run(&self, request: Request) -> Result<Answer> {
         match request {
             Request::Ingest { table, how } => self.ingest(&table, how),
+            Request::Fill { table, later } => self.fill(&table, later),
             Request::Append { key, rows, writers } => self.append(&key, rows, writers),
             Request::Range {
                 key,
@@ -185,6 +187,25 @@ impl Open {
             How::Write => self.write(rows)?,
         }
         Ok(Answer::timed(vec![nanos(began)]).with("rows", table.rows))
+    }
+
+    fn fill(&self, table: &Table, later: i64) -> Result<Answer> {
+        let rows = load::whole(table)?;
+        let times = rows.times().iter().map(|time| time + later).collect();
+        let rows = rows.with_times(times)?;
+        let keys = table.keys.names().into_iter();
+        let keys = keys.map(|key| BucketKey::parse(&key));
+        let keys = keys.collect::<std::result::Result<Vec<_>, _>>()?;
+        // A row makes a bucket; all of them at once, in a few commits.
+        let missing = keys.iter().filter(|key| self.engine.bucket(key).is_none());
+        let first = missing.map(|key| Rows {
+            key: key.clone(),
+            batch: rows.slice(0..rows.rows().min(1)),
+            create: Some(table.kind.into()),
+        });
+        self.write(first.collect())?;
+        engine::bench::fill(&self.engine, &keys, &rows)?;
+        Ok(Answer::default().with("rows", rows.rows() * keys.len()))
     }
 
     /// Commits of bounded size, all queued before the first is waited for.

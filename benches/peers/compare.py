@@ -93,6 +93,7 @@ class Run:
             self.add(ticks)
         self.add(data.many_bars("day", "D", 500, 390))
         self.add(data.many_bars("last", "L", 20000, 8))
+        self.add(data.first_rows(ten, "fill", 50_000))
         self.add(data.recorded_bars())
         self.add(data.trades())
         self.add(data.quotes("all_quotes"))
@@ -232,6 +233,56 @@ class Run:
                     self.note("reopen", store, store.ask("reopen"))
         self.say(f"reopen: {self.line('reopen')}")
 
+    # -- starting ----------------------------------------------------------------------------
+
+    def starts(self):
+        """How long mkts takes to start: with rows in the log after a kill, and with large segments."""
+        large = {"tail_bytes_max": 1 << 50, "wal_bytes_max": 4 << 30}
+        for workload, names in (("start_1m", ["ten", "year"]), ("start_1gib", ["ten"] * 23)):
+            template = self.work / "start" / workload
+            store = Store.of_driver(self.args.driver, self.log)
+            store.ask("open", dir=str(template), options=large)
+            rows = 0
+            for number, name in enumerate(names):
+                key = {"key": f"START{number}/1Min/OHLCV"}
+                rows += store.ask("ingest", how="write", **{**self.tables[name], **key}).get("rows", 0)
+            store.give_up("killed, as a crash would")
+            for _ in range(3):
+                copy = self.work / "start" / "copy"
+                shutil.copytree(template, copy)
+                subprocess.run(["sync", *[str(path) for path in copy.rglob("*")]], check=True)
+                self.start_one(workload, copy, rows)
+                shutil.rmtree(copy)
+            shutil.rmtree(template)
+            self.say(f"{workload}: {self.line(workload)}")
+        self.start_large()
+
+    def start_one(self, workload, directory, rows):
+        store = Store.of_driver(self.args.driver, self.log)
+        answer = store.ask("open", dir=str(directory))
+        if answer.get("ok") and answer["rows"] != rows:
+            answer = {"ok": False, "error": f"{answer['rows']} of {rows} rows replayed"}
+        self.note(workload, store, answer)
+        store.give_up("killed")
+
+    def start_large(self):
+        """20 000 buckets with 500 000 rows each, in ten segments."""
+        fields = {**self.tables["fill"], "prefix": "F", "count": 20000}
+        del fields["key"]
+        directory = self.work / "start" / "large"
+        store = Store.of_driver(self.args.driver, self.log)
+        store.ask("open", dir=str(directory), options={"merge": False})
+        for segment in range(10):
+            answer = store.ask("fill", later=segment * 400 * data.DAY, **fields)
+            if not answer.get("ok"):
+                self.note("open_10g", store, answer)
+        store.ask("close")
+        store.end()
+        for _ in range(3):
+            self.start_one("open_10g", directory, 0)
+        shutil.rmtree(directory)
+        self.say(f"open_10g: {self.line('open_10g')}")
+
     def memory(self, workload):
         for store in self.stores:
             value = store.memory_mib()
@@ -294,6 +345,7 @@ class Run:
         for store in self.stores:
             store.resume()
             store.end()
+        self.starts()
 
     def unequal(self):
         """Answers that are not mkts'."""

@@ -119,6 +119,11 @@ def many_bars(name, prefix, symbols, rows, seed=2):
     return Table(name, "bar", [f"{prefix}{i:05}" for i in range(symbols)], times, columns)
 
 
+def first_rows(table, name, rows):
+    columns = {c: values[:rows] for c, values in table.columns.items()}
+    return Table(name, table.kind, [name.upper()], table.times[:rows], columns)
+
+
 def recorded_bars():
     """The minutes as they were recorded, before and after hours too."""
     times, columns = bars("SPY")

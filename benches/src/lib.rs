@@ -226,4 +226,26 @@ mod tests {
         assert_eq!(trades.rows(), 60_000);
         assert!(trades.times().is_sorted());
     }
+
+    #[test]
+    fn filled_buckets_have_the_rows() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = open_quiet(directory.path());
+        let rows = minutes::<f64>(5000);
+        let keys = ["A", "B", "C"].map(|s| BucketKey::new(s, "1Min", "OHLCV").unwrap());
+        for key in &keys {
+            let schema = rows.schema().clone();
+            engine.create_bucket(key, RowKind::Bar, schema).unwrap();
+        }
+        engine::bench::fill(&engine, &keys, &rows).unwrap();
+        engine.close().unwrap();
+        let (engine, _) = open(directory.path());
+        let ids = keys.map(|key| engine.bucket(&key).unwrap().id);
+        let snapshot = engine.snapshot(&ids);
+        for index in 0..ids.len() {
+            let found = snapshot.scan(index, &engine::Scan::all()).unwrap();
+            assert_eq!(found.times(), rows.times());
+            assert_eq!(found.columns(), rows.columns());
+        }
+    }
 }
