@@ -157,7 +157,7 @@ fn check_directory(disk: &dyn Disk) -> Result<bool, Error> {
     if let Some(name) = names.iter().find(marketstore) {
         return Err(Error::Invalid(format!(
             "the directory is a MarketStore root (it has {name:?}): mkts keeps its own format and \
-             does not write there; choose an empty directory"
+             does not write there; copy it into another directory with `mkts import marketstore`"
         )));
     }
     let is_catalog = |name: &&String| name.starts_with("catalog.") && !is_temporary(name);

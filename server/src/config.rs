@@ -25,6 +25,53 @@ pub use settings::{Config, Limits, LogLevel};
 
 use read::{Report, Step};
 
+/// What an import wants to know from the configuration of the MarketStore that wrote a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Old {
+    /// `timezone`; empty is UTC.
+    pub timezone: String,
+    /// `disable_variable_compression`.
+    pub is_plain: bool,
+}
+
+/// Reads the two keys of MarketStore's configuration that say how its directory is to be read. All
+/// others are left alone: the file is not one of ours.
+///
+/// # Errors
+/// If the file cannot be read, is no YAML, or one of the keys has no meaning.
+pub fn load_old(file: &Path) -> Result<Old, String> {
+    let fail = |why: String| format!("{}: {why}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
+    let parsed: yaml::Value = yaml::from_str(&text).map_err(|error| fail(error.to_string()))?;
+    let timezone = match parsed.get("timezone") {
+        None | Some(yaml::Value::Null) => String::new(),
+        Some(yaml::Value::String(name)) => name.clone(),
+        Some(_) => return Err(fail("timezone is not a name".into())),
+    };
+    // The spellings that MarketStore takes for a truth value.
+    let is_plain = match parsed.get("disable_variable_compression") {
+        None | Some(yaml::Value::Null) => false,
+        Some(yaml::Value::Bool(flag)) => *flag,
+        Some(yaml::Value::Number(number)) if number.as_u64() == Some(1) => true,
+        Some(yaml::Value::Number(number)) if number.as_u64() == Some(0) => false,
+        Some(yaml::Value::String(text)) => match text.as_str() {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
+            "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
+            _ => {
+                return Err(fail(
+                    "disable_variable_compression is not true or false".into(),
+                ));
+            }
+        },
+        Some(_) => {
+            return Err(fail(
+                "disable_variable_compression is not true or false".into(),
+            ));
+        }
+    };
+    Ok(Old { timezone, is_plain })
+}
+
 /// Largest accepted file. A configuration is a page or two; more is a mistake or an attack.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
 

@@ -8,6 +8,7 @@ mod arrow;
 mod cast;
 mod csv;
 mod files;
+mod marketstore;
 mod parquet;
 mod plan;
 mod sink;
@@ -40,6 +41,9 @@ enum What {
     Parquet(tables::Args),
     /// Arrow IPC files and streams, also called Feather 2.
     Arrow(tables::Args),
+    /// A directory of MarketStore, version 2, 3 or 4.
+    #[command(name = "marketstore")]
+    MarketStore(marketstore::Args),
 }
 
 /// What all formats have in common.
@@ -92,6 +96,7 @@ fn kind(
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     match &args.what {
         What::Csv(args) => csv::run(args),
+        What::MarketStore(args) => marketstore::run(args),
         What::Parquet(args) => tables::run(args, "Parquet", &["parquet"], parquet::open),
         What::Arrow(args) => tables::run(args, "Arrow", &["arrow", "feather", "ipc"], arrow::open),
     }

@@ -62,7 +62,7 @@ impl Place {
 
 /// Opens the store without starting any plugin. A host without instances stands in for them: it
 /// keeps their cursors, and with these the part of the log that they have not read.
-fn open_store(root: &Path, options: Options, create: bool) -> Result<Engine, Failure> {
+pub(super) fn open_store(root: &Path, options: Options, create: bool) -> Result<Engine, Failure> {
     if !create && !root.is_dir() {
         return Err(Failure::new(format!(
             "{}: there is no such directory",

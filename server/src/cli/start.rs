@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args, builtins: Vec<BuiltIn>) -> Result<(), Failure> {
     for line in warnings.lines() {
         warn!("{line}");
     }
-    refuse_marketstore_directory(&config.root_directory)?;
+    refuse_marketstore_directory(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("mkts-io")
         .enable_all()
@@ -62,14 +62,20 @@ pub(super) fn run(args: &Args, builtins: Vec<BuiltIn>) -> Result<(), Failure> {
 
 /// The tree of MarketStore and the store of mkts share nothing; opening the one as the other would
 /// start an empty store in the middle of the data.
-fn refuse_marketstore_directory(root: &Path) -> Result<(), Failure> {
+fn refuse_marketstore_directory(config: &Config) -> Result<(), Failure> {
+    let root = &config.root_directory;
     if !root.join("category_name").exists() {
         return Ok(());
     }
+    let root = root.display();
+    let zone = match config.timezone.is_utc() {
+        true => String::new(),
+        false => format!(" --timezone {}", config.timezone.name()),
+    };
     Err(Failure::new(format!(
-        "{} is a directory of MarketStore and stays untouched; name another root_directory and load \
-         the data through the protocol",
-        root.display()
+        "{root} is a directory of MarketStore and stays untouched; import it into a new one:\n\
+         mkts import marketstore {root} --dir {root}-mkts{zone}\n\
+         and set root_directory: {root}-mkts"
     )))
 }
 
