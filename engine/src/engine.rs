@@ -96,6 +96,8 @@ pub struct Status {
     pub wal_sync_time: Duration,
     /// Commits so far.
     pub commits: u64,
+    /// Wall-clock time of the last commit that is durable (ns); `None` before the first.
+    pub last_commit_ns: Option<i64>,
     /// Rows written so far.
     pub rows: u64,
     /// Checkpoints so far.
@@ -576,6 +578,8 @@ impl Engine {
             wal_syncs: count(&store.counters.syncs),
             wal_sync_time: Duration::from_nanos(count(&store.counters.sync_nanos)),
             commits: count(&store.counters.commits),
+            last_commit_ns: Some(store.counters.last_commit_ns.load(Ordering::Relaxed))
+                .filter(|time| *time != 0),
             rows: count(&store.counters.rows),
             checkpoints: count(&store.counters.checkpoints),
             merges: count(&store.counters.merges),

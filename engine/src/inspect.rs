@@ -229,3 +229,50 @@ impl Names {
         }
     }
 }
+
+/// What a store is made of, by its files.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Buckets at the checkpoint.
+    pub buckets: usize,
+    /// Data segments.
+    pub segments: usize,
+    /// Their bytes.
+    pub segment_bytes: u64,
+    /// Bytes of the log's files.
+    pub wal_bytes: u64,
+    /// Wall-clock time of the last commit that is still in the log (ns).
+    pub last_commit_ns: Option<i64>,
+    /// Files in the quarantine.
+    pub quarantined: Vec<String>,
+    /// The log.
+    pub log: LogReport,
+}
+
+/// Sums up a store that nobody has open; changes nothing. Data files are not read: that is what
+/// [`crate::check`] does.
+///
+/// # Errors
+/// As [`log_frames`], and if the catalog does not hold.
+pub fn summary(disk: &dyn Disk) -> Result<Summary, Error> {
+    let mut last = None;
+    let log = log_frames(disk, &mut |frame| {
+        last = Some(frame.wall_ns);
+        Ok(())
+    })?;
+    let manifest = Manifest::decode(&disk.read_all(MANIFEST)?)?;
+    let (catalog, _) = recover::read_catalog(disk, &manifest)?;
+    let quarantined = match disk.exists(recover::QUARANTINE_DIR)? {
+        true => disk.list(recover::QUARANTINE_DIR)?,
+        false => Vec::new(),
+    };
+    Ok(Summary {
+        buckets: catalog.len(),
+        segments: manifest.segments.len(),
+        segment_bytes: manifest.segments.iter().map(|entry| entry.bytes).sum(),
+        wal_bytes: log.log.files.iter().map(|file| file.bytes).sum(),
+        last_commit_ns: last,
+        quarantined,
+        log,
+    })
+}

@@ -285,6 +285,7 @@ fn replay(store: &Arc<Store>) -> Result<Recovery, Error> {
         if frame.lsn >= from {
             recovery.rows += replay_frame(store, &frame)?;
             recovery.frames += 1;
+            store.note_commit(frame.wall_ns);
         }
         Ok(())
     };

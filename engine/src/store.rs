@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -68,6 +68,8 @@ pub(crate) struct Counters {
     pub(crate) syncs: AtomicU64,
     pub(crate) sync_nanos: AtomicU64,
     pub(crate) commits: AtomicU64,
+    /// Wall-clock time of the last durable one; 0 before the first.
+    pub(crate) last_commit_ns: AtomicI64,
     pub(crate) rows: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     pub(crate) merges: AtomicU64,
@@ -506,6 +508,15 @@ impl Drop for Sink {
     }
 }
 
+impl Store {
+    /// A commit of this wall-clock time is durable.
+    pub(crate) fn note_commit(&self, wall_ns: i64) {
+        self.counters
+            .last_commit_ns
+            .store(wall_ns, Ordering::Relaxed);
+    }
+}
+
 impl wal::Sink<Token> for Sink {
     /// I2: called after the sync, so rows become visible only when they are durable.
     fn durable(&mut self, group: Vec<Committed<Token>>) {
@@ -515,6 +526,7 @@ impl wal::Sink<Token> for Sink {
         store.notify_visible();
         let commits = group.len() as u64;
         store.counters.commits.fetch_add(commits, Ordering::Relaxed);
+        store.note_commit(group.last().map_or(0, |commit| commit.wall_ns));
         for commit in group {
             if let Some(key) = &commit.token.defines {
                 store.settle(key);

@@ -7,6 +7,7 @@
 //! | `/ws` | WebSocket of the streams |
 //! | `/heartbeat` | whether the server answers queries, for supervisors |
 //! | `/metrics` | Prometheus text |
+//! | `/admin/v1/*` | what an operator asks, on loopback only |
 
 mod body;
 mod connection;
@@ -16,6 +17,7 @@ mod slow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -34,7 +36,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::config::{Config, Limits};
 use crate::room::Room;
 use crate::stream::{self, Hub};
-use crate::{rpc, status};
+use crate::{admin, rpc, status};
 pub(crate) use body::Chunks;
 use body::ReadError;
 
@@ -154,6 +156,7 @@ type Reply = Response<Chunks>;
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     pub(crate) stopping: watch::Receiver<bool>,
+    peer: IpAddr,
     _place: Arc<OwnedSemaphorePermit>,
 }
 
@@ -184,8 +187,44 @@ async fn handle(
             let rendered = tokio::task::spawn_blocking(move || status::metrics(&app)).await;
             text(StatusCode::OK, rendered.unwrap_or_default())
         }
+        path if path.starts_with(admin::PREFIX) => {
+            let call = path[admin::PREFIX.len()..].to_owned();
+            admin(app, request, &call, session.peer).await
+        }
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     })
+}
+
+async fn admin(app: Arc<App>, request: Request<Incoming>, call: &str, peer: IpAddr) -> Reply {
+    let headers = request.headers();
+    if !origin::is_allowed(headers, &[]) || !origin::is_own_host(headers) {
+        return foreign();
+    }
+    if !admin::is_local(peer, headers) {
+        metrics::counter!("mkts_rejected_total", "reason" => "admin").increment(1);
+        return text(
+            StatusCode::FORBIDDEN,
+            "/admin is answered on this machine only\n",
+        );
+    }
+    let (method, call) = (request.method().clone(), call.to_owned());
+    let (body, room) = match body::read(request.into_body(), &app.limits, &app.bodies).await {
+        Ok(body) => body,
+        Err(error) => return refused(&error),
+    };
+    let answered = tokio::task::spawn_blocking(move || {
+        let answer = admin::answer(&app, &method, &call, &body);
+        drop((body, room));
+        answer
+    });
+    let Ok((code, json)) = answered.await else {
+        metrics::counter!("mkts_panics_total").increment(1);
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
+    };
+    let mut reply = text(code, json);
+    let kind = HeaderValue::from_static("application/json");
+    reply.headers_mut().insert(header::CONTENT_TYPE, kind);
+    reply
 }
 
 async fn rpc(app: Arc<App>, request: Request<Incoming>) -> Reply {

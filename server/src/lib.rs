@@ -3,6 +3,7 @@
 //! A library, so that the binary is wiring only and tests can start a server in their own process.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod arrow;
 pub mod cli;
 pub mod config;

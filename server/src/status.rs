@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use serde_json::{Value, json};
 
 use crate::http::App;
 
@@ -20,7 +21,7 @@ pub(crate) fn heartbeat(app: &App) -> (StatusCode, String) {
         true => (StatusCode::OK, "queryable"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not queryable"),
     };
-    let json = serde_json::json!({
+    let json = json!({
         "status": word,
         "version": env!("CARGO_PKG_VERSION"),
         "git_hash": git_hash(),
@@ -115,6 +116,7 @@ pub(crate) fn metrics(app: &App) -> String {
         ("mkts_commits_total", status.commits),
         ("mkts_rows_total", status.rows),
         ("mkts_checkpoints_total", status.checkpoints),
+        ("mkts_merges_total", status.merges),
     ];
     for (name, value) in counters {
         sample(&mut out, name, "counter", value);
@@ -128,6 +130,78 @@ pub(crate) fn metrics(app: &App) -> String {
         "# TYPE {name} summary\n{name}_sum {seconds}\n{name}_count {syncs}\n"
     );
     out
+}
+
+/// Everything that `mkts status` shows.
+pub(crate) fn json(app: &App) -> Value {
+    let status = app.engine.status();
+    let marks = status.marks;
+    let syncs = status.wal_syncs;
+    let mean = status.wal_sync_time.as_secs_f64() * 1e3 / syncs.max(1) as f64;
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "git_hash": git_hash(),
+        "uptime_seconds": app.uptime().as_secs(),
+        "queryable": app.is_queryable(),
+        "poisoned": status.poisoned,
+        "damage": status.quarantined,
+        "marks": {
+            "checkpoint": marks.checkpoint.to_string(),
+            "visible": marks.visible.to_string(),
+            "durable": marks.durable.to_string(),
+            "appended": marks.appended.to_string(),
+        },
+        "last_commit_ns": status.last_commit_ns,
+        "unsynced_bytes": marks.appended.0 - marks.durable.0,
+        "buckets": status.buckets,
+        "segments": status.segments,
+        "segment_bytes": status.segment_bytes,
+        "wal_bytes": status.wal_bytes,
+        "wal_bytes_max": app.engine.options().wal_bytes_max,
+        "tail_bytes": status.tail_bytes,
+        "tail_bytes_max": app.engine.options().tail_bytes_max,
+        "commits": status.commits,
+        "rows": status.rows,
+        "wal_syncs": syncs,
+        "wal_sync_ms_mean": mean,
+        "checkpoints": status.checkpoints,
+        "merges": status.merges,
+        "merge_error": status.merge_error,
+        "triggers": app.host.status().iter().map(trigger).collect::<Vec<_>>(),
+        "streams": app.hub.connections(),
+        "rejected": rejected(),
+    })
+}
+
+fn trigger(instance: &plugin_host::InstanceStatus) -> Value {
+    json!({
+        "id": instance.id,
+        "module": instance.module,
+        "place": instance.place,
+        "delivery": instance.delivery,
+        "state": instance.state.to_string(),
+        "reason": instance.reason,
+        "lag_bytes": instance.lag_bytes,
+        "lag_seconds": instance.lag_seconds,
+        "fires": instance.fires,
+        "failures": instance.failures,
+        "dead_letters": instance.dead_letters,
+        "dropped": instance.dropped,
+    })
+}
+
+/// Requests refused since the start, by the reason that `/metrics` gives.
+fn rejected() -> Value {
+    let rendered = match RECORDER.get() {
+        Some(Some(handle)) => handle.render(),
+        _ => String::new(),
+    };
+    let samples = rendered.lines().filter_map(|line| {
+        let rest = line.strip_prefix("mkts_rejected_total{reason=\"")?;
+        let (reason, count) = rest.split_once("\"} ")?;
+        Some((reason.to_owned(), Value::from(count.parse::<u64>().ok()?)))
+    });
+    Value::Object(samples.collect())
 }
 
 fn sample(out: &mut String, name: &str, kind: &str, value: u64) {

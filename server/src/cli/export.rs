@@ -205,7 +205,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// Reads `--from` or `--to`.
-fn bound(name: &str, text: Option<&str>, default: i64) -> Result<i64, Failure> {
+pub(super) fn bound(name: &str, text: Option<&str>, default: i64) -> Result<i64, Failure> {
     let Some(text) = text else {
         return Ok(default);
     };

@@ -4,8 +4,14 @@
 //! taking writes after a disk error; 3 another process holds the directory (`mkts load`: some lines
 //! were rejected); 4 the store is damaged and a person has to decide.
 
+mod alter;
+mod backup;
 mod check;
+mod check_store;
+mod compact;
+mod delete;
 mod demo;
+mod destroy;
 mod export;
 mod import;
 mod init;
@@ -13,7 +19,12 @@ mod key_path;
 mod load;
 mod log;
 mod place;
+mod remote;
+mod root;
 mod start;
+mod status;
+mod wal;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,6 +87,25 @@ enum Command {
     Import(import::Args),
     /// Writes rows into CSV, Parquet or Arrow files.
     Export(export::Args),
+    /// Shows how a store or a running server does, on one screen.
+    Status(status::Args),
+    /// Verifies every byte of a store that no server has open, and repairs it.
+    Check(check_store::Args),
+    /// Looks into the log of a store that no server has open.
+    #[command(subcommand)]
+    Wal(wal::Command),
+    /// Deletes rows of a range of time.
+    Delete(delete::Args),
+    /// Adds, widens, renames or drops columns of a bucket.
+    Alter(alter::Args),
+    /// Drops whole buckets.
+    Destroy(destroy::Args),
+    /// Rewrites the data files without dead rows.
+    Compact(compact::Args),
+    /// Makes a consistent copy of a store, also of a running server's.
+    Backup(backup::Backup),
+    /// Makes a store from a backup.
+    Restore(backup::Restore),
     /// Shows real bars being written, aggregated and streamed, in a directory that is removed after.
     Demo(demo::Args),
 }
@@ -109,6 +139,15 @@ pub fn main(builtins: Vec<BuiltIn>) -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Check(args) => check_store::run(&args),
+        Command::Wal(command) => wal::run(&command),
+        Command::Delete(args) => delete::run(&args),
+        Command::Alter(args) => alter::run(&args),
+        Command::Destroy(args) => destroy::run(&args),
+        Command::Compact(args) => compact::run(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

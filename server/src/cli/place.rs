@@ -38,7 +38,7 @@ pub(super) enum Opened {
 
 impl Place {
     /// The directory, if the command works on one.
-    fn root(&self) -> Result<Option<(PathBuf, Options)>, Failure> {
+    pub(super) fn root(&self) -> Result<Option<(PathBuf, Options)>, Failure> {
         let Some(file) = &self.config else {
             return Ok(self.dir.clone().map(|root| (root, Options::default())));
         };
@@ -52,11 +52,14 @@ impl Place {
     pub(super) fn open(&self, create: bool) -> Result<Opened, Failure> {
         match self.root()? {
             Some((root, options)) => open_store(&root, options, create).map(Opened::Store),
-            None => {
-                let url = self.url.as_deref().unwrap_or("http://127.0.0.1:5993");
-                Ok(Opened::Server(Client::new(address(url)?)))
-            }
+            None => self.client().map(Opened::Server),
         }
+    }
+
+    /// A client of the server, whether it was named or not.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let url = self.url.as_deref().unwrap_or("http://127.0.0.1:5993");
+        Ok(Client::new(address(url)?))
     }
 }
 

@@ -36,8 +36,8 @@ pub(super) struct Args {
 }
 
 const LOCKED: u8 = 3;
-const POISONED: u8 = 2;
-const DAMAGED: u8 = 4;
+pub(super) const POISONED: u8 = 2;
+pub(super) const DAMAGED: u8 = 4;
 /// As a shell reports a process that was stopped by Ctrl-C.
 const STOPPED_AT_ONCE: i32 = 130;
 

@@ -45,6 +45,7 @@ pub(super) fn start(
     };
     let session = Session {
         stopping,
+        peer,
         _place: Arc::new(place),
     };
     tokio::spawn(run(app.clone(), stream, peer, session));

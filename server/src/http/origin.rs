@@ -25,6 +25,13 @@ pub(super) fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     own.is_some() && own == host && own.is_some_and(is_address)
 }
 
+/// Whether the server was asked under an address or `localhost`: a name may be that of a page that
+/// was made to resolve to us.
+pub(super) fn is_own_host(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
+    host.is_none_or(is_address)
+}
+
 fn is_address(authority: &str) -> bool {
     let name = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
