@@ -344,6 +344,10 @@ impl Store {
             let bytes = Arc::make_mut(view).alter(after, lsn);
             self.tail_bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.frozen_bytes.fetch_add(bytes, Ordering::Relaxed);
+            if bytes >= self.options.tail_bytes_max / 4 {
+                // Frozen tails do not count for the limit: a checkpoint is writing them as a rule.
+                self.want_checkpoint();
+            }
         }
         self.altered.fetch_add(1, Ordering::Release);
         self.set_visible(end);

@@ -252,6 +252,62 @@ fn no_acknowledged_row_is_lost_while_columns_change() {
     check(&open(&disk.reopen()));
 }
 
+/// Rows are deleted as soon as they are acknowledged, while others are written and checkpoints
+/// run: exactly those are gone.
+#[test]
+fn deletes_race_with_writes_and_checkpoints() {
+    const ROUNDS: usize = 60;
+    let disk = SimDisk::new(1);
+    let engine = open(&disk);
+    let stop = AtomicBool::new(false);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (kept, deleted) = std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let (engine, stop, sender) = (&engine, &stop, sender.clone());
+            scope.spawn(move || {
+                for n in 1.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    // Not in order of time, so that tails need sorting, too.
+                    let time = (n * 10 + writer) * if n % 3 == 0 { -1 } else { 1 };
+                    write(engine, TICKS, RowKind::Tick, batch(&[time], 0)).unwrap();
+                    sender.send(time).unwrap();
+                }
+            });
+        }
+        drop(sender);
+        let checkpoints = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                engine.checkpoint().unwrap();
+            }
+        });
+        let (mut kept, mut deleted) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            kept.push(receiver.recv().unwrap());
+            let time = receiver.recv().unwrap();
+            let done = engine.delete(&[range(TICKS, time, time)]).unwrap();
+            assert_eq!(done.rows, [1]);
+            deleted.push(time);
+            assert_eq!(engine.count_rows(&range(TICKS, time, time)).unwrap(), 0);
+        }
+        stop.store(true, Ordering::Relaxed);
+        kept.extend(receiver);
+        checkpoints.join().unwrap();
+        (kept, deleted)
+    });
+    let mut kept = kept;
+    kept.sort_unstable();
+    assert_eq!(deleted.len(), ROUNDS);
+    let check = |engine: &Engine| {
+        let times: Vec<i64> = all(engine, TICKS).iter().map(|row| row.0).collect();
+        assert_eq!(times, kept);
+    };
+    check(&engine);
+    drop(engine);
+    check(&open(&disk.reopen()));
+}
+
 fn append(engine: &Engine, kind: u8, payload: Vec<u8>) -> Result<(), Error> {
     let outcome = Arc::new(Outcome::default());
     let token = Token {

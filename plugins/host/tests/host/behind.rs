@@ -1,13 +1,15 @@
 //! Instances whose log is gone.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use disk::sim::SimDisk;
-use engine::Options;
+use engine::{DeleteRange, Options, RetentionRule, SchemaChange};
+use model::{ColumnDef, ColumnType, KeyPattern};
 use plugin_host::{Entry, State};
 use plugin_sdk::{Delivery, Event};
 
-use crate::support::{Store, copy_to, options, probe, try_open};
+use crate::support::{Store, copy_to, key, options, probe, try_open};
 
 /// Segments so small that a few commits fill several.
 fn small() -> Options {
@@ -45,6 +47,53 @@ fn fall_behind(disk: &SimDisk, entry: &Entry) {
     store.write("B/1Min/T", &[-5, 5]);
     store.engine.checkpoint().unwrap();
     store.close();
+}
+
+/// Aggregates follow deletes; retention is no event, and neither is a change of columns.
+#[test]
+fn a_deleted_range_is_told_as_a_gap() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let entry = |name, module: &str| {
+        let record = Arc::clone(&seen);
+        Entry {
+            module: module.into(),
+            ..probe(name, "A/**", move |_, event| {
+                record.lock().unwrap().push(match event {
+                    Event::Gap { key, from, to } => format!("{name} {key} {from}..={to}"),
+                    Event::Write(batch) => {
+                        format!("{name} {:?} {:?}", batch.rows.schema(), batch.rows.times())
+                    }
+                    other => format!("{other:?}"),
+                });
+                Ok(())
+            })
+        }
+    };
+    let disk = SimDisk::new(1);
+    let store = open(&disk, vec![entry("g", "gapprobe")]);
+    store.write("A/1Min/T", &[1, 5]);
+    store.write("B/1Min/T", &[1, 5]);
+    let range = |name, from, to| DeleteRange {
+        key: key(name),
+        from,
+        to,
+    };
+    let ranges = [range("A/1Min/T", 4, 9), range("B/1Min/T", 0, 9)];
+    store.engine.delete(&ranges).unwrap();
+    let rule = RetentionRule {
+        on: KeyPattern::any(),
+        keep: Duration::ZERO,
+    };
+    store.write("A/1Min/T", &[8]);
+    assert_eq!(store.engine.retain(&[rule], 7).unwrap()[0].rows, 1);
+    let added = SchemaChange::Add(ColumnDef::new("W", ColumnType::U8));
+    store.engine.alter(&key("A/1Min/T"), &[added]).unwrap();
+    store.drain();
+    let seen = seen.lock().unwrap();
+    // Rows come in the schema of the time of reading.
+    let writes = seen.iter().filter(|line| line.starts_with("g [")).count();
+    assert_eq!((writes, seen.len()), (2, 3), "{seen:?}");
+    assert_eq!(seen[1], "g A/1Min/T 4..=9");
 }
 
 #[test]
