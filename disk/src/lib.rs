@@ -16,6 +16,7 @@
 
 mod appender;
 mod clock;
+pub mod failpoint;
 mod lock;
 mod map;
 mod os;

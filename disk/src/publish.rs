@@ -6,6 +6,7 @@
 
 use std::io;
 
+use crate::failpoint::pass_publish;
 use crate::{Disk, File, path};
 
 /// Publishes `target`, replacing an older file of that name. `fill` writes the bytes of the
@@ -22,24 +23,29 @@ pub fn publish<R, E: From<io::Error>>(
     if disk.exists(&temporary)? {
         disk.unlink(&temporary)?;
     }
-    let result = fill_and_sync(disk, &temporary, fill);
+    let result = fill_and_sync(disk, &temporary, || pass_publish(target, "filled"), fill);
     if result.is_err() {
         // The first error is the one worth telling; a leftover is removed by the next publish.
         let _ = disk.unlink(&temporary);
         return result;
     }
+    pass_publish(target, "synced");
     disk.rename(&temporary, target)?;
+    pass_publish(target, "renamed");
     disk.sync_dir(path::split(target).0)?;
+    pass_publish(target, "published");
     result
 }
 
 fn fill_and_sync<R, E: From<io::Error>>(
     disk: &dyn Disk,
     temporary: &str,
+    filled: impl FnOnce(),
     fill: impl FnOnce(&dyn File) -> Result<R, E>,
 ) -> Result<R, E> {
     let file = disk.create(temporary)?;
     let result = fill(&*file)?;
+    filled();
     disk.set_readonly(temporary)?;
     file.sync_all()?;
     Ok(result)

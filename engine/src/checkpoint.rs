@@ -110,6 +110,7 @@ pub(crate) fn run(store: &Store) -> Result<(), Error> {
 pub(crate) fn run_locked(store: &Store, manifest: &mut Manifest) -> Result<Lsn, Error> {
     store.poison.check()?;
     let frozen = freeze(store);
+    disk::failpoint::pass("checkpoint.frozen");
     let upto = frozen.upto;
     let keep = save(store, manifest, frozen)?;
     store.signalled.notify_all();
@@ -142,6 +143,7 @@ fn save(store: &Store, manifest: &mut Manifest, mut frozen: Frozen) -> Result<Ls
         }
     };
     if let Some((next, segment)) = written {
+        disk::failpoint::pass("checkpoint.published");
         // Views that nobody shares are changed in place below.
         let buckets: Vec<BucketId> = frozen.views.drain(..).map(|view| view.info.id).collect();
         let old_catalog = std::mem::replace(&mut *manifest, next).catalog;

@@ -117,11 +117,13 @@ fn load(engine: &Engine, jobs: Vec<Job>) -> Result<Option<Ingested>, Error> {
             Ok((at, at))
         },
     );
+    disk::failpoint::pass("ingest.written");
     let result = result.and_then(|new| {
         let mut next = manifest.clone();
         next.segments.push(new.entry.clone());
         next.next_sequence += 1;
         next.publish(&*store.disk, &store.poison)?;
+        disk::failpoint::pass("ingest.published");
         Ok((next, new))
     });
     let (next, new) = match result {

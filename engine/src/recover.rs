@@ -106,7 +106,9 @@ fn open_store(
     );
     let store = Arc::new(store);
     *store.segments.lock() = segments;
+    disk::failpoint::pass("recover.opened");
     let mut recovery = replay(&store)?;
+    disk::failpoint::pass("recover.replayed");
     recovery.segments = manifest.segments.len();
     if recovery.frames > 0 {
         // So that the next start does not replay it again. A full disk is no reason to refuse the

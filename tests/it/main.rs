@@ -7,6 +7,7 @@
 //! | `pymarketstore` | does that client itself work |
 //! | `exchange` | do pyarrow and we read each other's files |
 //! | `crash` | is everything acknowledged there after kill -9, and nothing else |
+//! | `process` | the same for a store whose process dies, whose disk fills up, whose calls fail |
 //! | `corrupt` | is rot found and named, whatever byte it hits |
 //! | `fuzz` | does any input make a decoder panic or hang |
 //! | `aggregates` | do coarser bars equal recomputation for rows in any order, zone and volume |
@@ -29,6 +30,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod layering;
+mod process;
 mod pymarketstore;
 mod serve;
 mod sim;

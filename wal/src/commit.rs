@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use disk::{Clock, File};
+use disk::{Clock, File, failpoint};
 
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, Header, KIND_SEGMENT_END};
 use crate::handle::{Committed, Sink};
@@ -199,7 +199,9 @@ impl<T> Committer<T> {
         let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|p| p.slice(&self.scratch)).collect();
         self.shared.appended.store(end.0, Ordering::Release);
         current.file.write_vectored_at(start, &mut slices)?;
+        failpoint::pass("wal.after_write");
         self.sync_to(end)?;
+        failpoint::pass("wal.after_sync");
         Ok(headers)
     }
 
@@ -285,6 +287,7 @@ impl<T> Committer<T> {
         self.position = first.advanced(SEGMENT_HEADER_BYTES);
         self.next_first = first.advanced(bytes);
         self.preparer.order(self.next_first);
+        failpoint::pass("wal.rotated");
         Ok(())
     }
 

@@ -195,6 +195,7 @@ fn rewrite(store: &Store, inputs: &[Arc<Segment>]) -> Result<usize, Error> {
         versions = rewrite::write(store, file, writer, buckets)?;
         Ok(lsns)
     });
+    disk::failpoint::pass("merge.written");
     let result = new.and_then(|new| {
         let output = (new.rows > 0).then_some(new);
         publish(store, inputs, output, &ids, &versions)
@@ -245,6 +246,7 @@ fn publish(
     check_versions(store, versions)?;
     let next = replaced(&manifest, inputs, output.as_ref());
     next.publish(&*store.disk, &store.poison)?;
+    disk::failpoint::pass("merge.published");
     *manifest = next;
     let segment = output.map(|new| new.segment);
     switch(store, inputs, segment.as_ref(), ids);

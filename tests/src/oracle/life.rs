@@ -33,12 +33,24 @@ pub fn open(disk: &SimDisk) -> Result<(Engine, Recovery), Error> {
 /// # Errors
 /// Whatever keeps the step from being acknowledged.
 pub fn step(disk: &SimDisk, engine: &mut Option<Engine>, step: &Step) -> Result<(), Error> {
+    step_with(&|| Ok(open(disk)?.0), engine, step)
+}
+
+/// The same wherever the store is.
+///
+/// # Errors
+/// Whatever keeps the step from being acknowledged.
+pub fn step_with(
+    open: &dyn Fn() -> Result<Engine, Error>,
+    engine: &mut Option<Engine>,
+    step: &Step,
+) -> Result<(), Error> {
     match step {
         Step::Reopen => drop(engine.take()),
         Step::Restart => {
             let closed = engine.take().map_or(Ok(()), |engine| engine.close());
             if let Err(error) = closed {
-                *engine = Some(open(disk)?.0);
+                *engine = Some(open()?);
                 return Err(error);
             }
         }
@@ -46,7 +58,7 @@ pub fn step(disk: &SimDisk, engine: &mut Option<Engine>, step: &Step) -> Result<
     }
     let running = match engine {
         Some(running) => running,
-        None => engine.insert(open(disk)?.0),
+        None => engine.insert(open()?),
     };
     match step {
         Step::Reopen | Step::Restart => Ok(()),
@@ -103,5 +115,15 @@ pub fn summary(step: &Step) -> String {
             let end = text.find(['(', '{']).unwrap_or(text.len());
             text[..end].trim().to_lowercase()
         }
+    }
+}
+
+/// Small files, and every thread at work: for stores that are killed from outside.
+pub fn busy_options() -> Options {
+    Options {
+        wal_segment_bytes: 32 << 10,
+        frame_bytes_max: 8 << 10,
+        tail_bytes_max: 4 << 10,
+        ..Options::default()
     }
 }

@@ -173,7 +173,7 @@ impl State {
         for part in parts {
             self.define(&part.key, part.kind, &part.columns);
             let table = self.0.get_mut(&part.key).expect("it was just defined");
-            table.insert(&part.key, &part.rows);
+            table.insert(part);
         }
     }
 
@@ -253,7 +253,7 @@ impl Table {
                     self.columns[at].1 = *ty;
                     self.rows
                         .iter_mut()
-                        .for_each(|row| row.values[at].widen(*ty));
+                        .for_each(|row| row.values[at] = row.values[at].cast(*ty));
                 }
             }
             Change::Rename(from, to) => {
@@ -272,15 +272,27 @@ impl Table {
         }
     }
 
-    fn insert(&mut self, key: &BucketKey, rows: &[Row]) {
-        for row in rows {
-            let mut row = row.clone();
+    /// Columns are matched by name and cast; rows that do not fit are refused as a whole.
+    fn insert(&mut self, part: &Part) {
+        let place = |name: &str| part.columns.iter().position(|(given, _)| given == name);
+        let places = self.columns.iter().map(|(name, _)| place(name));
+        let Some(places) = places.collect::<Option<Vec<usize>>>() else {
+            return;
+        };
+        for given in &part.rows {
+            let values = places.iter().zip(&self.columns);
+            let mut row = Row {
+                time: given.time,
+                values: values
+                    .map(|(at, (_, ty))| given.values[*at].cast(*ty))
+                    .collect(),
+            };
             if self.kind == RowKind::Tick {
                 let at = self.rows.partition_point(|other| other.time <= row.time);
                 self.rows.insert(at, row);
                 continue;
             }
-            row.time = floored(key, row.time);
+            row.time = floored(&part.key, row.time);
             match self
                 .rows
                 .binary_search_by_key(&row.time, |other| other.time)

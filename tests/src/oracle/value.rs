@@ -24,10 +24,17 @@ impl Value {
         }
     }
 
-    /// The same value in a wider type.
-    pub(super) fn widen(&mut self, ty: ColumnType) {
-        if let (Self::Int(value), ColumnType::F32 | ColumnType::F64) = (&*self, ty) {
-            *self = Self::Float((*value as f64).to_bits());
+    /// The value in another type, as C converts it.
+    pub(super) fn cast(&self, ty: ColumnType) -> Self {
+        match (self, ty) {
+            (Self::Int(value), ColumnType::F64) => Self::Float((*value as f64).to_bits()),
+            (Self::Int(value), ColumnType::F32) => Self::Float(f64::from(*value as f32).to_bits()),
+            (Self::Float(bits), ColumnType::F32) => {
+                Self::Float(f64::from(f64::from_bits(*bits) as f32).to_bits())
+            }
+            (Self::Float(_), ColumnType::F64) | (Self::Text(_), _) => self.clone(),
+            (Self::Float(bits), ty) => Self::Int(f64::from_bits(*bits) as i128).cast(ty),
+            (Self::Int(value), ty) => value_of(ty, &value.to_le_bytes()[..ty.size().min(16)]),
         }
     }
 }
