@@ -146,6 +146,9 @@ pub(crate) struct Past {
 /// Of the buckets that have one.
 pub(crate) type Pasts = HashMap<BucketId, Past>;
 
+/// What a catalog file holds.
+pub(crate) type Saved = (Catalog, Pasts);
+
 /// Names and numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalog {
@@ -288,7 +291,7 @@ impl Catalog {
     }
 
     /// Inverse of [`Catalog::encode`].
-    pub(crate) fn decode(file: &str, bytes: &[u8], lsn: Lsn) -> Result<(Self, Pasts), Error> {
+    pub(crate) fn decode(file: &str, bytes: &[u8], lsn: Lsn) -> Result<Saved, Error> {
         let mut fields = Fields::new(bytes);
         check_start(file, &mut fields, MAGIC, VERSION)?;
         let Some(body) = unseal(bytes) else {

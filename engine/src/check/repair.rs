@@ -12,7 +12,7 @@ use super::files::{Found, list};
 use super::segment::{self, Opened};
 use super::{CheckReport, Remedy, Step};
 use crate::Error;
-use crate::catalog::{Catalog, Pasts};
+use crate::catalog::{Catalog, Pasts, Saved};
 use crate::manifest::{MANIFEST, Manifest, SegmentEntry, publish};
 use crate::poison::Poison;
 use crate::recover::{self, QUARANTINE_DIR};
@@ -280,7 +280,7 @@ fn in_order(mut segments: Vec<(String, SegmentEntry, Footer)>) -> Vec<SegmentEnt
     segments.into_iter().map(|(_, entry, _)| entry).collect()
 }
 
-fn newest_catalog(disk: &dyn Disk) -> Result<Option<(Lsn, (Catalog, Pasts))>, Error> {
+fn newest_catalog(disk: &dyn Disk) -> Result<Option<(Lsn, Saved)>, Error> {
     let mut newest: Option<(Lsn, (Catalog, Pasts))> = None;
     for name in disk.list("")? {
         let lsn = name.strip_prefix("catalog.");
