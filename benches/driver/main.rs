@@ -16,8 +16,10 @@
 mod answer;
 mod asof;
 mod load;
+mod read;
 mod request;
 mod session;
+mod write;
 
 use std::io::{BufRead, Write};
 

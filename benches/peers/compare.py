@@ -194,12 +194,11 @@ class Run:
 
     def appends(self):
         """One row after the other, each durable, in turn with what the bare disk gives."""
-        rows = 400
         mkts = self.stores[0]
         with self.only(mkts):
             # The log makes its files ahead at first; that is not what is measured.
             for _ in range(20):
-                answer = mkts.ask("append", key="APPENDED/1Min/OHLCV", rows=rows)
+                answer = mkts.ask("append", key="APPENDED/1Min/OHLCV", rows=500)
                 if answer.get("ok") and answer["rows_per_s"] > 1000:
                     break
         for number in range(self.args.rounds):
@@ -210,9 +209,10 @@ class Run:
                         continue
                     if store.name == "mkts" and writers == 16:
                         self.probe("group_commit_16", 16)
-                    many = 20 if store.name == "mkts" and writers == 16 else 1
+                    # About as long as the probe; the others take milliseconds a row.
+                    rows = 1000 * (writers + 1) if store.name == "mkts" else 200
                     with self.only(store):
-                        answer = store.ask("append", key="APPENDED/1Min/OHLCV", rows=rows * many, writers=writers)
+                        answer = store.ask("append", key="APPENDED/1Min/OHLCV", rows=rows, writers=writers)
                     value = "ns" if writers == 1 else "rows_per_s"
                     self.note(workload, store, answer, value)
         for workload in ("append_1", "append_16"):
