@@ -10,6 +10,7 @@ mod expand;
 mod keys;
 mod plugins;
 mod read;
+mod retention;
 mod settings;
 
 use std::fmt;

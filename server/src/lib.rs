@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod http;
 pub mod planner;
+mod retention;
 mod room;
 pub mod rpc;
 pub mod status;

@@ -80,7 +80,6 @@ impl Receiver {
             }
         }
     }
-
 }
 
 impl<S> Receiver<S> {

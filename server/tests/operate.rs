@@ -445,3 +445,32 @@ fn status_shows_one_screen() {
     let gone = site.mkts(&["status", "--url", &addr]);
     expect(&gone, 1, "no server answers");
 }
+
+/// The newest bar is at 99 minutes: what is older than half an hour before it goes at the start.
+#[test]
+fn retention_runs_at_the_start_and_says_what_it_took() {
+    let mut site = Site::new(CONFIG);
+    site.stop(false);
+    let config = format!("{CONFIG}retention:\n  - {{on: \"*/1Min/*\", keep: 30min}}\n");
+    fs::write(site.path("mkts.yml"), config).unwrap();
+    expect(
+        &site.mkts(&["check-config"]),
+        0,
+        "retention: */1Min/* keeps",
+    );
+    site.start();
+    let deadline = Instant::now() + PATIENCE;
+    while site.rows(BARS) == 100 {
+        assert!(Instant::now() < deadline, "retention does not run");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!((site.rows(BARS), site.rows(TICKS)), (31, 50));
+    site.stop(false);
+    let log = fs::read_to_string(site.path("log")).unwrap();
+    let line = log
+        .lines()
+        .find(|line| line.contains("retention deleted rows"));
+    let line: Value = serde_json::from_str(line.unwrap()).unwrap();
+    assert_eq!((&line["bucket"], &line["rows"]), (&BARS.into(), &69.into()));
+    assert_eq!(line["before"], "1970-01-01T01:09:00Z");
+}

@@ -9,9 +9,16 @@ use crate::config::{self, Config, Problems};
 
 /// Prints every problem; fails if one of them would keep the server from starting.
 pub(super) fn run(file: &Path, builtins: &[BuiltIn]) -> Result<(), Failure> {
-    let (_, warnings) = read(file, builtins)?;
+    let (config, warnings) = read(file, builtins)?;
     for line in warnings.lines() {
         eprintln!("{line}");
+    }
+    for rule in &config.retention {
+        let days = rule.keep.as_secs_f64() / 86_400.0;
+        println!("retention: {} keeps {days} days", rule.on.as_str());
+    }
+    if !config.merge {
+        println!("merge: off");
     }
     println!("{}: good", file.display());
     Ok(())

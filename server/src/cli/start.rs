@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use super::{Failure, check, log};
 use crate::config::Config;
 use crate::http::{self, App};
+use crate::retention;
 use crate::status;
 use crate::stream::Hub;
 
@@ -127,6 +128,9 @@ async fn serve(config: Config, args: &Args, builtins: Vec<BuiltIn>) -> Result<()
         let stopped = until_true(stopping.clone());
         servers.push(tokio::spawn(http::serve(app.clone(), listener, stopped)));
     }
+    let rules = config.retention.clone();
+    let retained = retention::run(app.engine.clone(), rules, stopping.clone());
+    tokio::spawn(retained);
     info!("listening on {address}");
     if let Some(file) = &args.ready_file {
         write_ready(file, &address.to_string())?;
@@ -217,6 +221,7 @@ pub(super) fn options(config: &Config) -> Options {
         zone: config.timezone.clone(),
         frame_bytes_max: config.limits.frame_bytes,
         hops_max: config.limits.hops,
+        merge: config.merge,
         ..Options::default()
     };
     if let Some(bytes) = config.tail_bytes_max {

@@ -14,6 +14,8 @@ pub const TOP_KEYS: &[&str] = &[
     "stop_grace_period",
     "sync",
     "checkpoint",
+    "retention",
+    "merge",
     "limits",
     "allowed_origins",
     "auth",
@@ -62,6 +64,12 @@ pub const REPLICATION_KEYS: &[&str] = &[
 
 /// Keys of `checkpoint`.
 pub(super) const CHECKPOINT_KEYS: &[&str] = &["tail", "wal", "wal_segment", "follow"];
+
+/// Keys of a rule of `retention`.
+pub(super) const RETENTION_KEYS: &[&str] = &["on", "keep"];
+
+/// Keys of `merge`.
+pub(super) const MERGE_KEYS: &[&str] = &["enabled"];
 
 /// Keys of `limits`.
 pub const LIMIT_KEYS: &[&str] = &[

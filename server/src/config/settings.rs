@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use engine::SyncMode;
+use engine::{RetentionRule, SyncMode};
 use model::Zone;
 use serde_json::Value;
 
 use super::keys::{CHECKPOINT_KEYS, DROPPED_KEYS, LIMIT_KEYS, REPLICATION_KEYS, TOP_KEYS, nearest};
 use super::plugins::{self, Plugins};
 use super::read::{Place, Report, Section, parse_duration, show};
+use super::retention;
 
 /// What is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,10 @@ pub struct Config {
     pub wal_segment_bytes: Option<u64>,
     /// Newest frames kept in memory for triggers.
     pub follow_bytes: Option<usize>,
+    /// How long buckets keep their rows: the first rule that matches.
+    pub retention: Vec<RetentionRule>,
+    /// Whether segments are merged by themselves.
+    pub merge: bool,
     /// Limits on requests.
     pub limits: Limits,
     /// Web pages that may call the server, beside its own.
@@ -131,6 +136,8 @@ pub(super) fn read(value: &Value, file: &Path, report: &mut Report<'_>) -> Optio
     let stop_grace_period = stop_grace_period(&mut top);
     let sync = sync(&mut top);
     let sizes = checkpoint(&mut top);
+    let retention = retention::rules(&mut top);
+    let merge = retention::merge(&mut top);
     let limits = limits(&mut top);
     let allowed_origins = allowed_origins(&mut top);
     not_yet(&mut top);
@@ -150,6 +157,8 @@ pub(super) fn read(value: &Value, file: &Path, report: &mut Report<'_>) -> Optio
         wal_bytes_max: sizes[1],
         wal_segment_bytes: sizes[2],
         follow_bytes: sizes[3].and_then(|size| usize::try_from(size).ok()),
+        retention,
+        merge,
         limits,
         allowed_origins,
         plugins,

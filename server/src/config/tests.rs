@@ -436,3 +436,43 @@ fn files_that_cannot_be_read_say_so() {
     assert!(text.starts_with("/does/not/exist.yml: error: failed to read configuration file"));
     assert!(text.contains("mkts init"));
 }
+
+#[test]
+fn retention_rules_are_read_in_order_and_bad_ones_named() {
+    let text = "root_directory: d\nlisten_port: 1\nmerge: {enabled: false}\nretention:\n  \
+                - {on: \"*/1Sec/*\", keep: 30D}\n  - {on: \"*/*/*\", keep: 2Y}\n";
+    let (config, _) = run(text).unwrap();
+    let keeps: Vec<u64> = config
+        .retention
+        .iter()
+        .map(|r| r.keep.as_secs() / 86_400)
+        .collect();
+    assert_eq!((keeps, config.merge), (vec![30, 730], false));
+    for (rules, line, part) in [
+        ("retention: 30D", 3, "must be a list"),
+        ("retention:\n  - {on: \"*/1Sec/*\"}", 4, "keep is missing"),
+        ("retention:\n  - {keep: 3D}", 4, "on is missing"),
+        (
+            "retention:\n  - {on: \"*/*/*\", keep: 3M}",
+            4,
+            "retention[0].keep: must be a time",
+        ),
+        (
+            "retention:\n  - {on: \"[/*/*\", keep: 3D}",
+            4,
+            "retention[0].on",
+        ),
+        (
+            "retention:\n  - {on: \"*/*/*\", keeps: 3D}",
+            4,
+            "did you mean keep?",
+        ),
+        ("merge: {enabled: maybe}", 3, "merge.enabled"),
+    ] {
+        let text = format!("root_directory: d\nlisten_port: 1\n{rules}\n");
+        let problems = run(&text).unwrap_err().to_string();
+        let found = problems.lines().find(|problem| problem.contains(part));
+        let found = found.unwrap_or_else(|| panic!("no \"{part}\" in {problems}"));
+        assert!(found.contains(&format!(":{line}: ")), "{found}");
+    }
+}

@@ -1,0 +1,53 @@
+//! Old rows go: at the start and every hour, by the rules of `retention:`.
+
+use std::time::Duration;
+
+use engine::{Engine, Error, RetentionRule};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// Rows are kept for days; an hour more or less means nothing.
+const EVERY: Duration = Duration::from_secs(3600);
+
+/// Runs passes until the server stops.
+pub(crate) async fn run(
+    engine: Engine,
+    rules: Vec<RetentionRule>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    if rules.is_empty() {
+        return;
+    }
+    loop {
+        let (engine, rules) = (engine.clone(), rules.clone());
+        // A panic of a pass was printed; the next one tries again.
+        let _ = tokio::task::spawn_blocking(move || pass(&engine, &rules)).await;
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// One pass, with a line for each bucket that lost rows.
+fn pass(engine: &Engine, rules: &[RetentionRule]) {
+    let now = i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+    match engine.retain(rules, now) {
+        Ok(buckets) => {
+            for bucket in buckets {
+                let cutoff = Timestamp::from_nanosecond(i128::from(bucket.cutoff));
+                info!(
+                    bucket = %bucket.key,
+                    rows = bucket.rows,
+                    before = cutoff.map(|time| time.to_string()).unwrap_or_default(),
+                    "retention deleted rows"
+                );
+                metrics::counter!("mkts_retention_rows_total").increment(bucket.rows);
+            }
+        }
+        // The server stops.
+        Err(Error::Closed) => {}
+        Err(error) => warn!("retention: {error}; the next pass is in an hour"),
+    }
+}
