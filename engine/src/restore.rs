@@ -4,8 +4,13 @@ use disk::Disk;
 
 use crate::Error;
 use crate::manifest::MANIFEST;
-use crate::recover::{self, OURS, QUARANTINE_DIR};
+use crate::recover;
 use crate::segment::SEGMENTS_DIR;
+
+const PLUGINS_DIR: &str = "plugins";
+
+/// What is copied beside MANIFEST and catalog.
+const COPIED: [&str; 3] = ["wal", SEGMENTS_DIR, PLUGINS_DIR];
 
 /// Bytes copied at once.
 const COPY_BYTES: usize = 1 << 20;
@@ -31,7 +36,9 @@ pub fn restore(
     progress: &mut dyn FnMut(&str, u64),
 ) -> Result<Restored, Error> {
     let _lock = recover::lock_to_look(source)?;
-    if let Some(name) = target.list("")?.first() {
+    // A file system of its own has this from the beginning.
+    let names = target.list("")?;
+    if let Some(name) = names.iter().find(|name| *name != "lost+found") {
         let what = format!("the target is not empty: it has {name:?}");
         return Err(Error::Invalid(what));
     }
@@ -48,7 +55,7 @@ pub fn restore(
         let is_catalog = name.starts_with("catalog.") && !recover::is_temporary(&name);
         if is_catalog {
             copy.file(&name, true)?;
-        } else if OURS.contains(&name.as_str()) && name != QUARANTINE_DIR {
+        } else if COPIED.contains(&name.as_str()) {
             copy.directory(&name)?;
         }
     }
@@ -65,14 +72,17 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// A directory of files; a plain file of this name (LOCK) is left out.
+    /// A directory with all that is in it.
     fn directory(&mut self, dir: &str) -> Result<(), Error> {
-        let Ok(names) = self.source.list(dir) else {
-            return Ok(());
-        };
+        let names = self.source.list(dir)?;
         self.target.create_dir_all(dir)?;
         for name in names.iter().filter(|name| !name.ends_with(".tmp")) {
-            self.file(&format!("{dir}/{name}"), dir == SEGMENTS_DIR)?;
+            let path = format!("{dir}/{name}");
+            // Only what the plugin host keeps may be a directory.
+            match dir.starts_with(PLUGINS_DIR) && self.source.list(&path).is_ok() {
+                true => self.directory(&path)?,
+                false => self.file(&path, dir == SEGMENTS_DIR)?,
+            }
         }
         Ok(self.target.sync_dir(dir)?)
     }

@@ -474,3 +474,45 @@ fn retention_runs_at_the_start_and_says_what_it_took() {
     assert_eq!((&line["bucket"], &line["rows"]), (&BARS.into(), &69.into()));
     assert_eq!(line["before"], "1970-01-01T01:09:00Z");
 }
+
+/// A backup of a running server, and of its files, becomes a store with the same rows.
+#[test]
+fn a_backup_is_restored() {
+    let mut site = Site::new(CONFIG);
+    let made = site.json(&["backup", "copies/one"]);
+    assert!(made["files"].as_u64().unwrap() >= 2, "{made}");
+    let mut client = Client::new(site.addr());
+    client
+        .write(&[table(BARS, &[9_000_000_000_000])], RowKind::Bar)
+        .unwrap();
+    site.refused(1, &["backup", "copies/one"], "empty");
+    site.stop(false);
+    site.json(&["backup", "copies/two"]);
+    for (name, bars) in [("one", 100), ("two", 101)] {
+        let copy = format!("copies/{name}");
+        expect(&site.mkts(&["check", "--dir", &copy]), 0, "no damage");
+        let target = format!("restored-{name}");
+        let restored = site.mkts(&["restore", &copy, "--dir", &target]);
+        expect(&restored, 0, &format!("{} rows", bars + 50));
+        let again = site.mkts(&["restore", &copy, "--dir", &target]);
+        expect(&again, 1, "not empty");
+        // Copies, not links: what happens to one does not reach the other.
+        for entry in fs::read_dir(site.path(&target).join("segments")).unwrap() {
+            use std::os::unix::fs::MetadataExt;
+            assert_eq!(entry.unwrap().metadata().unwrap().nlink(), 1);
+        }
+        fs::rename(site.path("data"), site.path(&format!("data-{name}"))).unwrap();
+        fs::rename(site.path(&target), site.path("data")).unwrap();
+        assert_eq!((site.rows(BARS), site.rows(TICKS)), (bars, 50));
+    }
+    let manifest = site.path("copies/one/MANIFEST");
+    flip(&manifest, 20);
+    let refused = site.mkts(&["restore", "copies/one", "--dir", "three"]);
+    expect(&refused, 4, "the backup is damaged, nothing was copied");
+    assert!(!site.path("three").exists());
+    expect(
+        &site.mkts(&["restore", "nowhere", "--dir", "three"]),
+        1,
+        "no such directory",
+    );
+}

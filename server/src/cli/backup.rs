@@ -143,9 +143,16 @@ fn must_be_empty(dir: &Path) -> Result<(), Failure> {
     match std::fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(fault(error.to_string())),
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(fault("the directory is not empty".into())),
+        Ok(mut entries) => match entries.any(|entry| !is_lost_found(&entry)) {
+            false => Ok(()),
+            true => Err(fault("the directory is not empty".into())),
         },
     }
+}
+
+/// A file system of its own has this from the beginning.
+fn is_lost_found(entry: &std::io::Result<std::fs::DirEntry>) -> bool {
+    entry
+        .as_ref()
+        .is_ok_and(|entry| entry.file_name() == "lost+found")
 }
