@@ -217,14 +217,14 @@ impl Catalog {
         self.next_bucket = self.next_bucket.max(info.id.0.saturating_add(1));
         self.by_key.insert(info.key.clone(), info.clone());
         self.by_id.insert(info.id, info.clone());
-        self.sorted = None;
+        self.sort_in(&info.key, Some(info));
         true
     }
 
     pub(crate) fn drop_bucket(&mut self, id: BucketId) -> Option<Arc<BucketInfo>> {
         let info = self.by_id.remove(&id)?;
         self.by_key.remove(&info.key);
-        self.sorted = None;
+        self.sort_in(&info.key, None);
         Some(info)
     }
 
@@ -232,7 +232,22 @@ impl Catalog {
     pub(crate) fn alter(&mut self, info: &Arc<BucketInfo>) {
         self.by_key.insert(info.key.clone(), info.clone());
         self.by_id.insert(info.id, info.clone());
-        self.sorted = None;
+        self.sort_in(&info.key, Some(info));
+    }
+
+    /// Keeps the sorted list up to date, if there is one: a look after each of many definitions
+    /// must not sort everything each time. Pointers are copied if somebody still has the list.
+    fn sort_in(&mut self, key: &BucketKey, info: Option<&Arc<BucketInfo>>) {
+        let Some(sorted) = &mut self.sorted else {
+            return;
+        };
+        let list = Arc::make_mut(sorted);
+        match (list.binary_search_by(|i| i.key.cmp(key)), info) {
+            (Ok(at), Some(info)) => list[at] = info.clone(),
+            (Ok(at), None) => drop(list.remove(at)),
+            (Err(at), Some(info)) => list.insert(at, info.clone()),
+            (Err(_), None) => {}
+        }
     }
 
     pub(crate) fn origin(&self, name: &str) -> Option<Origin> {

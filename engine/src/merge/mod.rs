@@ -91,7 +91,7 @@ pub(crate) fn run(store: &Store) -> Result<usize, Error> {
         let Some(due) = policy::due(&candidates) else {
             return Ok(written);
         };
-        written += one(store, &mut merging, &segments[due])?;
+        written += one(store, &mut merging, &segments[due], || {})?;
     }
 }
 
@@ -103,17 +103,21 @@ pub(crate) fn run_full(store: &Store) -> Result<usize, Error> {
     let stale = |at: usize| candidates[at].dead > 0 || has_older_schema(store, &segments[at]);
     let mut written = 0;
     for group in policy::full(&candidates, stale) {
-        written += one(store, &mut merging, &segments[group])?;
+        written += one(store, &mut merging, &segments[group], || {})?;
     }
     Ok(written)
 }
 
-/// Merges these neighbours, whatever their sizes.
+/// Merges these neighbours, whatever their sizes. `meanwhile` is called when the rows are written.
 #[cfg(test)]
-pub(crate) fn run_some(store: &Store, range: Range<usize>) -> Result<usize, Error> {
+pub(crate) fn run_some(
+    store: &Store,
+    range: Range<usize>,
+    meanwhile: impl FnOnce(),
+) -> Result<usize, Error> {
     let mut merging = store.merging.lock();
     let segments = store.segments.lock().clone();
-    one(store, &mut merging, &segments[range])
+    one(store, &mut merging, &segments[range], meanwhile)
 }
 
 fn candidates(store: &Store, merging: &Merging, segments: &[Arc<Segment>]) -> Vec<Candidate> {
@@ -156,8 +160,13 @@ fn has_older_schema(store: &Store, segment: &Arc<Segment>) -> bool {
 }
 
 /// One merge; how many segments it wrote. Its error goes into the status.
-fn one(store: &Store, merging: &mut Merging, inputs: &[Arc<Segment>]) -> Result<usize, Error> {
-    let result = rewrite(store, inputs);
+fn one(
+    store: &Store,
+    merging: &mut Merging,
+    inputs: &[Arc<Segment>],
+    meanwhile: impl FnOnce(),
+) -> Result<usize, Error> {
+    let result = rewrite(store, inputs, meanwhile);
     let mut shown = store.merge_error.lock();
     match &result {
         Ok(_) => {
@@ -175,8 +184,13 @@ fn one(store: &Store, merging: &mut Merging, inputs: &[Arc<Segment>]) -> Result<
     result
 }
 
-fn rewrite(store: &Store, inputs: &[Arc<Segment>]) -> Result<usize, Error> {
+fn rewrite(
+    store: &Store,
+    inputs: &[Arc<Segment>],
+    meanwhile: impl FnOnce(),
+) -> Result<usize, Error> {
     let (Some(oldest), Some(newest)) = (inputs.first(), inputs.last()) else {
+        meanwhile();
         return Ok(0);
     };
     check_space(store, inputs)?;
@@ -196,6 +210,7 @@ fn rewrite(store: &Store, inputs: &[Arc<Segment>]) -> Result<usize, Error> {
         Ok(lsns)
     });
     disk::failpoint::pass("merge.written");
+    meanwhile();
     let result = new.and_then(|new| {
         let output = (new.rows > 0).then_some(new);
         publish(store, inputs, output, &ids, &versions)
@@ -264,7 +279,7 @@ fn check_versions(store: &Store, versions: &Versions) -> Result<(), Error> {
             .is_none_or(|view| view.version(*version).is_some());
         if !known {
             return Err(Error::Invalid(format!(
-                "the schema of bucket {} changed twice during a merge, which is tried again later",
+                "the schema of bucket {} changed during a merge, which is tried again later",
                 views[id].info.key
             )));
         }

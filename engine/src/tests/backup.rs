@@ -207,7 +207,10 @@ fn copies_are_consistent_while_everything_runs() {
             }
         });
         let mut before = 0;
-        for seed in 0..12 {
+        for seed in 0.. {
+            if seed >= 12 && engine.status().merges > 0 {
+                break;
+            }
             let target = SimDisk::new(seed);
             backup::run_on(&engine, &target, "target").unwrap();
             let rows = all(&open(&target.reopen()), TICKS);
@@ -219,5 +222,4 @@ fn copies_are_consistent_while_everything_runs() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
-    assert!(engine.status().merges > 0);
 }

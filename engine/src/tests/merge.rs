@@ -344,3 +344,33 @@ fn a_store_of_many_buckets_opens_without_reading_page_tables() {
     assert!(engine.snapshot(&[id]).last(0).unwrap().is_some());
     assert_eq!(untouched(&engine), 5997, "the last row needs none");
 }
+
+/// The list of buckets, kept sorted over definitions, changes and drops, is what sorting gives.
+#[test]
+fn the_list_of_buckets_stays_sorted() {
+    let engine = open(&SimDisk::new(1));
+    let listed = |engine: &Engine| -> Vec<(String, u32)> {
+        let all = engine.buckets();
+        let all = all
+            .iter()
+            .map(|info| (info.key.to_string(), info.schema_version));
+        all.collect()
+    };
+    let held = engine.buckets();
+    for name in ["M", "A", "Z", "B", "Y"] {
+        let name = format!("{name}/1Min/OHLCV");
+        write(&engine, &name, RowKind::Bar, batch(&[0], 1)).unwrap();
+        assert!(listed(&engine).is_sorted());
+    }
+    engine
+        .drop_buckets(&[key("M/1Min/OHLCV"), key("Z/1Min/OHLCV")])
+        .unwrap();
+    let drop = SchemaChange::Drop {
+        column: "Flag".to_owned(),
+    };
+    engine.alter(&key("B/1Min/OHLCV"), &[drop]).unwrap();
+    let expected = [("A", 1), ("B", 2), ("Y", 1)];
+    let expected = expected.map(|(name, version)| (format!("{name}/1Min/OHLCV"), version));
+    assert_eq!(listed(&engine), expected);
+    assert!(held.is_empty(), "who holds a list keeps it as it was");
+}

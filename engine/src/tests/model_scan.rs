@@ -207,7 +207,7 @@ fn run_merge(engine: &Engine, merge: &Merge) {
         Merge::Some(first, count) => {
             let first = first.min(before.saturating_sub(1));
             let range = first..before.min(first + count);
-            let written = crate::merge::run_some(engine.store(), range.clone()).unwrap();
+            let written = crate::merge::run_some(engine.store(), range.clone(), || {}).unwrap();
             let merged = range.len() - written;
             assert_eq!(engine.status().segments, before - merged);
         }
