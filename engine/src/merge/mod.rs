@@ -125,14 +125,22 @@ fn candidates(store: &Store, merging: &Merging, segments: &[Arc<Segment>]) -> Ve
         let named = segment.named();
         let (mut rows, mut dead) = (0, 0);
         for group in segment_groups(segment) {
+            let mut with_masks = Vec::new();
             let views = store.views.read();
             for (id, chunk) in segment.chunk_range(group) {
                 rows += chunk.rows() as u64;
-                dead += match views.get(&id) {
-                    None => chunk.rows() as u64,
-                    Some(view) => view.masked_rows(&chunk),
-                };
+                match views.get(&id) {
+                    None => dead += chunk.rows() as u64,
+                    Some(view) if view.masks.is_empty() => {}
+                    Some(view) => with_masks.push((view.clone(), chunk)),
+                }
             }
+            drop(views);
+            // That may read page tables: not under the lock.
+            let masked = with_masks
+                .iter()
+                .map(|(view, chunk)| view.masked_rows(chunk));
+            dead += masked.sum::<u64>();
         }
         Candidate {
             bytes: named.bytes,
