@@ -13,6 +13,7 @@
 //! | `aggregates` | do coarser bars equal recomputation for rows in any order, zone and volume |
 //! | `hostile` | does bad input get a clear error and leave nothing behind |
 //! | `serve` | does it start, stop and refuse as promised |
+//! | `import_marketstore` | do directories of real MarketStore servers arrive row by row |
 //! | `stream` | do subscribers get their own, and only live ones matter |
 //! | `visible` | does a reader see whole commits, in order, at once |
 //! | `sim` | do log, store and triggers survive a disk that crashes at any call |
@@ -29,6 +30,7 @@ mod exchange;
 mod fuzz;
 mod golden;
 mod hostile;
+mod import_marketstore;
 mod layering;
 mod process;
 mod pymarketstore;

@@ -5,6 +5,7 @@
 //! test: a mistake that the server and its own client make together must still be seen.
 //!
 //! * [`candles`]: aggregates recomputed from base rows.
+//! * [`marketstore`]: directories that real MarketStore servers wrote.
 //! * [`oracle`]: what a store should hold, and the scripted life of a small one.
 //! * [`server`]: builds the `mkts` binary once, runs it on a private directory, kills it by its
 //!   own process id.
@@ -20,6 +21,7 @@
 pub mod candles;
 pub mod fuzz;
 pub mod http;
+pub mod marketstore;
 pub mod oracle;
 pub mod rng;
 pub mod server;
