@@ -41,14 +41,18 @@ fn done(output: &Output) -> Value {
 }
 
 fn stored(store: &Path) -> BTreeMap<String, ColumnBatch> {
-    let (engine, _) = Engine::open(store, Options::default(), Arc::new(NoHook)).unwrap();
+    let (engine, _) =
+        Engine::open(store, Options::default(), Arc::new(NoHook)).expect("the store opens");
     let buckets = engine.buckets();
     let rows = buckets.iter().map(|info| {
-        let rows = engine.snapshot(&[info.id]).scan(0, &Scan::all()).unwrap();
+        let rows = engine
+            .snapshot(&[info.id])
+            .scan(0, &Scan::all())
+            .expect("a scan");
         (info.key.to_string(), rows)
     });
     let rows = rows.collect();
-    engine.close().unwrap();
+    engine.close().expect("the store closes");
     rows
 }
 
@@ -57,9 +61,9 @@ fn fingerprint(dir: &Path) -> BTreeMap<String, (u64, i64, i64, u64)> {
     let mut found = BTreeMap::new();
     let mut dirs = vec![dir.to_path_buf()];
     while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(&dir).unwrap() {
-            let path = entry.unwrap().path();
-            let meta = std::fs::metadata(&path).unwrap();
+        for entry in std::fs::read_dir(&dir).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            let meta = std::fs::metadata(&path).expect("metadata");
             let changed = (
                 meta.len(),
                 meta.mtime_nsec() + meta.mtime(),
