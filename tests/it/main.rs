@@ -18,6 +18,7 @@
 //! | `visible` | does a reader see whole commits, in order, at once |
 //! | `sim` | do log, store and triggers survive a disk that crashes at any call |
 //! | `sweep` | the same, going through every crash, tear and error instead of drawing them |
+//! | `upgrade` | do stores of every released format open and answer the same |
 //! | `layering` | do the crates import only downwards, is the tree tidy |
 #![forbid(unsafe_code)]
 // Tests prepare their own files beside the store.
@@ -38,5 +39,6 @@ mod serve;
 mod sim;
 mod stream;
 mod sweep;
+mod upgrade;
 mod vectors;
 mod visible;

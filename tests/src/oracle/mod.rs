@@ -5,9 +5,11 @@
 //! faults, fuzzing, golden files) shares this one meaning.
 //!
 //! * [`value`]: values, columns and rows, to and from the engine's batches.
+//! * [`golden`]: whole stores in files, for versions to come.
 //! * [`life`]: a small store on the simulated disk, and the comparison after a fault.
 //! * [`script`]: the life of a small store, written down or drawn from a seed.
 
+pub mod golden;
 pub mod life;
 pub mod script;
 pub mod value;
