@@ -41,11 +41,15 @@ def markdown(run, unequal):
 def machine(run):
     with open("/proc/meminfo") as file:
         memory = int(file.readline().split()[1]) / (1 << 20)
-    minutes = (datetime.datetime.now()).strftime("%Y-%m-%d")
+    day = datetime.date.today().isoformat()
     return (
-        f"Run of {minutes}: {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}, "
-        f"{run.args.rounds} rounds. Beside each figure: how many times mkts' figure it is worse (below 1: better).\n"
+        f"Run of {day}: {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}, "
+        f"{rounds(run.args.rounds)}. Beside each figure: how many times mkts' figure it is worse (below 1: better).\n"
     )
+
+
+def rounds(count):
+    return "1 round" if count == 1 else f"{count} rounds"
 
 
 def ratio(run, workload, store, unit):
