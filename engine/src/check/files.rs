@@ -5,6 +5,7 @@ use std::sync::Arc;
 use disk::Disk;
 use wal::{FileState, Lsn};
 
+use super::repair::Unnamed;
 use super::{CheckReport, Level, Loss, Meter, Place, Remedy};
 use crate::Error;
 use crate::catalog::{BucketId, BucketInfo, Catalog, Pasts};
@@ -176,8 +177,19 @@ fn rebuilt(disk: &dyn Disk, report: &mut CheckReport) -> Result<Option<Found>, E
     match super::repair::rebuild_manifest(disk)? {
         Ok(rebuilt) => {
             report.step(MANIFEST, 0, Remedy::NewManifest);
-            for path in &rebuilt.others {
+            for (path, why) in &rebuilt.others {
                 report.step(path, 0, Remedy::SetAsideUnnamed);
+                if *why == Unnamed::Unreadable {
+                    report.losses.push(Loss {
+                        file: path.clone(),
+                        bucket: None,
+                        rows: None,
+                        times: None,
+                        what: "all rows of the file, if it was alive: its header or footer does \
+                               not hold"
+                            .to_owned(),
+                    });
+                }
             }
             Ok(Some(rebuilt.found))
         }

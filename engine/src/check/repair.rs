@@ -217,8 +217,19 @@ fn remove(disk: &dyn Disk, step: &Step) -> Result<(), Error> {
 /// What a new MANIFEST is made of.
 pub(super) struct Rebuilt {
     pub(super) found: Found,
-    /// Segments that cannot be named: unreadable, or newer than the catalog.
-    pub(super) others: Vec<String>,
+    /// Segments that are not named, and why.
+    pub(super) others: Vec<(String, Unnamed)>,
+}
+
+/// Why a new MANIFEST does not name a segment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unnamed {
+    /// Its header or footer does not hold.
+    Unreadable,
+    /// Its checkpoint did not end: its rows are in the log.
+    Late,
+    /// A later merge has its rows.
+    Merged,
 }
 
 /// A MANIFEST from the newest catalog that reads and the segments it covers; the text says why there
@@ -239,7 +250,7 @@ pub(super) fn rebuild_manifest(disk: &dyn Disk) -> Result<Result<Rebuilt, String
                 ids.push(id);
                 segments.push((path, entry, footer));
             }
-            None => others.push(path),
+            None => others.push((path, Unnamed::Unreadable)),
         }
     }
     if let Some(id) = wal::store_id(disk)? {
@@ -264,20 +275,81 @@ pub(super) fn rebuild_manifest(disk: &dyn Disk) -> Result<Result<Rebuilt, String
     };
     manifest.catalog = Some(lsn);
     manifest.checkpoint = lsn;
-    // Beyond the catalog: its checkpoint did not end, its rows are in the log.
     let (alive, late): (Vec<_>, Vec<_>) = segments
         .into_iter()
         .partition(|(_, _, footer)| footer.last_lsn <= lsn);
-    others.extend(late.into_iter().map(|(path, ..)| path));
+    others.extend(late.into_iter().map(|(path, ..)| (path, Unnamed::Late)));
+    let alive = match without_merged(disk, &store_id, alive, &mut others)? {
+        Ok(alive) => alive,
+        Err(why) => return Ok(Err(why)),
+    };
     manifest.segments = in_order(alive);
     let found = Found::of(manifest, catalog);
     Ok(Ok(Rebuilt { found, others }))
 }
 
-/// Oldest first.
-fn in_order(mut segments: Vec<(String, SegmentEntry, Footer)>) -> Vec<SegmentEntry> {
-    segments.sort_by_key(|(_, entry, footer)| (footer.last_lsn, entry.sequence));
-    segments.into_iter().map(|(_, entry, _)| entry).collect()
+type Candidate = (String, SegmentEntry, Footer);
+
+/// Leaves out what a later merge has replaced: a crash, or an open reader, may have left it. The text
+/// names two files of which nobody can say whether one holds the rows of the other.
+fn without_merged(
+    disk: &dyn Disk,
+    store_id: &[u8; 16],
+    all: Vec<Candidate>,
+    others: &mut Vec<(String, Unnamed)>,
+) -> Result<Result<Vec<Candidate>, String>, Error> {
+    let mut alive = Vec::with_capacity(all.len());
+    for (path, entry, footer) in &all {
+        let later = |(_, other, range): &&Candidate| {
+            let within = range.first_lsn <= footer.first_lsn && footer.last_lsn <= range.last_lsn;
+            other.sequence > entry.sequence && within
+        };
+        let mut merged = false;
+        for (newer, other, range) in all.iter().filter(later) {
+            let inside = range.first_lsn < footer.first_lsn && footer.last_lsn < range.last_lsn;
+            if inside || footer.first_lsn < footer.last_lsn {
+                merged = true;
+            } else if covers(disk, store_id, other, entry)? {
+                // Loaded in bulk at one place of the log, which has no length to tell by.
+                return Ok(Err(format!(
+                    "{newer} may hold the rows of {path}, or others: move one of the two away"
+                )));
+            }
+        }
+        match merged {
+            true => others.push((path.clone(), Unnamed::Merged)),
+            false => alive.push((path.clone(), entry.clone(), *footer)),
+        }
+    }
+    Ok(Ok(alive))
+}
+
+/// Whether a segment has rows at the ends of each chunk of another.
+fn covers(
+    disk: &dyn Disk,
+    store_id: &[u8; 16],
+    newer: &SegmentEntry,
+    older: &SegmentEntry,
+) -> Result<bool, Error> {
+    let opened = (
+        segment::open(disk, newer, store_id),
+        segment::open(disk, older, store_id),
+    );
+    let (Ok(newer), Ok(older)) = opened else {
+        return Ok(false);
+    };
+    Ok(older.chunks.iter().all(|chunk| {
+        let mut of_bucket = newer.chunks.iter().filter(|c| c.bucket == chunk.bucket);
+        of_bucket.any(|c| c.min <= chunk.min && chunk.max <= c.max)
+    }))
+}
+
+/// Oldest first. A bulk load begins where the checkpoint before it ended.
+fn in_order(mut segments: Vec<Candidate>) -> Vec<SegmentEntry> {
+    segments.sort_by_key(|(_, entry, footer)| (footer.last_lsn, footer.first_lsn, entry.sequence));
+    let ages = (1..).zip(segments);
+    ages.map(|(age, (_, entry, _))| SegmentEntry { age, ..entry })
+        .collect()
 }
 
 fn newest_catalog(disk: &dyn Disk) -> Result<Option<(Lsn, Saved)>, Error> {

@@ -351,3 +351,71 @@ fn a_crash_in_a_repair_loses_nothing() {
         );
     }
 }
+
+/// A merge, whose inputs a crash left behind: a new MANIFEST names the merged segment alone, and no
+/// tick is doubled.
+#[test]
+fn a_new_manifest_does_not_name_what_was_merged() {
+    let disk = stored();
+    let before = answers(&disk);
+    let inputs: Vec<_> = disk.list("segments").unwrap();
+    let kept: Vec<_> = inputs
+        .iter()
+        .map(|name| disk.read_all(&format!("segments/{name}")).unwrap())
+        .collect();
+    let engine = open(&disk);
+    assert!(engine.compact().unwrap() > 0);
+    engine.close().unwrap();
+    let disk = disk.restart();
+    for (name, bytes) in inputs.iter().zip(kept) {
+        let path = format!("segments/{name}");
+        assert!(!disk.exists(&path).unwrap(), "{path} was merged");
+        let file = disk.create(&path).unwrap();
+        file.write_at(0, &bytes).unwrap();
+    }
+    disk.unlink("MANIFEST").unwrap();
+    let report = checked(&disk);
+    repair(&disk, &report).unwrap();
+    assert_eq!(damage(&checked(&disk)), [""; 0]);
+    assert_eq!(answers(&disk), before);
+    assert_eq!(disk.list("quarantine").unwrap(), inputs);
+}
+
+/// Deleted rows and older schemas are no damage, before and after a merge.
+#[test]
+fn deletes_and_older_schemas_are_no_damage() {
+    use crate::{DeleteRange, SchemaChange};
+    use model::{ColumnDef, ColumnType};
+    let disk = SimDisk::new(8);
+    let engine = open(&disk);
+    let bars: Vec<i64> = (0..50).map(|i| i * MINUTE).collect();
+    write(&engine, BARS, RowKind::Bar, batch(&bars, 1)).unwrap();
+    engine.checkpoint().unwrap();
+    let key = super::key(BARS);
+    let range = DeleteRange {
+        key: key.clone(),
+        from: 5 * MINUTE,
+        to: 9 * MINUTE,
+    };
+    engine.delete(&[range]).unwrap();
+    let add = SchemaChange::Add(ColumnDef::new("Note", ColumnType::F32));
+    engine.alter(&key, &[add]).unwrap();
+    engine.checkpoint().unwrap();
+    let report = checked(&disk.restart());
+    assert_eq!(report.findings, [], "{:?}", report.findings);
+    // The damaged first page of a chunk of the older schema takes its rows, and no others.
+    let disk = disk.restart();
+    let damaged = disk.copy();
+    damaged
+        .rot("segments/00000001.seg", |bytes| bytes[70] ^= 1)
+        .unwrap();
+    let report = checked(&damaged);
+    assert_eq!(report.losses[0].rows, Some(50), "{:?}", report.losses);
+    repair(&damaged, &report).unwrap();
+    assert_eq!(damage(&checked(&damaged)), [""; 0]);
+    let engine = open(&disk);
+    assert_eq!(all(&engine, BARS).len(), 45);
+    engine.compact().unwrap();
+    drop(engine);
+    assert!(!checked(&disk.restart()).is_damaged());
+}
