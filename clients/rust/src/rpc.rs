@@ -321,10 +321,15 @@ impl Client {
         writer.map(1);
         writer.text("requests");
         writer.array(1);
-        writer.map(6);
+        // The ends of time are no bounds, but one of the two must be there.
+        let bounds = [(from, "epoch_start"), (to, "epoch_end")];
+        let is_bound = |time: i64| time != i64::MIN && time != i64::MAX;
+        let any = bounds.iter().any(|(time, _)| is_bound(*time));
+        let bounds = bounds.iter().filter(|(time, _)| is_bound(*time) || !any);
+        writer.map(2 + 2 * bounds.clone().count());
         writer.text("key");
         writer.text(key.as_str());
-        for (time, name) in [(from, "epoch_start"), (to, "epoch_end")] {
+        for &(time, name) in bounds {
             let (seconds, nanos) = model::epoch_and_nanos(time);
             writer.text(name);
             writer.int(seconds);

@@ -501,3 +501,60 @@ fn the_bodies_of_the_client_are_those_the_server_reads() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn deletes_and_alters_answer_each_request() {
+    let door = Door::open();
+    let mut client = door.client();
+    client
+        .write(&[(key("A/1Min/X"), bars(10))], RowKind::Bar)
+        .unwrap();
+    let start = bars(1).times()[0] / 1_000_000_000;
+    let call = |method: &str, requests: &str| {
+        let body = format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"DataService.{method}\",\
+             \"params\":{{\"requests\":[{requests}]}}}}"
+        );
+        json(&door, &body)
+    };
+    let one = format!(
+        "{{\"key\":\"A/1Min/X\",\"epoch_start\":{start},\"epoch_end\":{}",
+        start + 60
+    );
+    let dry = call(
+        "Delete",
+        &format!("{one},\"dry_run\":true}},{{\"key\":\"B/1Min/X\",\"epoch_end\":5}}"),
+    );
+    assert!(
+        dry.contains("{\"Key\":\"A/1Min/X\",\"Rows\":2,\"Error\":\"\"}"),
+        "{dry}"
+    );
+    assert!(
+        dry.contains("{\"Key\":\"B/1Min/X\",\"Rows\":0,\"Error\":\"no bucket B/1Min/X\"}"),
+        "{dry}"
+    );
+    assert!(
+        call("Delete", "{\"key\":\"A/1Min/X\"}").contains("epoch_start and epoch_end are missing")
+    );
+    let rows = |client: &mut client::Client| {
+        client.query(&Query::of("A/1Min/X")).unwrap()[0]
+            .batch
+            .rows()
+    };
+    assert_eq!(rows(&mut client), 10);
+    assert!(call("Delete", &format!("{one}}}")).contains("\"Rows\":2"));
+    assert_eq!(rows(&mut client), 8);
+    let altered = call(
+        "Alter",
+        "{\"key\":\"A/1Min/X\",\"add\":[{\"name\":\"New\",\"type\":\"f8\"}]},\
+         {\"key\":\"A/1Min/X\",\"add\":[{\"name\":\"Y\",\"type\":\"f9\"}]},{\"key\":\"A/1Min/X\"}",
+    );
+    assert!(
+        altered.contains("\"Version\":2,\"Error\":\"\""),
+        "{altered}"
+    );
+    assert!(altered.contains("unexpected data type:f9"), "{altered}");
+    assert!(altered.contains("nothing to change"), "{altered}");
+    let batch = &client.query(&Query::of("A/1Min/X")).unwrap()[0].batch;
+    assert!(batch.column("New").unwrap().values::<f64>().unwrap()[0].is_nan());
+}
