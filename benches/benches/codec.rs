@@ -4,19 +4,19 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use benches::{YEAR_ROWS, bars, minutes, trades};
+use benches::{YEAR_ROWS, bars, minutes, quotes, trades};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use engine::bench::Pages;
 use model::{Column, ColumnBatch, NANOS_PER_SECOND};
 
-const CODECS: [&str; 5] = ["raw", "grid", "for", "delta", "decimal"];
+const CODECS: [&str; 5] = ["raw", "grid", "blocks", "decimal", "pco"];
 /// Step and anchor of the times of bars.
 type Grid = Option<(i64, i64)>;
 
 const MINUTE: Grid = Some((60 * NANOS_PER_SECOND, 0));
 
 /// One line a file: bytes a row of each column, and the codecs of its pages.
-fn sizes(name: &str, rows: &ColumnBatch, grid: Grid) {
+fn sizes(name: &str, rows: &ColumnBatch, grid: Grid, dense: bool) {
     let names = rows.schema().columns().iter().map(|def| def.name.as_str());
     let columns = std::iter::once(rows.time_column()).chain(rows.columns());
     let (mut total, mut raw) = (0.0, 0);
@@ -26,7 +26,7 @@ fn sizes(name: &str, rows: &ColumnBatch, grid: Grid) {
         .zip(columns)
         .enumerate()
     {
-        let pages = Pages::encode(column, grid.filter(|_| index == 0));
+        let pages = Pages::encode(column, grid.filter(|_| index == 0), dense);
         assert!(pages.decode().as_ref() == Some(column), "lossless");
         let bytes = pages.bytes() as f64 / rows.rows() as f64;
         total += bytes;
@@ -52,15 +52,17 @@ fn codec(criterion: &mut Criterion) {
         "IBM_1Min_OHLCV",
         "BTC-USD_1Min_OHLCV",
     ] {
-        sizes(name, &bars(name), MINUTE);
+        sizes(name, &bars(name), MINUTE, false);
     }
     sizes(
         "SPY_1Sec_OHLCV",
         &bars("SPY_1Sec_OHLCV"),
         Some((NANOS_PER_SECOND, 0)),
+        false,
     );
     let ticks = trades(24_293);
-    sizes("IBM_Tick_TRADE", &ticks, None);
+    sizes("IBM_Tick_TRADE", &ticks, None, true);
+    sizes("IBM_Tick_QUOTE", &quotes(), None, true);
 
     let year = minutes::<f64>(YEAR_ROWS);
     let narrow = minutes::<f32>(YEAR_ROWS);
@@ -76,34 +78,44 @@ fn codec(criterion: &mut Criterion) {
         .expect("f64")
         .iter()
         .map(|v| v / 3.0);
-    let columns: [(&str, Column, Grid); 7] = [
+    let columns: [(&str, Column, Grid, bool); 8] = [
         (
             "raw",
             Column::from_values(thirds.collect::<Vec<f64>>()),
             None,
+            false,
         ),
-        ("grid", year.time_column().clone(), MINUTE),
-        ("for", volumes, None),
-        ("delta", Column::from_values(ramp), None),
-        ("decimal_f64", column("Close").clone(), None),
+        ("grid", year.time_column().clone(), MINUTE, false),
+        ("blocks_plain", volumes, None, false),
+        ("blocks_delta", Column::from_values(ramp), None, false),
+        ("decimal_f64", column("Close").clone(), None, false),
         (
             "decimal_f32",
             narrow.column("Close").expect("a column").clone(),
             None,
+            false,
         ),
-        ("ticks", trades(YEAR_ROWS).time_column().clone(), None),
+        (
+            "pco_times",
+            trades(YEAR_ROWS).time_column().clone(),
+            None,
+            true,
+        ),
+        (
+            "decimal_pco",
+            trades(YEAR_ROWS).column("Price").expect("a column").clone(),
+            None,
+            true,
+        ),
     ];
     let mut group = criterion.benchmark_group("codec");
     group.throughput(Throughput::Elements(YEAR_ROWS as u64));
-    for (name, values, grid) in &columns {
-        let pages = Pages::encode(values, *grid);
+    for (name, values, grid, dense) in &columns {
+        let pages = Pages::encode(values, *grid, *dense);
         let codec = CODECS[usize::from(pages.codecs()[0])];
-        assert!(
-            *name == "ticks" || name.starts_with(codec),
-            "{name} became {codec}"
-        );
+        assert!(name.starts_with(codec), "{name} became {codec}");
         group.bench_function(format!("encode/{name}"), |b| {
-            b.iter(|| Pages::encode(black_box(values), *grid));
+            b.iter(|| Pages::encode(black_box(values), *grid, *dense));
         });
         group.bench_function(format!("decode/{name}"), |b| {
             b.iter(|| black_box(&pages).decode().expect("just encoded"));

@@ -179,6 +179,23 @@ pub fn trades(rows: usize) -> ColumnBatch {
     batch((0..rows).map(time).collect(), columns).ordered(RowKind::Tick)
 }
 
+/// The quotes of IBM as they are: prices F64, sizes I32.
+pub fn quotes() -> ColumnBatch {
+    let table = load("IBM_Tick_QUOTE");
+    let price = |name: &str| Column::from_values(column(&table, name).to_vec());
+    let size = |name: &str| {
+        let sizes = column(&table, name).iter().map(|size| *size as i32);
+        Column::from_values(sizes.collect::<Vec<i32>>())
+    };
+    let columns = vec![
+        ("Bid", price("Bid")),
+        ("BidSize", size("BidSize")),
+        ("Ask", price("Ask")),
+        ("AskSize", size("AskSize")),
+    ];
+    batch(table.times.clone(), columns).ordered(RowKind::Tick)
+}
+
 fn column<'a>(table: &'a Table, name: &str) -> &'a [f64] {
     let found = table.columns.iter().find(|(n, _)| n == name);
     &found

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use model::{BucketKey, Column, ColumnBatch, ColumnType};
 
 use crate::codec::grid::Grid;
-use crate::page::{self, PAGE_ROWS_MAX, PageEntry};
+use crate::page::{self, Hints, PAGE_ROWS_MAX, PageEntry};
 use crate::segment::ChunkBuilder;
 use crate::{Engine, Error, checkpoint};
 
@@ -55,12 +55,12 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Encodes a column; the grid of times is step and anchor.
-    pub fn encode(values: &Column, grid: Option<(i64, i64)>) -> Self {
+    /// Encodes a column; the grid of times is step and anchor; columns of ticks are dense.
+    pub fn encode(values: &Column, grid: Option<(i64, i64)>, dense: bool) -> Self {
         let grid = grid.map(|(step, anchor)| Grid { step, anchor });
         let pages = (0..values.len()).step_by(PAGE_ROWS_MAX).map(|start| {
             let end = values.len().min(start + PAGE_ROWS_MAX);
-            let page = page::encode(&values.slice(start..end), grid);
+            let page = page::encode(&values.slice(start..end), Hints { grid, dense });
             (page.entry, page.bytes)
         });
         Self {
@@ -71,7 +71,12 @@ impl Pages {
 
     /// The values; `None` never happens to pages just encoded.
     pub fn decode(&self) -> Option<Column> {
-        page::join(self.ty, &self.pages).ok()
+        let rows = self
+            .pages
+            .iter()
+            .map(|(entry, _)| usize::from(entry.rows))
+            .sum();
+        page::join(self.ty, &self.pages, 0..rows).ok()
     }
 
     /// Bytes of the pages without their entries in the page table.

@@ -1,7 +1,7 @@
 //! The last row of every bucket in memory: "all symbols, last bar" without a scan.
 
 use bytes::Bytes;
-use model::{Column, ColumnBatch, Schema};
+use model::{Column, ColumnBatch, ColumnType, Schema};
 use wal::Lsn;
 
 use crate::scan::{Limit, Scan, scan};
@@ -58,7 +58,7 @@ impl Latest {
     /// The row as a batch; `None` if the bytes do not fit the schema.
     pub(crate) fn batch(&self, schema: &Schema) -> Option<ColumnBatch> {
         let mut at = 0;
-        let mut next = |ty: model::ColumnType| {
+        let mut next = |ty: ColumnType| {
             let end = at + ty.size();
             if end > self.values.len() {
                 return None;
@@ -67,7 +67,24 @@ impl Latest {
             at = end.next_multiple_of(8);
             column
         };
-        let times = next(model::ColumnType::I64)?;
+        let times = next(ColumnType::I64)?;
+        let columns: Option<Vec<_>> = schema.columns().iter().map(|c| next(c.ty)).collect();
+        ColumnBatch::new(schema.clone(), times, columns?).ok()
+    }
+
+    /// Rows as one batch; `None` if the bytes of one do not fit the schema.
+    pub(crate) fn batch_of(rows: &[Self], schema: &Schema) -> Option<ColumnBatch> {
+        let mut at = 0;
+        let mut next = |ty: ColumnType| {
+            let place = at..at + ty.size();
+            at = place.end.next_multiple_of(8);
+            let mut values = Vec::with_capacity(rows.len() * ty.size());
+            for row in rows {
+                values.extend_from_slice(row.values.get(place.clone())?);
+            }
+            Column::new(ty, values.into()).ok()
+        };
+        let times = next(ColumnType::I64)?;
         let columns: Option<Vec<_>> = schema.columns().iter().map(|c| next(c.ty)).collect();
         ColumnBatch::new(schema.clone(), times, columns?).ok()
     }

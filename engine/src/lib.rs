@@ -19,6 +19,7 @@ mod alter;
 mod backup;
 #[doc(hidden)]
 pub mod bench;
+mod buffer;
 mod catalog;
 mod check;
 mod checkpoint;
@@ -74,6 +75,6 @@ pub use recover::Recovery;
 pub use restore::{Restored, restore};
 pub use retention::{Retained, RetentionRule};
 pub use scan::{Limit, Scan};
-pub use snapshot::Snapshot;
+pub use snapshot::{LastRows, Snapshot};
 pub use ticket::Ticket;
 pub use wal::Lsn;

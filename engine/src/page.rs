@@ -3,10 +3,12 @@
 //! Up to [`PAGE_ROWS_MAX`] values of one column. The entry in the page table says where the page
 //! is, how to read it, its checksum and the bounds of its values (the zone map).
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use model::{Column, ColumnType, Value};
 
-use crate::codec::bitpack::Word;
+use crate::buffer::Buffer;
 use crate::codec::grid::{self, Grid};
 use crate::codec::{Codec, decimal, integer, raw};
 use crate::fields::Fields;
@@ -36,8 +38,6 @@ pub(crate) struct PageEntry {
     pub(crate) bytes: u32,
     pub(crate) rows: u16,
     pub(crate) codec: u8,
-    /// Bits of a packed integer.
-    pub(crate) width: u8,
     /// Digits behind the point of `decimal`.
     pub(crate) exponent: i8,
     pub(crate) flags: u8,
@@ -53,7 +53,7 @@ impl PageEntry {
         target.extend_from_slice(&self.bytes.to_le_bytes());
         target.extend_from_slice(&self.rows.to_le_bytes());
         let [exponent] = self.exponent.to_le_bytes();
-        target.extend_from_slice(&[self.codec, self.width, exponent, self.flags, 0, 0]);
+        target.extend_from_slice(&[self.codec, 0, exponent, self.flags, 0, 0]);
         target.extend_from_slice(&self.crc.to_le_bytes());
         target.extend_from_slice(&self.min);
         target.extend_from_slice(&self.max);
@@ -62,7 +62,8 @@ impl PageEntry {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields::new(bytes);
         let (offset, len, rows) = (fields.u64()?, fields.u32()?, fields.u16()?);
-        let (codec, width) = (fields.u8()?, fields.u8()?);
+        let codec = fields.u8()?;
+        fields.u8()?;
         let exponent = i8::from_le_bytes([fields.u8()?]);
         let flags = fields.u8()?;
         fields.u16()?;
@@ -71,7 +72,6 @@ impl PageEntry {
             bytes: len,
             rows,
             codec,
-            width,
             exponent,
             flags,
             crc: fields.u32()?,
@@ -92,16 +92,22 @@ pub(crate) struct Encoded {
     pub(crate) entry: PageEntry,
 }
 
+/// What is known of values besides themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Hints {
+    /// Of times of bars.
+    pub(crate) grid: Option<Grid>,
+    /// Size counts more than speed: ticks are many, and seldom read.
+    pub(crate) dense: bool,
+}
+
 /// Encodes at most [`PAGE_ROWS_MAX`] values with the smallest codec; raw unless an eighth is saved.
-pub(crate) fn encode(values: &Column, grid: Option<Grid>) -> Encoded {
+pub(crate) fn encode(values: &Column, hints: Hints) -> Encoded {
     let rows = u16::try_from(values.len()).expect("a page has at most 4096 rows");
     let raw = values.bytes();
-    let page = packed(values, grid, raw.len() - raw.len() / 8).unwrap_or_else(|| Packed {
-        codec: Codec::Raw,
-        width: 0,
-        exponent: 0,
-        bytes: raw.clone(),
-    });
+    let bytes_max = raw.len() - raw.len() / 8;
+    let page = packed(values, hints, bytes_max).filter(|page| page.bytes.len() <= bytes_max);
+    let page = page.unwrap_or_else(|| Packed::new(Codec::Raw, raw.clone()));
     let (flags, min, max) = bounds(values);
     Encoded {
         entry: PageEntry {
@@ -109,7 +115,6 @@ pub(crate) fn encode(values: &Column, grid: Option<Grid>) -> Encoded {
             bytes: u32::try_from(page.bytes.len()).expect("a page has at most 256 KiB"),
             rows,
             codec: page.codec.code(),
-            width: page.width,
             exponent: page.exponent,
             flags,
             crc: crc32fast::hash(&page.bytes),
@@ -123,17 +128,27 @@ pub(crate) fn encode(values: &Column, grid: Option<Grid>) -> Encoded {
 /// A page in some codec and how to read it.
 struct Packed {
     codec: Codec,
-    width: u8,
     exponent: i8,
     bytes: Bytes,
 }
 
-/// The smallest page, if it has at most `bytes_max` bytes.
-fn packed(values: &Column, grid: Option<Grid>, bytes_max: usize) -> Option<Packed> {
+impl Packed {
+    fn new(codec: Codec, bytes: impl Into<Bytes>) -> Self {
+        Self {
+            codec,
+            exponent: 0,
+            bytes: bytes.into(),
+        }
+    }
+}
+
+/// The smallest page; larger than `bytes_max` bytes none is wanted.
+fn packed(values: &Column, hints: Hints, bytes_max: usize) -> Option<Packed> {
     macro_rules! integers {
         ($rust:ty) => {{
             let values: &[$rust] = values.values()?;
-            packed_integers(values.iter().map(|v| *v as i64).collect(), bytes_max)
+            let values: Vec<i64> = values.iter().map(|v| *v as i64).collect();
+            Some(packed_integers(&values, hints))
         }};
     }
     match values.ty() {
@@ -142,148 +157,151 @@ fn packed(values: &Column, grid: Option<Grid>, bytes_max: usize) -> Option<Packe
         ColumnType::I32 => integers!(i32),
         ColumnType::I64 => {
             let times: &[i64] = values.values()?;
-            let gridded = grid.and_then(|grid| grid::encode(times, grid, bytes_max));
-            let left = match &gridded {
-                // Small enough: nothing is faster to read.
-                Some(page) if page.len() <= values.bytes().len() / 32 => 0,
-                Some(page) => page.len() - 1,
-                None => bytes_max,
-            };
-            let page = packed_integers(times.to_vec(), left);
-            page.or(gridded.map(|page| Packed {
-                codec: Codec::Grid,
-                width: 0,
-                exponent: 0,
-                bytes: page.into(),
-            }))
+            let gridded = hints
+                .grid
+                .and_then(|grid| grid::encode(times, grid, bytes_max))
+                .map(|page| Packed::new(Codec::Grid, page));
+            // Small enough: nothing is faster to read.
+            if let Some(page) = &gridded
+                && page.bytes.len() <= values.bytes().len() / 32
+            {
+                return gridded;
+            }
+            let page = packed_integers(times, hints);
+            gridded
+                .filter(|gridded| gridded.bytes.len() <= page.bytes.len())
+                .or(Some(page))
         }
         ColumnType::U8 => integers!(u8),
         ColumnType::U16 => integers!(u16),
         ColumnType::U32 => integers!(u32),
         // Beyond i64 they wrap, and wrap back when they are read.
         ColumnType::U64 => integers!(u64),
-        ColumnType::F32 => packed_floats::<f32>(values.values()?, bytes_max),
-        ColumnType::F64 => packed_floats::<f64>(values.values()?, bytes_max),
+        ColumnType::F32 => packed_floats::<f32>(values.values()?, hints),
+        ColumnType::F64 => packed_floats::<f64>(values.values()?, hints),
         ColumnType::Str16 => None,
     }
 }
 
-fn packed_integers(values: Vec<i64>, bytes_max: usize) -> Option<Packed> {
-    if bytes_max == 0 {
-        return None;
-    }
-    let plan = integer::plan(&values);
-    if plan.bytes() > bytes_max {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(plan.bytes());
-    plan.encode(&values, &mut bytes);
+fn packed_integers(values: &[i64], hints: Hints) -> Packed {
+    let (codec, bytes) = integer::encode(values, hints.dense);
+    Packed::new(codec, bytes)
+}
+
+fn packed_floats<T: decimal::Float>(values: &[T], hints: Hints) -> Option<Packed> {
+    let integers = decimal::integers(values)?;
     Some(Packed {
-        codec: plan.codec(),
-        width: plan.width(),
-        exponent: 0,
-        bytes: bytes.into(),
+        codec: Codec::Decimal,
+        exponent: integers.exponent,
+        bytes: decimal::encode(values, &integers, hints.dense).into(),
     })
 }
 
-fn packed_floats<T: decimal::Float>(values: &[T], bytes_max: usize) -> Option<Packed> {
-    let plan = decimal::plan(values).filter(|plan| plan.bytes <= bytes_max)?;
-    let mut bytes = Vec::with_capacity(plan.bytes);
-    decimal::encode(values, &plan, &mut bytes);
-    Some(Packed {
-        codec: Codec::Decimal,
-        width: plan.width(),
-        exponent: plan.exponent,
-        bytes: bytes.into(),
-    })
+/// Whether the bounds of an entry are those of its values.
+pub(crate) fn has_bounds(values: &Column, entry: &PageEntry) -> bool {
+    bounds(values) == (entry.flags, entry.min, entry.max)
 }
 
 /// The values of a page of `ty` as a column; `None` if the bytes are not what the entry says.
 pub(crate) fn decode(ty: ColumnType, entry: &PageEntry, page: Bytes) -> Option<Column> {
     match Codec::from_code(entry.codec)? {
         Codec::Raw => raw::decode(ty, page, entry.rows.into()),
-        _ => join(ty, &[(*entry, page)]).ok(),
+        _ => join(ty, &[(*entry, page)], 0..entry.rows.into()).ok(),
     }
 }
 
-/// The values of pages of `ty`, one behind the other; the number of the first page whose bytes are
-/// not what its entry says.
-pub(crate) fn join(ty: ColumnType, pages: &[(PageEntry, Bytes)]) -> Result<Column, usize> {
+/// Rows `wanted` of pages of `ty` that lie one behind the other; the number of the first page
+/// whose bytes are not what its entry says. Blocks without a wanted row are not decoded.
+pub(crate) fn join(
+    ty: ColumnType,
+    pages: &[(PageEntry, Bytes)],
+    wanted: Range<usize>,
+) -> Result<Column, usize> {
     // All but the widest are exact modulo 2^32.
     macro_rules! integers {
-        ($rust:ty as $word:ty) => {
-            joined(pages, |entry, page, target: &mut Vec<$rust>| {
-                append_integers(entry, page, target, |v: $word| v as $rust)
+        ($rust:ty, $put:ident) => {
+            joined(pages, wanted, |entry, page, wanted, target| {
+                put_integers(entry, page, wanted, |done, part| {
+                    part.$put(&mut target[done..], |v| v as $rust);
+                })
             })
         };
     }
     match ty {
-        ColumnType::I8 => integers!(i8 as i32),
-        ColumnType::I16 => integers!(i16 as i32),
-        ColumnType::I32 => integers!(i32 as i32),
-        ColumnType::I64 => joined(pages, |entry, page, times| match entry.codec {
-            code if code == Codec::Grid.code() => grid::decode(page, entry.rows.into(), times),
-            _ => append_integers(entry, page, times, |v: i64| v),
-        }),
-        ColumnType::U8 => integers!(u8 as i32),
-        ColumnType::U16 => integers!(u16 as i32),
-        ColumnType::U32 => integers!(u32 as i32),
-        ColumnType::U64 => integers!(u64 as i64),
-        ColumnType::F32 => joined(pages, append_floats::<f32>),
-        ColumnType::F64 => joined(pages, append_floats::<f64>),
-        ColumnType::Str16 => joined::<[u32; 16]>(pages, |_, _, _| None),
+        ColumnType::I8 => integers!(i8, put_i32),
+        ColumnType::I16 => integers!(i16, put_i32),
+        ColumnType::I32 => integers!(i32, put_i32),
+        ColumnType::I64 => joined(pages, wanted, put_times),
+        ColumnType::U8 => integers!(u8, put_i32),
+        ColumnType::U16 => integers!(u16, put_i32),
+        ColumnType::U32 => integers!(u32, put_i32),
+        ColumnType::U64 => integers!(u64, put_i64),
+        ColumnType::F32 => joined(pages, wanted, put_floats::<f32>),
+        ColumnType::F64 => joined(pages, wanted, put_floats::<f64>),
+        ColumnType::Str16 => joined::<[u32; 16]>(pages, wanted, |_, _, _, _| None),
     }
 }
 
 fn joined<T: Value>(
     pages: &[(PageEntry, Bytes)],
-    mut append: impl FnMut(&PageEntry, &[u8], &mut Vec<T>) -> Option<()>,
+    wanted: Range<usize>,
+    mut put: impl FnMut(&PageEntry, &[u8], Range<usize>, &mut [T]) -> Option<()>,
 ) -> Result<Column, usize> {
-    let rows = pages.iter().map(|(entry, _)| usize::from(entry.rows)).sum();
-    let mut target = Vec::with_capacity(rows);
+    let mut buffer = Buffer::new(wanted.len() * size_of::<T>());
+    let mut target: &mut [T] = buffer.values();
+    let mut before = 0;
     for (number, (entry, page)) in pages.iter().enumerate() {
+        let rows = usize::from(entry.rows);
+        let from = wanted.start.clamp(before, before + rows) - before;
+        let to = wanted.end.clamp(before, before + rows) - before;
+        before += rows;
+        let (values, rest) = target.split_at_mut_checked(to - from).ok_or(number)?;
+        target = rest;
         if entry.codec == Codec::Raw.code() {
-            let values = raw::decode(T::TYPE, page.clone(), entry.rows.into()).ok_or(number)?;
-            target.extend_from_slice(values.values().ok_or(number)?);
+            let raw = raw::decode(T::TYPE, page.clone(), rows).ok_or(number)?;
+            let raw = raw.values().ok_or(number)?;
+            values.copy_from_slice(&raw[from..to]);
         } else {
-            append(entry, page, &mut target).ok_or(number)?;
+            put(entry, page, from..to, values).ok_or(number)?;
         }
     }
-    Ok(Column::from_values(target))
+    Ok(buffer.column::<T>())
 }
 
-fn append_integers<T, W: Word>(
+fn put_times(
     entry: &PageEntry,
     page: &[u8],
-    target: &mut Vec<T>,
-    narrow: impl Fn(W) -> T,
+    wanted: Range<usize>,
+    target: &mut [i64],
+) -> Option<()> {
+    if entry.codec == Codec::Grid.code() {
+        return grid::decode(page, entry.rows.into(), wanted, target);
+    }
+    put_integers(entry, page, wanted, |done, part| {
+        part.put_i64(&mut target[done..], |v| v);
+    })
+}
+
+fn put_integers(
+    entry: &PageEntry,
+    page: &[u8],
+    wanted: Range<usize>,
+    emit: impl FnMut(usize, integer::Part<'_>),
 ) -> Option<()> {
     let codec = Codec::from_code(entry.codec)?;
-    integer::decode(
-        codec,
-        page,
-        entry.width,
-        entry.rows.into(),
-        |block: &[W]| {
-            target.extend(block.iter().map(|v| narrow(*v)));
-        },
-    )
+    integer::decode(codec, page, entry.rows.into(), wanted, emit)
 }
 
-fn append_floats<T: decimal::Float>(
+fn put_floats<T: decimal::Float>(
     entry: &PageEntry,
     page: &[u8],
-    target: &mut Vec<T>,
+    wanted: Range<usize>,
+    target: &mut [T],
 ) -> Option<()> {
     if entry.codec != Codec::Decimal.code() {
         return None;
     }
-    decimal::decode(page, entry.width, entry.exponent, entry.rows.into(), target)
-}
-
-/// Whether the bounds of an entry are those of its values.
-pub(crate) fn has_bounds(values: &Column, entry: &PageEntry) -> bool {
-    bounds(values) == (entry.flags, entry.min, entry.max)
+    decimal::decode(page, entry.exponent, entry.rows.into(), wanted, target)
 }
 
 /// Flags, least and greatest value.
@@ -340,7 +358,8 @@ mod tests {
                 let whole = raw.len() / ty.size() * ty.size();
                 let column = Column::new(ty, Bytes::from(raw[..whole].to_vec())).unwrap();
                 let grid = Some(Grid { step: 60, anchor: 0 });
-                let page = encode(&column, grid);
+                let hints = Hints { grid, dense: bits[0] % 2 == 0 };
+                let page = encode(&column, hints);
                 prop_assert_eq!(&decode(ty, &page.entry, page.bytes).unwrap(), &column);
             }
         }
@@ -361,11 +380,14 @@ mod tests {
 
     #[test]
     fn bounds_leave_nan_out_and_say_so() {
-        let page = encode(&Column::from_values(vec![2.5_f32, f32::NAN, -1.0]), None);
+        let page = encode(
+            &Column::from_values(vec![2.5_f32, f32::NAN, -1.0]),
+            Hints::default(),
+        );
         assert_eq!(page.entry.flags, FLAG_BOUNDS | FLAG_NAN);
         assert_eq!(f64::from_le_bytes(page.entry.min), -1.0);
         assert_eq!(f64::from_le_bytes(page.entry.max), 2.5);
-        let page = encode(&Column::from_values(vec![f64::NAN]), None);
+        let page = encode(&Column::from_values(vec![f64::NAN]), Hints::default());
         assert_eq!(page.entry.flags, FLAG_NAN);
     }
 }

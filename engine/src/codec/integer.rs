@@ -1,72 +1,108 @@
-//! Integers as `for` or `delta`, whichever is smaller.
+//! Integers as `blocks` or, where size counts more than speed, as `pco`.
 
-use crate::codec::bitpack::Word;
-use crate::codec::{Codec, delta, frame};
+use std::ops::Range;
 
-/// How to write some integers.
-pub(crate) enum Plan {
-    Frame(frame::Plan),
-    Delta(delta::Plan),
-}
+use crate::codec::blocks::{self, Page};
+use crate::codec::{Codec, pco};
 
-/// Values that say which of the two it will be.
-const SAMPLE: usize = 512;
-
-/// The smaller of the two, judged by the first values: planning is most of the work of encoding.
-/// `for` decodes faster, so `delta` has to save a sixteenth.
-pub(crate) fn plan(values: &[i64]) -> Plan {
-    let sample = &values[..values.len().min(SAMPLE)];
-    let frame = frame::plan(sample).bytes;
-    if delta::plan(sample).bytes() < frame - frame / 16 {
-        Plan::Delta(delta::plan(values))
-    } else {
-        Plan::Frame(frame::plan(values))
+/// The page of some integers. Where they are to be `dense`, pco is taken if it saves a quarter.
+pub(crate) fn encode(values: &[i64], dense: bool) -> (Codec, Vec<u8>) {
+    let page = blocks::encode(values);
+    if dense && let Some(denser) = pco::encode(values, page.len() - page.len() / 4) {
+        return (Codec::Pco, denser);
     }
+    (Codec::Blocks, page)
 }
 
-impl Plan {
-    pub(crate) fn bytes(&self) -> usize {
-        match self {
-            Self::Frame(plan) => plan.bytes,
-            Self::Delta(plan) => plan.bytes(),
+/// Some values of a page, as they were packed.
+pub(crate) enum Part<'v> {
+    /// `base + unit * n`.
+    Narrow(&'v [u32], i64, i64),
+    /// The values themselves.
+    Whole(&'v [i64]),
+}
+
+impl Part<'_> {
+    /// Writes the values modulo 2^32 to the target, which is as long.
+    pub(crate) fn put_i32<T>(&self, target: &mut [T], of: impl Fn(i32) -> T) {
+        match *self {
+            Self::Narrow(numbers, base, 1) => {
+                let base = base as i32;
+                for (target, n) in target.iter_mut().zip(numbers) {
+                    *target = of(base.wrapping_add(*n as i32));
+                }
+            }
+            Self::Narrow(numbers, base, unit) => {
+                let (base, unit) = (base as i32, unit as i32);
+                for (target, n) in target.iter_mut().zip(numbers) {
+                    *target = of(base.wrapping_add(unit.wrapping_mul(*n as i32)));
+                }
+            }
+            Self::Whole(values) => {
+                for (target, value) in target.iter_mut().zip(values) {
+                    *target = of(*value as i32);
+                }
+            }
         }
     }
 
-    pub(crate) fn codec(&self) -> Codec {
-        match self {
-            Self::Frame(_) => Codec::Frame,
-            Self::Delta(_) => Codec::Delta,
-        }
-    }
-
-    pub(crate) fn width(&self) -> u8 {
-        let width = match self {
-            Self::Frame(plan) => plan.width,
-            Self::Delta(plan) => plan.width(),
-        };
-        u8::try_from(width).expect("integers have 64 bits")
-    }
-
-    /// Appends the page of the values it was made for.
-    pub(crate) fn encode(&self, values: &[i64], target: &mut Vec<u8>) {
-        match self {
-            Self::Frame(plan) => frame::encode(values, plan, target),
-            Self::Delta(plan) => delta::encode(plan, target),
+    /// Writes the values to the target, which is as long.
+    pub(crate) fn put_i64<T>(&self, target: &mut [T], of: impl Fn(i64) -> T) {
+        match *self {
+            Self::Narrow(numbers, base, 1) => {
+                for (target, n) in target.iter_mut().zip(numbers) {
+                    *target = of(base.wrapping_add(i64::from(*n)));
+                }
+            }
+            Self::Narrow(numbers, base, unit) => {
+                for (target, n) in target.iter_mut().zip(numbers) {
+                    *target = of(base.wrapping_add(unit.wrapping_mul(i64::from(*n))));
+                }
+            }
+            Self::Whole(values) => {
+                for (target, value) in target.iter_mut().zip(values) {
+                    *target = of(*value);
+                }
+            }
         }
     }
 }
 
-/// Hands the values on in blocks, as [`frame::decode`] does.
-pub(crate) fn decode<W: Word>(
+/// Hands the values of rows `wanted` on in parts, with the number of values before. `None` if the
+/// bytes are not such a page; parts may have been handed on by then.
+pub(crate) fn decode(
     codec: Codec,
     page: &[u8],
-    width: u8,
     rows: usize,
-    emit: impl FnMut(&[W]),
+    wanted: Range<usize>,
+    mut emit: impl FnMut(usize, Part<'_>),
 ) -> Option<()> {
+    let mut done = 0;
     match codec {
-        Codec::Frame => frame::decode(page, width, rows, emit),
-        Codec::Delta => delta::decode(page, width, rows, emit),
+        Codec::Blocks => {
+            let page = Page::open(page, rows)?;
+            let (base, unit) = (page.base, page.unit);
+            if !page.wide {
+                return page.read(wanted, |numbers: &[u32]| {
+                    emit(done, Part::Narrow(numbers, base, unit));
+                    done += numbers.len();
+                });
+            }
+            let mut values = [0; super::bitpack::BLOCK];
+            page.read(wanted, |numbers: &[u64]| {
+                let values = &mut values[..numbers.len()];
+                for (value, n) in values.iter_mut().zip(numbers) {
+                    *value = base.wrapping_add(unit.wrapping_mul(*n as i64));
+                }
+                emit(done, Part::Whole(values));
+                done += numbers.len();
+            })
+        }
+        Codec::Pco => {
+            let values = pco::decode(page, rows)?;
+            emit(0, Part::Whole(values.get(wanted)?));
+            Some(())
+        }
         _ => None,
     }
 }
@@ -76,94 +112,84 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn read(codec: Codec, page: &[u8], rows: usize, wanted: Range<usize>) -> Option<Vec<i64>> {
+        let mut back = vec![0; wanted.len()];
+        decode(codec, page, rows, wanted, |done, part| {
+            part.put_i64(&mut back[done..], |v| v);
+        })?;
+        Some(back)
+    }
+
     fn round_trip(values: &[i64]) {
-        let both = [
-            Plan::Frame(frame::plan(values)),
-            Plan::Delta(delta::plan(values)),
-        ];
-        for plan in both {
-            let mut page = Vec::new();
-            plan.encode(values, &mut page);
-            assert_eq!(page.len(), plan.bytes());
-            let read = |page: &[u8], rows| {
-                let mut back = Vec::new();
-                decode(plan.codec(), page, plan.width(), rows, |block: &[i64]| {
-                    back.extend_from_slice(block);
-                })
-                .map(|()| back)
-            };
-            assert_eq!(read(&page, values.len()).as_deref(), Some(values));
-            assert_eq!(read(&page[..page.len() - 1], values.len()), None);
-            page.push(0);
-            assert_eq!(read(&page, values.len()), None);
+        let rows = values.len();
+        let mut pages = vec![(Codec::Blocks, blocks::encode(values))];
+        pages.extend(pco::encode(values, usize::MAX).map(|page| (Codec::Pco, page)));
+        assert_eq!(pages.len(), 2);
+        for (codec, page) in pages {
+            assert_eq!(read(codec, &page, rows, 0..rows).unwrap(), values);
+            let part = rows / 3..rows - rows / 4;
+            let found = read(codec, &page, rows, part.clone()).unwrap();
+            assert_eq!(found, values[part]);
+            let mut low = vec![0; rows];
+            decode(codec, &page, rows, 0..rows, |done, part| {
+                part.put_i32(&mut low[done..], |v| v);
+            })
+            .unwrap();
+            assert!(low.iter().zip(values).all(|(low, v)| *low == *v as i32));
+            let cut = &page[..page.len() - 1];
+            assert_eq!(read(codec, cut, rows, 0..rows), None);
         }
+    }
+
+    fn near(exponent: u32) -> impl Strategy<Value = i64> {
+        let span = 1_i64.checked_shl(exponent).unwrap_or(i64::MAX);
+        prop_oneof![20 => -span..=span, 1 => any::<i64>()]
     }
 
     proptest! {
         #[test]
-        fn any_integers_come_back(values in proptest::collection::vec(any::<i64>(), 0..100)) {
-            round_trip(&values);
+        fn integers_come_back(bits in 0_u32..64, seed in proptest::collection::vec(near(5), 1..700), scale in near(30), offset in any::<i64>()) {
+            let spread = |v: &i64| v.wrapping_mul(scale).wrapping_add(offset) >> (63 - bits);
+            round_trip(&seed.iter().map(spread).collect::<Vec<_>>());
         }
 
         #[test]
-        fn outliers_and_units_come_back(small in proptest::collection::vec(0_i64..50, 1..3000), unit in 1_i64..1_000_000_000, every in 1_usize..200, large in any::<i64>()) {
-            let mut values: Vec<i64> = small.iter().map(|v| v * unit).collect();
-            values.iter_mut().step_by(every).for_each(|v| *v = v.wrapping_add(large));
-            round_trip(&values);
+        fn walks_come_back(steps in proptest::collection::vec(near(9), 1..900), start in any::<i64>(), unit in near(40)) {
+            let mut last = start;
+            let walk = steps.iter().map(|step| { last = last.wrapping_add(step.wrapping_mul(unit)); last });
+            round_trip(&walk.collect::<Vec<_>>());
         }
 
         #[test]
-        fn garbage_is_refused_without_a_panic(page in proptest::collection::vec(any::<u8>(), 0..600), calm: bool, width in 0_u8..70, rows in 0_usize..4097) {
-            let mut page = page;
-            // A header whose fields are plausible gets further.
-            for byte in page.iter_mut().take(32).skip(16).filter(|_| calm) {
-                *byte &= 1;
+        fn garbage_is_refused_without_a_panic(mut page in proptest::collection::vec(any::<u8>(), 0..400), rows in 0_usize..600, flags in 0_u8..4) {
+            for codec in [Codec::Blocks, Codec::Pco] {
+                let _ = read(codec, &page, rows, 0..rows);
             }
-            for codec in [Codec::Frame, Codec::Delta, Codec::Raw] {
-                let mut found = 0;
-                if decode(codec, &page, width, rows, |block: &[i64]| found += block.len()).is_some() {
-                    prop_assert_eq!(found, rows);
-                }
+            // Past the first checks too.
+            let header = page.len().min(8);
+            page[..header].fill(0);
+            page.first_mut().into_iter().for_each(|first| *first = flags);
+            let _ = read(Codec::Blocks, &page, rows, 0..rows);
+        }
+
+        #[test]
+        fn damaged_pages_never_panic(values in proptest::collection::vec(near(20), 1..600), at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
+            let rows = values.len();
+            for (codec, mut page) in [(Codec::Blocks, blocks::encode(&values)), (Codec::Pco, pco::encode(&values, usize::MAX).unwrap())] {
+                let at = at.index(page.len());
+                page[at] = byte;
+                let _ = read(codec, &page, rows, 0..rows);
             }
         }
     }
 
     #[test]
-    fn the_sizes_around_a_block_and_the_extremes_come_back() {
-        for rows in [0, 1, 2, 1023, 1024, 1025, 4095, 4096] {
-            round_trip(&vec![i64::MIN; rows]);
-            round_trip(&(0..rows as i64).map(|i| i * i * i).collect::<Vec<_>>());
-            let swing = |i| [i64::MIN, i64::MAX, 0, -1][i % 4];
-            round_trip(&(0..rows).map(swing).collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn a_few_large_values_and_a_common_unit_cost_little() {
-        let mut values: Vec<i64> = (0..4096).map(|i| i * 7 % 13 * 1_000_000).collect();
-        values[99] = 1 << 40;
-        values[99] -= values[99] % 1_000_000;
-        // 4 bits of 4096 values, the headers, one outlier.
-        assert_eq!(frame::plan(&values).bytes, 24 + 2048 + 6);
-        let line: Vec<i64> = (0..4096).map(|i| 5 + i * 60_000_000_000).collect();
-        assert_eq!(plan(&line).bytes(), 8 + 24);
-    }
-
-    #[test]
-    fn pages_that_do_not_add_up_are_refused() {
-        let mut values = vec![3; 100];
-        (values[7], values[70]) = (1 << 30, 1 << 31);
-        let plan = frame::plan(&values);
-        let mut page = Vec::new();
-        frame::encode(&values, &plan, &mut page);
-        let accepts =
-            |page: &[u8]| frame::decode(page, plan.width as u8, 100, |_: &[i64]| ()).is_some();
-        assert!(accepts(&page));
-        let end = page.len();
-        for (at, byte) in [(18, 1), (16, 3), (end - 2, 100), (end - 4, 71)] {
-            let mut bad = page.clone();
-            bad[at] = byte;
-            assert!(!accepts(&bad), "byte {at}");
-        }
+    fn extremes_come_back() {
+        round_trip(&[i64::MIN, i64::MAX, 0, -1, 1, i64::MAX, i64::MIN]);
+        round_trip(&[7]);
+        round_trip(&[-5; 1000]);
+        round_trip(&(0..5000).map(|i| i * i * 1_000_000_007).collect::<Vec<_>>());
+        let spikes = (0..4096).map(|i| i % 7 + if i % 100 == 0 { 1 << 60 } else { 0 });
+        round_trip(&spikes.collect::<Vec<_>>());
     }
 }

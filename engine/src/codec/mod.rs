@@ -1,12 +1,12 @@
 //! Codecs of pages: pure functions over slices, one file each. Lossless to the bit; garbage gives
 //! `None`, never a panic, and no more memory than the rows of the page take.
 
-pub(crate) mod bitpack;
+mod bitpack;
+mod blocks;
 pub(crate) mod decimal;
-mod delta;
-mod frame;
 pub(crate) mod grid;
 pub(crate) mod integer;
+mod pco;
 pub(crate) mod raw;
 
 /// How the bytes of a page are to be read.
@@ -14,10 +14,9 @@ pub(crate) mod raw;
 pub(crate) enum Codec {
     Raw,
     Grid,
-    /// `for` in the documents.
-    Frame,
-    Delta,
+    Blocks,
     Decimal,
+    Pco,
 }
 
 impl Codec {
@@ -25,9 +24,9 @@ impl Codec {
         match self {
             Self::Raw => 0,
             Self::Grid => 1,
-            Self::Frame => 2,
-            Self::Delta => 3,
-            Self::Decimal => 4,
+            Self::Blocks => 2,
+            Self::Decimal => 3,
+            Self::Pco => 4,
         }
     }
 
@@ -35,9 +34,9 @@ impl Codec {
         match code {
             0 => Some(Self::Raw),
             1 => Some(Self::Grid),
-            2 => Some(Self::Frame),
-            3 => Some(Self::Delta),
-            4 => Some(Self::Decimal),
+            2 => Some(Self::Blocks),
+            3 => Some(Self::Decimal),
+            4 => Some(Self::Pco),
             _ => None,
         }
     }

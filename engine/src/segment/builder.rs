@@ -11,12 +11,13 @@ use crate::Error;
 use crate::catalog::BucketInfo;
 use crate::codec::grid::Grid;
 use crate::latest::Latest;
-use crate::page::{self, Encoded, PAGE_ROWS_MAX};
+use crate::page::{self, Encoded, Hints, PAGE_ROWS_MAX};
 
 /// A chunk that is being made. Rows come in scan order.
 pub(crate) struct ChunkBuilder {
     pages: Pages,
     grid: Option<Grid>,
+    dense: bool,
     /// The last row if it was copied: it is not read before the chunk is finished.
     last_copied: Option<(Chunk, usize)>,
 }
@@ -46,6 +47,7 @@ impl ChunkBuilder {
                 latest: None,
             },
             grid: grid.map(|(step, anchor)| Grid { step, anchor }),
+            dense: info.kind == RowKind::Tick,
             last_copied: None,
         }
     }
@@ -64,12 +66,16 @@ impl ChunkBuilder {
         if self.pages.rows == 0 {
             self.pages.min = batch.times()[0];
         }
+        let hints = |grid| Hints {
+            grid,
+            dense: self.dense,
+        };
         for start in (0..rows).step_by(PAGE_ROWS_MAX) {
             let page = start..rows.min(start + PAGE_ROWS_MAX);
-            let times = page::encode(&batch.time_column().slice(page.clone()), self.grid);
+            let times = page::encode(&batch.time_column().slice(page.clone()), hints(self.grid));
             self.pages.columns[0].push(times);
             for (values, pages) in batch.columns().iter().zip(&mut self.pages.columns[1..]) {
-                pages.push(page::encode(&values.slice(page.clone()), None));
+                pages.push(page::encode(&values.slice(page.clone()), hints(None)));
             }
         }
         self.pages.rows += rows;

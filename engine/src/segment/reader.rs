@@ -194,21 +194,16 @@ impl Segment {
         let last_page = table.page_of(rows.end - 1);
         let base = table.starts[first_page] as usize;
         let wanted = rows.start - base..rows.end - base;
-        if first_page == last_page {
-            let (entry, bytes) = self.page_bytes(meta, index, first_page, info)?;
-            return Ok(self.decode(ty, &entry, bytes, info)?.slice(wanted));
-        }
         let mut pages = Vec::with_capacity(last_page - first_page + 1);
         for page in first_page..=last_page {
             pages.push(self.page_bytes(meta, index, page, info)?);
         }
-        let column = match self.neighbours(ty, &pages, table.starts[last_page + 1] as usize - base)
-        {
-            Some(column) => column,
-            None => page::join(ty, &pages)
-                .map_err(|bad| self.damaged(&pages[bad].0, info, "a page does not decode"))?,
-        };
-        Ok(column.slice(wanted))
+        let whole = table.starts[last_page + 1] as usize - base;
+        if let Some(column) = self.neighbours(ty, &pages, whole) {
+            return Ok(column.slice(wanted));
+        }
+        page::join(ty, &pages, wanted)
+            .map_err(|bad| self.damaged(&pages[bad].0, info, "a page does not decode"))
     }
 
     fn decode(

@@ -9,6 +9,7 @@ mod damage;
 mod follow;
 mod fuzz;
 mod ingest;
+mod last;
 mod merge;
 mod model_change;
 mod model_scan;

@@ -1,0 +1,404 @@
+//! `blocks`: integers as `base + unit * n`, the `n` in blocks of 256, each packed as narrow as its
+//! own values allow.
+//!
+//! ```text
+//! 0 u8 flags (1 delta, 2 wide), 1 seven zero bytes, 8 i64 base, 16 u64 unit,
+//! 24 a head per block: u8 width, u8 bytes of an outlier's high bits (1, 2, 4), u8 outliers, u8 zero,
+//!    least, and if delta: start (u32 each, u64 if wide),
+//! then per block the packed values (bitpack.rs), the outliers' high bits, their rows (u8)
+//! ```
+//! A number of a block is `least` and the packed value; with delta it is the difference to the
+//! number before, of the first to `start`. All sums wrap. Outliers keep a few large values from
+//! widening all others. Every block can be read without the others before it.
+
+use std::ops::Range;
+
+use crate::codec::bitpack::{self, BLOCK};
+use crate::fields::Fields;
+
+const HEADER_BYTES: usize = 24;
+const DELTA: u8 = 1;
+const WIDE: u8 = 2;
+
+/// How to write one block.
+#[derive(Clone, Copy)]
+struct Shape {
+    width: u32,
+    high_bytes: usize,
+    outliers: usize,
+    bytes: usize,
+}
+
+/// The page of some values.
+pub(crate) fn encode(values: &[i64]) -> Vec<u8> {
+    let base = values.iter().copied().min().unwrap_or(0);
+    let unit = unit(values, base);
+    let numbers: Vec<u64> = match unit {
+        1 => values.iter().map(|v| v.wrapping_sub(base) as u64).collect(),
+        _ => {
+            let number = |v: &i64| v.wrapping_sub(base) as u64 / unit;
+            values.iter().map(number).collect()
+        }
+    };
+    let wide = numbers.iter().fold(0, |all, n| all | n) > u64::from(u32::MAX);
+    let delta = is_delta(&numbers, wide);
+    let mut page = Vec::with_capacity(HEADER_BYTES + numbers.len() * 2);
+    let flags = if delta { DELTA } else { 0 } | if wide { WIDE } else { 0 };
+    page.extend_from_slice(&[flags, 0, 0, 0, 0, 0, 0, 0]);
+    page.extend_from_slice(&base.to_le_bytes());
+    page.extend_from_slice(&unit.to_le_bytes());
+    let mut packed = Vec::with_capacity(numbers.len() * 2);
+    let word = if wide { 8 } else { 4 };
+    let mut block = [0; BLOCK];
+    for numbers in numbers.chunks(BLOCK) {
+        let block = &mut block[..numbers.len()];
+        let (least, start) = reduce(numbers, delta, wide, block);
+        let shape = shape(block);
+        page.extend_from_slice(&[
+            shape.width as u8,
+            shape.high_bytes as u8,
+            shape.outliers as u8,
+            0,
+        ]);
+        page.extend_from_slice(&least.to_le_bytes()[..word]);
+        if delta {
+            page.extend_from_slice(&start.to_le_bytes()[..word]);
+        }
+        put_block(block, shape, &mut packed);
+    }
+    page.extend_from_slice(&packed);
+    page
+}
+
+/// The greatest common divisor of the differences to the base.
+fn unit(values: &[i64], base: i64) -> u64 {
+    let mut unit = 0;
+    for value in values {
+        let difference = value.wrapping_sub(base) as u64;
+        if !difference.is_multiple_of(unit) {
+            unit = gcd(difference, unit);
+        }
+        if unit == 1 {
+            break;
+        }
+    }
+    unit.max(1)
+}
+
+fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// Whether differences are smaller, judged by the first and a middle block: planning is most of the
+/// work of encoding. Without them it decodes faster, so they have to save a sixteenth.
+fn is_delta(numbers: &[u64], wide: bool) -> bool {
+    let blocks: Vec<&[u64]> = numbers.chunks(BLOCK).collect();
+    let (mut plain, mut delta) = (0, 0);
+    let mut block = [0; BLOCK];
+    let middle = blocks.len() / 2;
+    let sampled = blocks.iter().enumerate();
+    for (_, numbers) in sampled.filter(|(index, _)| *index == 0 || *index == middle) {
+        let block = &mut block[..numbers.len()];
+        reduce(numbers, false, wide, block);
+        plain += shape(block).bytes;
+        reduce(numbers, true, wide, block);
+        delta += shape(block).bytes + 4;
+    }
+    delta < plain - plain / 16
+}
+
+/// The values to pack, with the least of the numbers or differences and the start.
+fn reduce(numbers: &[u64], delta: bool, wide: bool, block: &mut [u64]) -> (u64, u64) {
+    if !delta {
+        let least = numbers.iter().copied().min().unwrap_or(0);
+        for (target, number) in block.iter_mut().zip(numbers) {
+            *target = number - least;
+        }
+        return (least, 0);
+    }
+    let signed = |a: u64, b: u64| match wide {
+        true => a.wrapping_sub(b) as i64,
+        false => i64::from((a as u32).wrapping_sub(b as u32) as i32),
+    };
+    let differences = numbers.windows(2).map(|pair| signed(pair[1], pair[0]));
+    let least = differences.min().unwrap_or(0);
+    let first = numbers.first().copied().unwrap_or(0);
+    let mut last = first.wrapping_sub(least as u64);
+    let start = last;
+    for (target, number) in block.iter_mut().zip(numbers) {
+        *target = signed(*number, last).wrapping_sub(least) as u64;
+        last = *number;
+    }
+    (least as u64, start)
+}
+
+/// The smallest way to pack some values.
+fn shape(values: &[u64]) -> Shape {
+    // Values by number of bits.
+    let mut lengths = [0_usize; 65];
+    for value in values {
+        lengths[(64 - value.leading_zeros()) as usize] += 1;
+    }
+    let longest = lengths.iter().rposition(|count| *count > 0).unwrap_or(0) as u32;
+    let mut best = Shape {
+        width: longest,
+        high_bytes: 1,
+        outliers: 0,
+        bytes: packed_bytes(values.len(), longest),
+    };
+    let mut outliers = 0;
+    for width in (longest.saturating_sub(32)..longest).rev() {
+        outliers += lengths[width as usize + 1];
+        if outliers > usize::from(u8::MAX) {
+            break;
+        }
+        let high_bytes = match longest - width {
+            ..=8 => 1,
+            9..=16 => 2,
+            _ => 4,
+        };
+        let bytes = packed_bytes(values.len(), width) + outliers * (high_bytes + 1);
+        if bytes < best.bytes {
+            best = Shape {
+                width,
+                high_bytes,
+                outliers,
+                bytes,
+            };
+        }
+    }
+    best
+}
+
+/// More than 32 bits are two arrays, one behind the other: the low 32 bits, then the rest.
+fn packed_bytes(rows: usize, width: u32) -> usize {
+    bitpack::bytes(rows, width.min(32)) + bitpack::bytes(rows, width.saturating_sub(32))
+}
+
+fn put_block(values: &[u64], shape: Shape, target: &mut Vec<u8>) {
+    let mut half = [0; BLOCK];
+    let half = &mut half[..values.len()];
+    for (shift, width) in [
+        (0, shape.width.min(32)),
+        (32, shape.width.saturating_sub(32)),
+    ] {
+        for (half, value) in half.iter_mut().zip(values) {
+            *half = (value >> shift) as u32;
+        }
+        bitpack::pack(half, width, target);
+    }
+    if shape.outliers == 0 {
+        return;
+    }
+    let high = |value: u64| value.checked_shr(shape.width).unwrap_or(0);
+    let outliers = values.iter().filter(|value| high(**value) > 0);
+    for value in outliers {
+        target.extend_from_slice(&high(*value).to_le_bytes()[..shape.high_bytes]);
+    }
+    let rows = (0..=u8::MAX).zip(values);
+    target.extend(
+        rows.filter(|(_, value)| high(**value) > 0)
+            .map(|(row, _)| row),
+    );
+}
+
+/// A page whose header and length hold.
+pub(crate) struct Page<'p> {
+    pub(crate) base: i64,
+    pub(crate) unit: i64,
+    /// Whether numbers have more than 32 bits.
+    pub(crate) wide: bool,
+    delta: bool,
+    rows: usize,
+    heads: &'p [u8],
+    packed: &'p [u8],
+}
+
+struct Head {
+    width: u32,
+    high_bytes: usize,
+    outliers: usize,
+    least: u64,
+    start: u64,
+}
+
+impl Head {
+    fn bytes(&self, rows: usize) -> usize {
+        packed_bytes(rows, self.width) + self.outliers * (self.high_bytes + 1)
+    }
+}
+
+impl<'p> Page<'p> {
+    /// `None` if the bytes are not such a page.
+    pub(crate) fn open(page: &'p [u8], rows: usize) -> Option<Self> {
+        let mut fields = Fields::new(page);
+        let flags = fields.u8()?;
+        if flags > DELTA | WIDE || fields.take(7)? != [0; 7] {
+            return None;
+        }
+        let (base, unit) = (fields.i64()?, fields.u64()? as i64);
+        let (delta, wide) = (flags & DELTA > 0, flags & WIDE > 0);
+        let mut opened = Self {
+            base,
+            unit,
+            wide,
+            delta,
+            rows,
+            heads: &[],
+            packed: &[],
+        };
+        opened.heads = fields.take(rows.div_ceil(BLOCK) * opened.head_bytes())?;
+        opened.packed = &page[fields.position()..];
+        let mut left = opened.packed.len();
+        for number in 0..rows.div_ceil(BLOCK) {
+            let head = opened.head(number)?;
+            left = left.checked_sub(head.bytes(opened.block_rows(number)))?;
+        }
+        (left == 0).then_some(opened)
+    }
+
+    fn head_bytes(&self) -> usize {
+        let word = if self.wide { 8 } else { 4 };
+        4 + word * (1 + usize::from(self.delta))
+    }
+
+    fn head(&self, number: usize) -> Option<Head> {
+        let mut fields = Fields::new(&self.heads[number * self.head_bytes()..]);
+        let (width, high_bytes) = (u32::from(fields.u8()?), usize::from(fields.u8()?));
+        let (outliers, zero) = (usize::from(fields.u8()?), fields.u8()?);
+        let mut word = || match self.wide {
+            true => fields.u64(),
+            false => fields.u32().map(u64::from),
+        };
+        let least = word()?;
+        let start = if self.delta { word()? } else { 0 };
+        let width_max = if self.wide { 64 } else { 32 };
+        let fits = width <= width_max && matches!(high_bytes, 1 | 2 | 4) && zero == 0;
+        (fits && (width < 64 || outliers == 0)).then_some(Head {
+            width,
+            high_bytes,
+            outliers,
+            least,
+            start,
+        })
+    }
+
+    fn block_rows(&self, number: usize) -> usize {
+        (self.rows - number * BLOCK).min(BLOCK)
+    }
+
+    /// Hands the numbers of rows `wanted` on, a block or a part of one at a time; blocks before and
+    /// behind are not decoded. Numbers that are not wide are exact in u32.
+    pub(crate) fn read<N: Number>(
+        &self,
+        wanted: Range<usize>,
+        mut emit: impl FnMut(&[N]),
+    ) -> Option<()> {
+        let mut packed = self.packed;
+        let mut block = [N::default(); BLOCK];
+        for number in 0..wanted.end.div_ceil(BLOCK) {
+            let head = self.head(number)?;
+            let rows = self.block_rows(number);
+            let (bytes, rest) = packed.split_at(head.bytes(rows));
+            packed = rest;
+            let start = number * BLOCK;
+            if start + rows <= wanted.start {
+                continue;
+            }
+            let block = self.block(&head, rows, bytes, &mut block)?;
+            let from = wanted.start.saturating_sub(start);
+            emit(&block[from..(wanted.end - start).min(rows)]);
+        }
+        Some(())
+    }
+
+    fn block<'b, N: Number>(
+        &self,
+        head: &Head,
+        rows: usize,
+        bytes: &[u8],
+        block: &'b mut [N; BLOCK],
+    ) -> Option<&'b [N]> {
+        let (packed, outliers) = bytes.split_at(packed_bytes(rows, head.width));
+        N::unpack(packed, rows, head.width, block);
+        if head.outliers > 0 {
+            let (highs, places) = outliers.split_at(head.outliers * head.high_bytes);
+            let mut next = 0;
+            for (high, place) in highs.chunks(head.high_bytes).zip(places) {
+                let place = usize::from(*place);
+                if place < next || place >= rows {
+                    return None;
+                }
+                next = place + 1;
+                let mut bits = [0; 8];
+                bits[..high.len()].copy_from_slice(high);
+                block[place].add(u64::from_le_bytes(bits) << head.width);
+            }
+        }
+        let least = N::of(head.least);
+        if self.delta {
+            let mut last = N::of(head.start);
+            for number in block.iter_mut() {
+                last = last.plus(number.plus(least));
+                *number = last;
+            }
+        } else {
+            for number in block.iter_mut() {
+                *number = number.plus(least);
+            }
+        }
+        Some(&block[..rows])
+    }
+}
+
+/// What numbers are decoded as.
+pub(crate) trait Number: Copy + Default {
+    fn of(bits: u64) -> Self;
+    fn plus(self, other: Self) -> Self;
+    fn add(&mut self, bits: u64) {
+        *self = self.plus(Self::of(bits));
+    }
+    fn unpack(packed: &[u8], rows: usize, width: u32, block: &mut [Self; BLOCK]);
+}
+
+impl Number for u32 {
+    fn of(bits: u64) -> Self {
+        bits as Self
+    }
+
+    fn plus(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+
+    fn unpack(packed: &[u8], _: usize, width: u32, block: &mut [Self; BLOCK]) {
+        bitpack::unpack(packed, width, block);
+    }
+}
+
+impl Number for u64 {
+    fn of(bits: u64) -> Self {
+        bits
+    }
+
+    fn plus(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+
+    fn unpack(packed: &[u8], rows: usize, width: u32, block: &mut [Self; BLOCK]) {
+        let mut half = [0; BLOCK];
+        let (low, high) = packed.split_at(bitpack::bytes(rows, width.min(32)));
+        bitpack::unpack(low, width.min(32), &mut half);
+        for (number, low) in block.iter_mut().zip(half) {
+            *number = u64::from(low);
+        }
+        if width > 32 {
+            bitpack::unpack(high, width - 32, &mut half);
+            for (number, high) in block.iter_mut().zip(half) {
+                *number |= u64::from(high) << 32;
+            }
+        }
+    }
+}
