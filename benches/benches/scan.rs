@@ -65,8 +65,83 @@ fn scan(criterion: &mut Criterion) {
                 }
             });
         });
+        group.bench_function("last_rows_of_1000_buckets", |b| {
+            b.iter(|| {
+                let found = engine.snapshot(&ids).last_rows().expect("read");
+                assert_eq!(found[0].rows.rows(), ids.len());
+                found
+            });
+        });
         group.finish();
     }
+    engine.close().expect("closed");
+}
+
+/// Ten years of one bucket beside a copy of the same columns, and many buckets at once.
+fn large(criterion: &mut Criterion) {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let opened = Engine::open(directory.path(), Options::default(), Arc::new(NoHook));
+    let (engine, _) = opened.expect("an empty store opens");
+    let key = |text: &str| BucketKey::parse(text).expect("a key");
+    let decade = minutes::<f32>(10 * YEAR_ROWS);
+    let day = decade.slice(0..390);
+    let buckets = |count: usize, group: &str| -> Vec<BucketKey> {
+        let key = |i| key(&format!("S{i}/1Min/{group}"));
+        (0..count).map(key).collect()
+    };
+    let (days, lasts) = (buckets(500, "DAY"), buckets(20_000, "LAST"));
+    let load = |rows: Vec<(BucketKey, ColumnBatch)>| {
+        engine.ingest(commit(rows).rows).expect("the rows fit");
+    };
+    load(vec![(key("DECADE/1Min/OHLCV"), decade.clone())]);
+    load(days.iter().map(|key| (key.clone(), day.clone())).collect());
+    let row = day.slice(0..1);
+    load(lasts.iter().map(|key| (key.clone(), row.clone())).collect());
+    let ids = |keys: &[BucketKey]| -> Vec<BucketId> {
+        let id = |key| engine.bucket(key).expect("written").id;
+        keys.iter().map(id).collect()
+    };
+
+    let mut group = criterion.benchmark_group("large");
+    let id = ids(&[key("DECADE/1Min/OHLCV")]);
+    group.throughput(Throughput::Elements(decade.rows() as u64));
+    group.bench_function("ten_years", |b| {
+        b.iter(|| {
+            let found = engine.snapshot(&id).scan(0, &Scan::all()).expect("read");
+            assert_eq!(found.rows(), decade.rows());
+            found
+        });
+    });
+    group.bench_function("ten_years_copied", |b| {
+        let columns = std::iter::once(decade.time_column()).chain(decade.columns());
+        let columns: Vec<_> = columns.map(model::Column::bytes).collect();
+        b.iter(|| columns.iter().map(|c| c.to_vec()).collect::<Vec<_>>());
+    });
+    group.throughput(Throughput::Elements(500 * 390));
+    let days = ids(&days);
+    let close = Scan {
+        columns: Some(vec![3]),
+        ..Scan::all()
+    };
+    group.bench_function("one_column_of_500_days", |b| {
+        b.iter(|| {
+            let snapshot = engine.snapshot(&days);
+            let sum = |index| touch(&snapshot.scan(index, &close).expect("read"));
+            (0..days.len()).map(sum).sum::<f32>()
+        });
+    });
+    let lasts = ids(&lasts);
+    for count in [500, 20_000] {
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(format!("last_rows_of_{count}"), |b| {
+            b.iter(|| {
+                let found = engine.snapshot(&lasts[..count]).last_rows().expect("read");
+                assert_eq!(found[0].rows.rows(), count);
+                found
+            });
+        });
+    }
+    group.finish();
     engine.close().expect("closed");
 }
 
@@ -76,6 +151,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(600));
-    targets = scan
+    targets = scan, large
 }
 criterion_main!(benches);

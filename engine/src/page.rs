@@ -265,7 +265,11 @@ fn joined<T: Value>(
             put(entry, page, from..to, values).ok_or(number)?;
         }
     }
-    Ok(buffer.column::<T>())
+    // Else the rest would be what the memory had before.
+    match target.is_empty() {
+        true => Ok(buffer.column::<T>()),
+        false => Err(pages.len().saturating_sub(1)),
+    }
 }
 
 fn put_times(
