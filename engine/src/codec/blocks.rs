@@ -2,9 +2,9 @@
 //! own values allow.
 //!
 //! ```text
-//! 0 u8 flags (1 delta, 2 wide), 1 seven zero bytes, 8 i64 base, 16 u64 unit,
+//! 0 u8 flags (1 delta, 2 wide, 4 short), 1 seven zero bytes, 8 i64 base, 16 u64 unit,
 //! 24 a head per block: u8 width, u8 bytes of an outlier's high bits (1, 2, 4), u8 outliers, u8 zero,
-//!    least, and if delta: start (u32 each, u64 if wide),
+//!    least, and if delta: start (u32 each, u64 if wide, i16 if short),
 //! then per block the packed values (bitpack.rs), the outliers' high bits, their rows (u8)
 //! ```
 //! A number of a block is `least` and the packed value; with delta it is the difference to the
@@ -19,6 +19,7 @@ use crate::fields::Fields;
 const HEADER_BYTES: usize = 24;
 const DELTA: u8 = 1;
 const WIDE: u8 = 2;
+const SHORT: u8 = 4;
 
 /// How to write one block.
 #[derive(Clone, Copy)]
@@ -42,32 +43,50 @@ pub(crate) fn encode(values: &[i64]) -> Vec<u8> {
     };
     let wide = numbers.iter().fold(0, |all, n| all | n) > u64::from(u32::MAX);
     let delta = is_delta(&numbers, wide);
-    let mut page = Vec::with_capacity(HEADER_BYTES + numbers.len() * 2);
-    let flags = if delta { DELTA } else { 0 } | if wide { WIDE } else { 0 };
-    page.extend_from_slice(&[flags, 0, 0, 0, 0, 0, 0, 0]);
-    page.extend_from_slice(&base.to_le_bytes());
-    page.extend_from_slice(&unit.to_le_bytes());
     let mut packed = Vec::with_capacity(numbers.len() * 2);
-    let word = if wide { 8 } else { 4 };
+    let mut heads = Vec::with_capacity(numbers.len().div_ceil(BLOCK));
     let mut block = [0; BLOCK];
     for numbers in numbers.chunks(BLOCK) {
         let block = &mut block[..numbers.len()];
         let (least, start) = reduce(numbers, delta, wide, block);
         let shape = shape(block);
-        page.extend_from_slice(&[
+        put_block(block, shape, &mut packed);
+        heads.push((shape, [least, start]));
+    }
+    let is_short = |word: u64| i16::try_from(word as u32 as i32).is_ok();
+    let short = !wide
+        && heads
+            .iter()
+            .all(|(_, words)| words.map(is_short) == [true; 2]);
+    let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+    let flags = flag(delta, DELTA) | flag(wide, WIDE) | flag(short, SHORT);
+    let mut page = Vec::with_capacity(HEADER_BYTES + heads.len() * 20 + packed.len());
+    page.extend_from_slice(&[flags, 0, 0, 0, 0, 0, 0, 0]);
+    page.extend_from_slice(&base.to_le_bytes());
+    page.extend_from_slice(&unit.to_le_bytes());
+    for (shape, words) in &heads {
+        let sizes = [
             shape.width as u8,
             shape.high_bytes as u8,
             shape.outliers as u8,
-            0,
-        ]);
-        page.extend_from_slice(&least.to_le_bytes()[..word]);
-        if delta {
-            page.extend_from_slice(&start.to_le_bytes()[..word]);
+        ];
+        page.extend_from_slice(&sizes);
+        page.push(0);
+        for word in &words[..1 + usize::from(delta)] {
+            page.extend_from_slice(&word.to_le_bytes()[..word_bytes(flags)]);
         }
-        put_block(block, shape, &mut packed);
     }
     page.extend_from_slice(&packed);
     page
+}
+
+/// Bytes of `least` and `start` in a head.
+fn word_bytes(flags: u8) -> usize {
+    match flags & (WIDE | SHORT) {
+        0 => 4,
+        SHORT => 2,
+        _ => 8,
+    }
 }
 
 /// The greatest common divisor of the differences to the base.
@@ -212,6 +231,7 @@ pub(crate) struct Page<'p> {
     /// Whether numbers have more than 32 bits.
     pub(crate) wide: bool,
     delta: bool,
+    word_bytes: usize,
     rows: usize,
     heads: &'p [u8],
     packed: &'p [u8],
@@ -236,7 +256,7 @@ impl<'p> Page<'p> {
     pub(crate) fn open(page: &'p [u8], rows: usize) -> Option<Self> {
         let mut fields = Fields::new(page);
         let flags = fields.u8()?;
-        if flags > DELTA | WIDE || fields.take(7)? != [0; 7] {
+        if !matches!(flags & !DELTA, 0 | WIDE | SHORT) || fields.take(7)? != [0; 7] {
             return None;
         }
         let (base, unit) = (fields.i64()?, fields.u64()? as i64);
@@ -246,6 +266,7 @@ impl<'p> Page<'p> {
             unit,
             wide,
             delta,
+            word_bytes: word_bytes(flags),
             rows,
             heads: &[],
             packed: &[],
@@ -261,17 +282,17 @@ impl<'p> Page<'p> {
     }
 
     fn head_bytes(&self) -> usize {
-        let word = if self.wide { 8 } else { 4 };
-        4 + word * (1 + usize::from(self.delta))
+        4 + self.word_bytes * (1 + usize::from(self.delta))
     }
 
     fn head(&self, number: usize) -> Option<Head> {
         let mut fields = Fields::new(&self.heads[number * self.head_bytes()..]);
         let (width, high_bytes) = (u32::from(fields.u8()?), usize::from(fields.u8()?));
         let (outliers, zero) = (usize::from(fields.u8()?), fields.u8()?);
-        let mut word = || match self.wide {
-            true => fields.u64(),
-            false => fields.u32().map(u64::from),
+        let mut word = || match self.word_bytes {
+            2 => fields.u16().map(|word| i64::from(word as i16) as u64),
+            4 => fields.u32().map(u64::from),
+            _ => fields.u64(),
         };
         let least = word()?;
         let start = if self.delta { word()? } else { 0 };

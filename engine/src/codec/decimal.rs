@@ -314,7 +314,7 @@ mod tests {
         }
         assert_eq!(
             round_trip(&values),
-            Some(8 + 8 * 10 + 24 + 4 * 8 + 1024 * 6 / 8)
+            Some(8 + 8 * 10 + 24 + 4 * 6 + 1024 * 6 / 8)
         );
         // NaN payloads of f32 are not touched by widening.
         let narrow = |i: u32| match i % 100 {

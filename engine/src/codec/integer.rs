@@ -161,7 +161,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_refused_without_a_panic(mut page in proptest::collection::vec(any::<u8>(), 0..400), rows in 0_usize..600, flags in 0_u8..4) {
+        fn garbage_is_refused_without_a_panic(mut page in proptest::collection::vec(any::<u8>(), 0..400), rows in 0_usize..600, flags in 0_u8..8) {
             for codec in [Codec::Blocks, Codec::Pco] {
                 let _ = read(codec, &page, rows, 0..rows);
             }

@@ -140,7 +140,7 @@ fn the_space_of_what_is_dropped_or_deleted_is_given_back() {
     engine.drop_buckets(&[key(BARS)]).unwrap();
     assert_eq!(engine.merge().unwrap(), 1, "most of it is dead");
     let ticks = engine.status().segment_bytes;
-    assert!(ticks * 20 < full, "{ticks} of {full}");
+    assert!(ticks * 10 < full, "{ticks} of {full}");
     let range = DeleteRange {
         key: key(TICKS),
         from: i64::MIN,
