@@ -30,6 +30,9 @@ pub struct Options {
     pub frame_bytes_max: usize,
     /// Size of a WAL segment (64 MiB): two of the largest frames.
     pub wal_segment_bytes: u64,
+    /// Bytes of the disk that the log leaves free. 64 MiB: a checkpoint, which frees the log, and an
+    /// orderly stop fit when writers have filled the rest.
+    pub disk_reserve_bytes: u64,
     /// Newest frames kept in memory for followers. 64 MiB: about what a checkpoint covers, so
     /// that triggers a few seconds late read no files.
     pub follow_bytes: usize,
@@ -53,6 +56,7 @@ impl Default for Options {
             wal_bytes_max: 1 << 30,
             frame_bytes_max: 32 << 20,
             wal_segment_bytes: 64 << 20,
+            disk_reserve_bytes: 64 << 20,
             follow_bytes: 64 << 20,
             hops_max: 8,
             merge: true,
@@ -66,6 +70,7 @@ impl Options {
         wal::Options {
             segment_bytes: self.wal_segment_bytes,
             frame_bytes_max: self.frame_bytes_max as u64,
+            reserve_bytes: self.disk_reserve_bytes,
             sync: match self.sync {
                 SyncMode::Commit => wal::SyncMode::Commit,
                 SyncMode::Interval(interval) => wal::SyncMode::Interval(interval),

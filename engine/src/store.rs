@@ -554,7 +554,11 @@ impl wal::Sink<Token> for Sink {
     fn failed(&mut self, tokens: Vec<Token>, error: &WalError) {
         let store = &*self.0;
         let error = match error {
-            WalError::DiskFull => Error::from(error.clone()),
+            WalError::DiskFull => {
+                // It frees the log, and fits into what the log leaves free.
+                store.want_checkpoint();
+                Error::from(error.clone())
+            }
             other => {
                 store.poison.set(other.to_string());
                 Error::Poisoned(store.poison.reason().unwrap_or_default().to_owned())

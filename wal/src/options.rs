@@ -26,6 +26,9 @@ pub struct Options {
     pub frame_bytes_max: u64,
     /// Released segments kept for reuse; more are removed.
     pub recycle_max: usize,
+    /// Bytes of the disk that no new segment takes. 64 MiB: room for the checkpoint that frees the
+    /// log, and for an orderly stop, when writers have filled the rest.
+    pub reserve_bytes: u64,
     /// When commits are synced.
     pub sync: SyncMode,
     /// Prepare the next segment on a thread of its own, so that no commit waits for it. Off in
@@ -41,6 +44,7 @@ impl Default for Options {
             queue_bytes_max: 64 << 20,
             frame_bytes_max: 32 << 20,
             recycle_max: 8,
+            reserve_bytes: 64 << 20,
             sync: SyncMode::Commit,
             prepare_ahead: true,
         }

@@ -78,7 +78,7 @@ fn prepare(shared: &Shared, first: Lsn) -> Answer {
             .pop_front()
             .map(|segment| segment.first)
     };
-    segment::prepare(&*shared.disk, first, shared.options.segment_bytes, released)
+    segment::prepare(&*shared.disk, first, &shared.options, released)
 }
 
 impl Helper {

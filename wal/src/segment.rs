@@ -8,7 +8,7 @@ use std::io;
 use disk::{Disk, File};
 
 use crate::frame::{FRAME_ALIGN, array_at, u32_at, u64_at};
-use crate::{Lsn, Result, WalError};
+use crate::{Lsn, Options, Result, WalError};
 
 /// Bytes of a segment header; the first frame follows.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 64;
@@ -102,10 +102,11 @@ pub(crate) fn id_of_header(bytes: &[u8]) -> Option<[u8; 16]> {
 pub(crate) fn prepare(
     disk: &dyn Disk,
     first: Lsn,
-    segment_bytes: u64,
+    options: &Options,
     released: impl FnOnce() -> Option<Lsn>,
 ) -> Result<Box<dyn File>> {
     let path = path_of(first);
+    let segment_bytes = options.segment_bytes;
     if disk.exists(&path)? {
         if disk.len(&path)? == segment_bytes {
             // Left by an earlier process, which may have died before it synced the name.
@@ -116,10 +117,20 @@ pub(crate) fn prepare(
     }
     match released() {
         Some(old) => disk.rename(&path_of(old), &path)?,
-        None => create_zeroed(disk, &path, segment_bytes)?,
+        None => {
+            check_space(disk, segment_bytes + options.reserve_bytes)?;
+            create_zeroed(disk, &path, segment_bytes)?;
+        }
     }
     disk.sync_dir(WAL_DIR)?;
     Ok(disk.open_write(&path)?)
+}
+
+fn check_space(disk: &dyn Disk, needed: u64) -> Result<()> {
+    match disk.free_space()? {
+        Some(free) if free < needed => Err(WalError::DiskFull),
+        _ => Ok(()),
+    }
 }
 
 /// Blocks are allocated and their metadata is durable before the first commit needs them, so a

@@ -326,6 +326,40 @@ fn a_store_opens_on_a_full_disk() {
     assert_eq!((state(&engine), engine.status().segments), (before, 1));
 }
 
+/// Writers fill the disk and are refused; the checkpoint fits into what the log left free, and
+/// frees the log for them.
+#[test]
+fn the_log_leaves_room_for_the_checkpoint_that_frees_it() {
+    let disk = SimDisk::new(1);
+    let reserve = 1 << 20;
+    let options = Options {
+        disk_reserve_bytes: reserve,
+        ..options()
+    };
+    let segment = options.wal_segment_bytes;
+    let clock = Arc::new(ManualClock::new(0));
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (engine, _) = Engine::open_on(shared.clone(), clock, options, Arc::new(NoHook)).unwrap();
+    disk.set_capacity(Some(disk.used_bytes() + 4 * segment + reserve));
+    let times: Vec<i64> = (0..3000).map(|i| i * MINUTE).collect();
+    let (mut written, mut refused) = (0, 0);
+    while refused < 3 {
+        match write(&engine, TICKS, RowKind::Tick, batch(&times, written)) {
+            Ok(()) => written += 1,
+            Err(Error::DiskFull(_)) => {
+                refused += 1;
+                // The store asked for a checkpoint by itself; this one waits for its end.
+                engine.checkpoint().unwrap();
+                assert!(shared.free_space().unwrap().unwrap() >= reserve / 2);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(written > 30, "{written}");
+    assert_eq!(state(&engine)[1].len(), 3000 * written as usize);
+    engine.close().unwrap();
+}
+
 /// Each attempt writes a segment until the disk is full: not once for every commit.
 #[test]
 fn attempts_at_a_checkpoint_on_a_full_disk_are_half_a_second_apart() {
