@@ -55,6 +55,9 @@ pub(super) fn failure(root: &std::path::Path, error: &engine::Error) -> Failure 
     let failure = start::engine_failure(error);
     let hint = match error {
         engine::Error::Locked(_) => "; stop the server first",
+        engine::Error::Corrupt { what, .. } if !what.contains("newer") => {
+            "; `mkts check` lists all damage"
+        }
         _ => "",
     };
     Failure {
