@@ -17,6 +17,7 @@
 //! | `stream` | do subscribers get their own, and only live ones matter |
 //! | `visible` | does a reader see whole commits, in order, at once |
 //! | `sim` | do log, store and triggers survive a disk that crashes at any call |
+//! | `random` | the same with everything at once, drawn from seeds, and made small where it fails |
 //! | `sweep` | the same, going through every crash, tear and error instead of drawing them |
 //! | `upgrade` | do stores of every released format open and answer the same |
 //! | `layering` | do the crates import only downwards, is the tree tidy |
@@ -35,6 +36,7 @@ mod import_marketstore;
 mod layering;
 mod process;
 mod pymarketstore;
+mod random;
 mod serve;
 mod sim;
 mod stream;

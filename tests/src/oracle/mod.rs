@@ -162,6 +162,24 @@ impl State {
         states
     }
 
+    /// Every state that several commits may leave of which each was refused or not by itself, as
+    /// on a full disk.
+    pub fn subsets(&self, commits: &[Vec<Part>]) -> Vec<State> {
+        let mut states = vec![self.clone()];
+        for parts in commits {
+            let step = Step::Write(parts.clone());
+            let both = states.iter().flat_map(|state| state.outcomes(&step));
+            let both: Vec<State> = both.collect();
+            states.clear();
+            for state in both {
+                if !states.contains(&state) {
+                    states.push(state);
+                }
+            }
+        }
+        states
+    }
+
     fn define(&mut self, key: &BucketKey, kind: RowKind, columns: &Columns) {
         let table = Table {
             kind,
@@ -171,7 +189,12 @@ impl State {
         self.0.entry(key.clone()).or_insert(table);
     }
 
+    /// One commit: refused as a whole if a part does not have the columns of its bucket.
     fn write(&mut self, parts: &[Part]) {
+        let fits = |part: &Part| self.0.get(&part.key).is_none_or(|table| table.fits(part));
+        if !parts.iter().all(fits) {
+            return;
+        }
         for part in parts {
             self.define(&part.key, part.kind, &part.columns);
             let table = self.0.get_mut(&part.key).expect("it was just defined");
@@ -274,13 +297,18 @@ impl Table {
         }
     }
 
-    /// Columns are matched by name and cast; rows that do not fit are refused as a whole.
+    fn fits(&self, part: &Part) -> bool {
+        let given = |name: &str| part.columns.iter().any(|(given, _)| given == name);
+        let all = self.columns.iter().all(|(name, _)| given(name));
+        all && self.columns.len() == part.columns.len()
+    }
+
+    /// Columns are matched by name and cast.
     fn insert(&mut self, part: &Part) {
         let place = |name: &str| part.columns.iter().position(|(given, _)| given == name);
         let places = self.columns.iter().map(|(name, _)| place(name));
-        let Some(places) = places.collect::<Option<Vec<usize>>>() else {
-            return;
-        };
+        let places: Option<Vec<usize>> = places.collect();
+        let places = places.expect("the part fits");
         for given in &part.rows {
             let values = places.iter().zip(&self.columns);
             let mut row = Row {
