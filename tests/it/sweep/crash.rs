@@ -51,6 +51,39 @@ fn sim_crash_everywhere() {
     }
 }
 
+/// The process dies and starts again on a full disk: nothing can be saved, and what it serves is
+/// in the page cache and the log alone. What was read there must survive the power cut that follows.
+#[test]
+fn sim_death_then_power_cut_on_a_full_disk() {
+    for (name, script) in scripts() {
+        let recorded = Recorded::run(&script);
+        let mut served = 0;
+        for (index, disk) in recorded.disks.iter().enumerate() {
+            let context = format!("{name}, {}", recorded.calls[index]);
+            let disk = disk.copy().restart();
+            disk.set_capacity(Some(disk.used_bytes()));
+            let Ok((engine, recovery)) = open(&disk) else {
+                continue;
+            };
+            served += u64::from(recovery.frames > 0);
+            let found = State::read(&engine).unwrap_or_else(|e| panic!("{context}: {e}"));
+            disk.crash();
+            drop(engine);
+            let after = disk.reopen_with(&[]);
+            after.set_capacity(None);
+            check(
+                &after,
+                &[found],
+                &format!("{context}: seen before the power cut"),
+            );
+        }
+        assert!(
+            served > 50,
+            "{name}: served only {served} times from the log"
+        );
+    }
+}
+
 /// Each change kept and lost alone, each write cut at each border, each pair alone in both orders.
 fn fates(unsynced: &[Unsynced]) -> Vec<Fate> {
     let count = unsynced.len();

@@ -9,6 +9,7 @@
 //! | test | goes through |
 //! |---|---|
 //! | `sim_crash_everywhere` | death and power cut before and after each call |
+//! | `sim_death_then_power_cut_on_a_full_disk` | what a reader saw when nothing could be saved |
 //! | `sim_torn_and_reordered` | each unsynced change kept, lost, alone, cut at each sector; all pairs in both orders |
 //! | `sim_double_crash` | a crash at each call of each recovery, as deep as `MKTS_SWEEP_DEPTH` (2) |
 //! | `sim_error_everywhere` | each call and each read failing with each error |

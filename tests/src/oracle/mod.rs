@@ -149,7 +149,10 @@ impl State {
                 return states;
             }
         };
-        for parts in commits {
+        for parts in commits.iter() {
+            if !next.fits(parts) {
+                continue;
+            }
             for part in parts {
                 if !next.0.contains_key(&part.key) {
                     next.define(&part.key, part.kind, &part.columns);
@@ -189,10 +192,14 @@ impl State {
         self.0.entry(key.clone()).or_insert(table);
     }
 
+    fn fits(&self, parts: &[Part]) -> bool {
+        let fits = |part: &Part| self.0.get(&part.key).is_none_or(|table| table.fits(part));
+        parts.iter().all(fits)
+    }
+
     /// One commit: refused as a whole if a part does not have the columns of its bucket.
     fn write(&mut self, parts: &[Part]) {
-        let fits = |part: &Part| self.0.get(&part.key).is_none_or(|table| table.fits(part));
-        if !parts.iter().all(fits) {
+        if !self.fits(parts) {
             return;
         }
         for part in parts {
