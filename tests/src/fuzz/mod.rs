@@ -8,11 +8,13 @@
 //! * [`text`]: names, timeframes, patterns, configuration.
 //! * [`log`]: bytes in WAL segments.
 //! * [`files`]: bytes in the other files of a store.
+//! * [`marketstore`]: bytes in the directories of a MarketStore.
 //! * [`ops`]: a life of a store, crashes and all, written in bytes.
 //! * [`mutate`]: seeded changes of inputs.
 
 mod files;
 mod log;
+mod marketstore;
 pub mod mutate;
 mod ops;
 mod text;
@@ -47,6 +49,8 @@ pub const TARGETS: &[Target] = &[
     target("catalog", files::catalog, 50),
     target("segment_open_and_scan", files::segment_open_and_scan, 50),
     target("page_codecs", files::page_codecs, 50),
+    target("marketstore_year_file", marketstore::year_file, 50),
+    target("marketstore_wal", marketstore::wal, 50),
     target("ops", ops::ops, 20),
 ];
 
@@ -64,6 +68,7 @@ pub fn own_seeds(name: &str) -> Vec<Vec<u8>> {
     match name {
         "manifest" | "catalog" | "segment_open_and_scan" => files::seeds(name),
         "wal_frame" | "wal_recover" => log::seeds(),
+        "marketstore_year_file" | "marketstore_wal" => marketstore::seeds(name),
         _ => Vec::new(),
     }
 }

@@ -84,8 +84,9 @@ impl Tree {
     }
 
     fn cargo(&self, fault: &Fault, build_only: bool) -> bool {
-        let mut command = Command::new("cargo");
-        command.args(["test", "--quiet"]);
+        // A fault that makes a test run for ever is noticed, too.
+        let mut command = Command::new("timeout");
+        command.args(["900", "cargo", "test", "--quiet"]);
         let (cargo, names) = match fault.tests.iter().position(|word| *word == "--") {
             Some(at) => fault.tests.split_at(at),
             None => (fault.tests, &[][..]),
