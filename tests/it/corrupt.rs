@@ -38,7 +38,7 @@ fn flip(store: &Store, path: &str) {
         true => store.logged_range(),
         false => 0..bytes,
     };
-    let sampled = |byte: &usize| byte % 61 == 0 || dense.contains(byte) || *byte < 64;
+    let sampled = |byte: &usize| byte.is_multiple_of(61) || dense.contains(byte) || *byte < 64;
     for byte in (0..bytes).filter(sampled) {
         let bits = if every { 0..8 } else { byte % 8..byte % 8 + 1 };
         for bit in bits {

@@ -69,6 +69,38 @@ fn acknowledged_rows_survive_kill_9_and_aggregates_equal_recomputation() {
     );
 }
 
+/// The server ends by itself at named points of the log, under the same load: between write and
+/// sync, and between sync and acknowledgement.
+#[test]
+fn acknowledged_rows_survive_an_end_at_named_points() {
+    let seed = seed_from_env();
+    println!("MKTS_SEED={seed}");
+    let rng = Rng::new(seed);
+    let mut server = Server::start(&[ONDISKAGG], "");
+    let mut writers: Vec<Writer> = (0..WRITERS).map(|w| Writer::new(w, rng.fork(w))).collect();
+    for (round, point) in ["wal.after_write:40", "wal.after_sync:40"]
+        .into_iter()
+        .enumerate()
+    {
+        assert!(server.terminate().success());
+        server.spawn_failing(point);
+        server.wait_ready();
+        let addr = server.addr();
+        std::thread::scope(|scope| {
+            for writer in writers.iter_mut() {
+                scope.spawn(move || writer.run(&mut Client::new(addr)));
+            }
+        });
+        server.wait_end();
+        server.spawn();
+        server.wait_ready();
+        let mut client = server.client();
+        verify(&mut client, &mut writers, round as u64);
+        verify_aggregates(&mut client, &writers, round as u64);
+    }
+    assert!(writers.iter().map(|w| w.acknowledged).sum::<u64>() > WRITERS);
+}
+
 /// Lets all writers write, kills the server, and returns how many requests were acknowledged.
 fn load_until_kill(server: &mut Server, writers: &mut [Writer], pause: Duration) -> u64 {
     let addr = server.addr();

@@ -64,7 +64,11 @@ fn fails(seed: u64, ops: &[(usize, Op)], tries: usize) -> Option<String> {
 }
 
 /// Leaves out what is not needed for the failure: halves first, single operations last.
-fn shrink(seed: u64, mut ops: Vec<(usize, Op)>, mut why: String) -> (Vec<(usize, Op)>, String) {
+fn shrink(
+    mut ops: Vec<(usize, Op)>,
+    mut why: String,
+    mut fails: impl FnMut(&[(usize, Op)]) -> Option<String>,
+) -> (Vec<(usize, Op)>, String) {
     let mut size = ops.len().div_ceil(2);
     let mut tries = 300;
     while size > 0 && tries > 0 {
@@ -75,7 +79,7 @@ fn shrink(seed: u64, mut ops: Vec<(usize, Op)>, mut why: String) -> (Vec<(usize,
             let mut fewer = ops.clone();
             fewer.drain(start..end);
             tries -= 1;
-            if let Some(still) = fails(seed, &fewer, 2) {
+            if let Some(still) = fails(&fewer) {
                 (ops, why) = (fewer, still);
             }
         }
@@ -85,7 +89,7 @@ fn shrink(seed: u64, mut ops: Vec<(usize, Op)>, mut why: String) -> (Vec<(usize,
 }
 
 fn report(seed: u64, ops: Vec<(usize, Op)>, why: String) -> ! {
-    let (ops, why) = shrink(seed, ops, why);
+    let (ops, why) = shrink(ops, why, |fewer| fails(seed, fewer, 2));
     let keep: Vec<String> = ops.iter().map(|(index, _)| index.to_string()).collect();
     let keep = keep.join(",");
     for (index, op) in &ops {
@@ -141,22 +145,10 @@ fn sim_random() {
 fn a_failing_life_shrinks_to_what_fails() {
     let needs = |ops: &[(usize, Op)]| {
         let has = |index| ops.iter().any(|(i, _)| *i == index);
-        has(3) && has(31)
+        (has(3) && has(31)).then(|| "three and thirty-one".to_owned())
     };
-    let mut ops: Vec<(usize, Op)> = (0..40).map(|index| (index, Op::Heal)).collect();
-    let mut size = ops.len();
-    while size > 0 {
-        let mut start = ops.len();
-        while start > 0 {
-            let end = start;
-            start = start.saturating_sub(size);
-            let mut fewer = ops.clone();
-            fewer.drain(start..end);
-            if needs(&fewer) {
-                ops = fewer;
-            }
-        }
-        size /= 2;
-    }
-    assert_eq!(ops.len(), 2);
+    let ops: Vec<(usize, Op)> = (0..40).map(|index| (index, Op::Heal)).collect();
+    let (left, why) = shrink(ops, "all".to_owned(), needs);
+    let left: Vec<usize> = left.iter().map(|(index, _)| *index).collect();
+    assert_eq!((left, &*why), (vec![3, 31], "three and thirty-one"));
 }

@@ -119,6 +119,11 @@ impl Server {
 
     /// Starts the process without waiting for it.
     pub fn spawn(&mut self) {
+        self.spawn_failing("");
+    }
+
+    /// The same, and the process ends at this named point (`MKTS_FAIL`).
+    pub fn spawn_failing(&mut self, point: &str) {
         assert!(self.child.is_none(), "already running");
         self.starts += 1;
         let log = File::create(self.log_path()).expect("a log file");
@@ -132,6 +137,7 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))
             .stderr(log)
+            .envs((!point.is_empty()).then_some(("MKTS_FAIL", point)))
             .spawn()
             .expect("the server starts");
         self.child = Some(child);
@@ -178,6 +184,15 @@ impl Server {
         let mut child = self.child.take().expect("running");
         child.kill().expect("the child can be killed");
         child.wait().expect("the child ends");
+    }
+
+    /// Waits for a process that ends by itself.
+    pub fn wait_end(&mut self) {
+        self.child
+            .take()
+            .expect("running")
+            .wait()
+            .expect("the child ends");
     }
 
     /// Asks the process to stop (SIGTERM) and waits for its end.

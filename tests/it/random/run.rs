@@ -108,16 +108,20 @@ impl Life<'_> {
         let poisoned =
             |e: &Option<Engine>| e.as_ref().is_some_and(|e| e.status().poisoned.is_some());
         // What opening fails with (a planned fault) is no outcome of the step.
+        let mut refused = None;
         for _ in 0..3 {
             if self.engine.is_none() && !disk.crashed() {
-                self.engine = opens().ok();
+                match opens() {
+                    Ok(engine) => self.engine = Some(engine),
+                    Err(error) => refused = Some(error),
+                }
             }
         }
-        if self.engine.is_none() && !disk.crashed() && !self.full {
-            return Err(format!(
-                "it does not open: {}",
-                opens().err().expect("it failed")
-            ));
+        if let (None, Some(error)) = (&self.engine, refused)
+            && !disk.crashed()
+            && !self.full
+        {
+            return Err(format!("it does not open: {error}"));
         }
         let (was_poisoned, was_full) = (poisoned(&self.engine), self.full);
         let result = step_with(&opens, &mut self.engine, step);

@@ -47,7 +47,7 @@ impl Tree {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let listed = Command::new("git")
             .args(["ls-files", "-z"])
-            .current_dir(&from)
+            .current_dir(from)
             .output();
         let listed = listed.map_err(|error| format!("git ls-files: {error}"))?;
         for name in String::from_utf8_lossy(&listed.stdout).split_terminator('\0') {

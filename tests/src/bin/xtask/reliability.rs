@@ -3,8 +3,14 @@
 use std::process::Command;
 use std::time::Instant;
 
-/// Name, arguments of `cargo test --release`, variables.
-const RUNS: &[(&str, &[&str], &[(&str, &str)])] = &[
+/// Name, filters of tests, variables.
+type Run = (
+    &'static str,
+    &'static [&'static str],
+    &'static [(&'static str, &'static str)],
+);
+
+const RUNS: &[Run] = &[
     ("sim_random", &["sim::"], &[("MKTS_SIM_SEEDS", "200000")]),
     (
         "sim_crash_everywhere, sim_torn_and_reordered, sim_error_everywhere, sim_fsync_lies",
