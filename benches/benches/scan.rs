@@ -67,7 +67,7 @@ fn scan(criterion: &mut Criterion) {
         });
         group.bench_function("last_rows_of_1000_buckets", |b| {
             b.iter(|| {
-                let found = engine.snapshot(&ids).last_rows().expect("read");
+                let found = engine.last_rows(&ids).expect("read");
                 assert_eq!(found[0].rows.rows(), ids.len());
                 found
             });
@@ -135,7 +135,7 @@ fn large(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(format!("last_rows_of_{count}"), |b| {
             b.iter(|| {
-                let found = engine.snapshot(&lasts[..count]).last_rows().expect("read");
+                let found = engine.last_rows(&lasts[..count]).expect("read");
                 assert_eq!(found[0].rows.rows(), count);
                 found
             });

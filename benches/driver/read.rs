@@ -25,14 +25,10 @@ impl Open {
 
     pub(super) fn last_of_all(&self, keys: &Keys, repeat: Repeat) -> Result<Answer> {
         let (ids, schema) = self.buckets(keys)?;
-        let (times, rows) = repeat.time(|| {
-            let snapshot = self.engine.snapshot(&ids);
-            let rows = (0..ids.len()).map(|index| snapshot.last(index));
-            Ok(rows.collect::<std::result::Result<Vec<_>, _>>()?)
-        })?;
-        let mut all = BatchBuilder::new(schema, rows.len());
-        for row in rows.iter().flatten() {
-            all.append(row)?;
+        let (times, groups) = repeat.time(|| Ok(self.engine.last_rows(&ids)?))?;
+        let mut all = BatchBuilder::new(schema, ids.len());
+        for group in &groups {
+            all.append(&group.rows)?;
         }
         Answer::timed(times).found(&all.finish())
     }

@@ -326,11 +326,19 @@ impl Catalog {
         }
         let (buckets, origins) = (fields.u32()?, fields.u32()?);
         let mut catalog = Self::new();
+        let mut before: Option<Arc<BucketInfo>> = None;
         for _ in 0..buckets {
-            let info = Arc::new(BucketInfo::decode(fields)?);
+            let mut info = BucketInfo::decode(fields)?;
+            // Neighbours are mostly alike: one value in memory for all of them, which is also
+            // quicker to compare.
+            if let Some(before) = before.filter(|before| before.schema == info.schema) {
+                info.schema = before.schema.clone();
+            }
+            let info = Arc::new(info);
             if !catalog.define(&info) {
                 return None;
             }
+            before = Some(info);
         }
         for _ in 0..origins {
             catalog.origins.push(fields.text()?.to_owned());

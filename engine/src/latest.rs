@@ -6,7 +6,7 @@ use wal::Lsn;
 
 use crate::scan::{Limit, Scan, scan};
 use crate::view::View;
-use crate::{Error, mask};
+use crate::{BucketId, Error, mask};
 
 /// One row: its time, and its values in the order of the schema, each padded to 8 bytes.
 #[derive(Debug, Clone)]
@@ -71,23 +71,6 @@ impl Latest {
         let columns: Option<Vec<_>> = schema.columns().iter().map(|c| next(c.ty)).collect();
         ColumnBatch::new(schema.clone(), times, columns?).ok()
     }
-
-    /// Rows as one batch; `None` if the bytes of one do not fit the schema.
-    pub(crate) fn batch_of(rows: &[Self], schema: &Schema) -> Option<ColumnBatch> {
-        let mut at = 0;
-        let mut next = |ty: ColumnType| {
-            let place = at..at + ty.size();
-            at = place.end.next_multiple_of(8);
-            let mut values = Vec::with_capacity(rows.len() * ty.size());
-            for row in rows {
-                values.extend_from_slice(row.values.get(place.clone())?);
-            }
-            Column::new(ty, values.into()).ok()
-        };
-        let times = next(ColumnType::I64)?;
-        let columns: Option<Vec<_>> = schema.columns().iter().map(|c| next(c.ty)).collect();
-        ColumnBatch::new(schema.clone(), times, columns?).ok()
-    }
 }
 
 /// The last row of a bucket at an LSN, in its present schema. Only where the row kept in memory is
@@ -134,4 +117,128 @@ fn by_scan(view: &View, lsn: Lsn) -> Result<Option<Latest>, Error> {
         },
     )?;
     Ok((!last.is_empty()).then(|| Latest::of_batch(&last, 0)))
+}
+
+/// Last rows of buckets that have one schema.
+#[derive(Debug, Clone)]
+pub struct LastRows {
+    /// The bucket of each row.
+    pub buckets: Vec<BucketId>,
+    /// One row a bucket, in that order.
+    pub rows: ColumnBatch,
+}
+
+/// Last rows on their way into [`LastRows`].
+pub(crate) struct Gathered<'a> {
+    schema: &'a Schema,
+    sizes: Vec<usize>,
+    buckets: Vec<BucketId>,
+    times: Vec<i64>,
+    columns: Vec<Vec<u8>>,
+}
+
+impl<'a> Gathered<'a> {
+    fn new(schema: &'a Schema, rows: usize) -> Self {
+        let sizes: Vec<usize> = schema.columns().iter().map(|def| def.ty.size()).collect();
+        let column = |size: &usize| Vec::with_capacity(rows * size);
+        Self {
+            schema,
+            columns: sizes.iter().map(column).collect(),
+            sizes,
+            buckets: Vec::with_capacity(rows),
+            times: Vec::with_capacity(rows),
+        }
+    }
+
+    /// Adds a row; `value` gives the bytes of a column of this size.
+    pub(crate) fn push<'v>(&mut self, time: i64, value: impl Fn(usize, usize) -> &'v [u8]) {
+        self.times.push(time);
+        for (at, (column, size)) in self.columns.iter_mut().zip(&self.sizes).enumerate() {
+            column.extend_from_slice(value(at, *size));
+        }
+    }
+
+    fn push_latest(&mut self, latest: &Latest) {
+        self.times.push(latest.time);
+        let mut rest = &latest.values[size_of::<i64>()..];
+        for (column, size) in self.columns.iter_mut().zip(&self.sizes) {
+            let (value, after) = rest.split_at(*size);
+            column.extend_from_slice(value);
+            rest = &after[(size.next_multiple_of(8) - size).min(after.len())..];
+        }
+    }
+
+    fn finish(self) -> LastRows {
+        let columns = self.columns.into_iter().zip(self.schema.columns());
+        let columns = columns.map(|(bytes, def)| {
+            Column::new(def.ty, bytes.into()).expect("values are pushed whole")
+        });
+        let times = Column::from_values(self.times);
+        let rows = ColumnBatch::new(self.schema.clone(), times, columns.collect());
+        LastRows {
+            buckets: self.buckets,
+            rows: rows.expect("every column got one value a row"),
+        }
+    }
+}
+
+/// The last rows of buckets, in as few batches as there are schemas: one allocation a column
+/// instead of several a bucket. Without `may_scan` the answer is `None` if pages had to be read.
+pub(crate) fn gather(
+    views: &[&View],
+    lsn: Lsn,
+    may_scan: bool,
+) -> Result<Option<Vec<LastRows>>, Error> {
+    let mut groups: Vec<Gathered<'_>> = Vec::new();
+    let mut group = 0;
+    for view in views {
+        let schema = &view.info.schema;
+        // Neighbours are mostly alike.
+        if groups.get(group).is_none_or(|known| known.schema != schema) {
+            let known = groups.iter().position(|known| known.schema == schema);
+            group = known.unwrap_or(groups.len());
+            if known.is_none() {
+                groups.push(Gathered::new(schema, views.len()));
+            }
+        }
+        let target = &mut groups[group];
+        let simple = view.frozen.is_empty() && view.unsure.is_none();
+        let found = if simple {
+            let latest = view.latest.as_ref();
+            check_fits(view, latest)?;
+            let at_least = latest.map_or(i64::MIN, Latest::time);
+            let in_tail = view.tail.push_last(lsn, at_least, target);
+            if let (false, Some(latest)) = (in_tail, latest) {
+                target.push_latest(latest);
+            }
+            in_tail || latest.is_some()
+        } else if may_scan || (view.unsure.is_none() && !view.has_past()) {
+            let latest = of_view(view, lsn)?;
+            check_fits(view, latest.as_ref())?;
+            latest.iter().for_each(|latest| target.push_latest(latest));
+            latest.is_some()
+        } else {
+            return Ok(None);
+        };
+        if found {
+            target.buckets.push(view.info.id);
+        }
+    }
+    let filled = groups.into_iter().filter(|group| !group.buckets.is_empty());
+    Ok(Some(filled.map(Gathered::finish).collect()))
+}
+
+fn check_fits(view: &View, latest: Option<&Latest>) -> Result<(), Error> {
+    let columns = view.info.schema.columns().iter();
+    let needed: usize = 8 + columns
+        .map(|def| def.ty.size().next_multiple_of(8))
+        .sum::<usize>();
+    match latest {
+        Some(latest) if latest.values.len() < needed => Err(Error::Corrupt {
+            file: view.info.key.to_string(),
+            offset: 0,
+            what: "the last row does not fit the schema".to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use model::{ColumnBatch, Schema};
+use model::ColumnBatch;
 use wal::Lsn;
 
 use crate::catalog::BucketInfo;
-use crate::latest::{self, Latest};
+use crate::latest::{self, LastRows};
 use crate::scan::{self, Limit, Scan};
 use crate::view::View;
 use crate::{BucketId, Error};
@@ -17,15 +17,6 @@ pub struct Snapshot {
     lsn: Lsn,
     views: Vec<Arc<View>>,
     infos: Vec<Arc<BucketInfo>>,
-}
-
-/// Last rows of buckets that have one schema.
-#[derive(Debug, Clone)]
-pub struct LastRows {
-    /// The position in [`Snapshot::buckets`] of each row's bucket, ascending.
-    pub buckets: Vec<u32>,
-    /// One row a bucket, in that order.
-    pub rows: ColumnBatch,
 }
 
 impl Snapshot {
@@ -88,36 +79,9 @@ impl Snapshot {
     /// # Errors
     /// If a stored row does not fit its schema.
     pub fn last_rows(&self) -> Result<Vec<LastRows>, Error> {
-        let mut groups: Vec<(Schema, Vec<u32>, Vec<Latest>)> = Vec::new();
-        let mut group = 0;
-        for (index, view) in self.views.iter().enumerate() {
-            let Some(latest) = latest::of_view(view, self.lsn)? else {
-                continue;
-            };
-            let schema = &view.info.schema;
-            // Neighbours are mostly alike.
-            if groups.get(group).is_none_or(|(known, ..)| known != schema) {
-                let known = groups.iter().position(|(known, ..)| known == schema);
-                group = known.unwrap_or(groups.len());
-                if known.is_none() {
-                    groups.push((schema.clone(), Vec::new(), Vec::new()));
-                }
-            }
-            let (_, buckets, rows) = &mut groups[group];
-            buckets.push(u32::try_from(index).expect("bucket numbers are u32"));
-            rows.push(latest);
-        }
-        let groups = groups.into_iter().map(|(schema, buckets, rows)| {
-            match Latest::batch_of(&rows, &schema) {
-                Some(rows) => Ok(LastRows { buckets, rows }),
-                None => Err(Error::Corrupt {
-                    file: self.infos[buckets[0] as usize].key.to_string(),
-                    offset: 0,
-                    what: "the last row of this bucket or one of its schema does not fit".into(),
-                }),
-            }
-        });
-        groups.collect()
+        let views: Vec<&View> = self.views.iter().map(AsRef::as_ref).collect();
+        let found = latest::gather(&views, self.lsn, true)?;
+        Ok(found.expect("pages may be read"))
     }
 
     /// Least and greatest time of the bucket (an upper bound on what is stored), if it has rows.

@@ -7,13 +7,14 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use model::{Column, ColumnBatch, ColumnType, RowKind, Schema};
 use parking_lot::{Mutex, RwLock};
 use wal::Lsn;
 
-use crate::latest::Latest;
+use crate::latest::{Gathered, Latest};
 use crate::mask::Mask;
 
 /// Rows after which the open block is sealed: bounds what a reader copies under the lock.
@@ -84,6 +85,8 @@ pub(crate) struct Appended {
 pub(crate) struct Tail {
     schema: Schema,
     kind: RowKind,
+    /// Whether there are rows, for readers of many tails: set before a row becomes visible.
+    filled: AtomicBool,
     state: RwLock<State>,
     /// The first `.0` rows in scan order, if they do not stand so. Made by the first reader.
     sorted: Mutex<Option<(usize, Arc<ColumnBatch>)>>,
@@ -121,6 +124,7 @@ impl Tail {
         Self {
             schema,
             kind,
+            filled: AtomicBool::new(false),
             state: RwLock::new(state),
             sorted: Mutex::new(None),
         }
@@ -134,6 +138,7 @@ impl Tail {
             return self.append_values(values, end);
         }
         let mut state = self.state.write();
+        self.filled.store(true, Ordering::Release);
         let first_row = state.rows();
         state.note_times(first_row, batch.times().iter().copied(), self.kind);
         state.seal(&self.schema);
@@ -152,6 +157,7 @@ impl Tail {
         end: Lsn,
     ) -> Appended {
         let mut state = self.state.write();
+        self.filled.store(true, Ordering::Release);
         let first_row = state.rows();
         let times = values.next().expect("the times come first");
         let mut bytes = times.len();
@@ -203,6 +209,35 @@ impl Tail {
         }
         let block = &state.blocks[state.block_of(row)];
         Some(Latest::of_batch(&block.batch, row - block.first_row))
+    }
+
+    /// [`Tail::last`] into `target`, without an allocation; whether there was such a row.
+    pub(crate) fn push_last(&self, lsn: Lsn, at_least: i64, target: &mut Gathered<'_>) -> bool {
+        if !self.filled.load(Ordering::Acquire) {
+            return false;
+        }
+        let state = self.state.read();
+        let Some(row) = state.mark_at(lsn).map(|mark| mark.last as usize) else {
+            return false;
+        };
+        let time = state.time_at(row);
+        if time < at_least {
+            return false;
+        }
+        if row >= state.sealed {
+            let row = row - state.sealed;
+            target.push(time, |at, size| {
+                &state.open.columns[at][row * size..(row + 1) * size]
+            });
+        } else {
+            let block = &state.blocks[state.block_of(row)];
+            let row = row - block.first_row;
+            let columns = block.batch.columns();
+            target.push(time, |at, size| {
+                &columns[at].bytes()[row * size..(row + 1) * size]
+            });
+        }
+        true
     }
 
     /// Of the first `rows` rows, which must be ordered, those with times in `from..=to`.

@@ -1,6 +1,8 @@
 //! `DataService.Query`. Column buffers go from the scan to the socket as they are; the only work
 //! per row is the division of times into seconds.
 
+mod last;
+
 use std::time::Instant;
 
 use client::wire::{
@@ -47,6 +49,9 @@ fn one(
         ));
     }
     let plan = planner::plan(&app.engine, query)?;
+    if let Some(reply) = last::reply(app, &plan, query, held)? {
+        return Ok(reply);
+    }
     let mut ids: Vec<BucketId> = plan.buckets.iter().map(|b| b.id).collect();
     ids.dedup();
     let snapshot = app.engine.snapshot(&ids);
@@ -223,6 +228,11 @@ fn read(
     })
 }
 
+/// What a reply calls a bucket.
+fn slice_key(bucket: &BucketInfo) -> String {
+    [bucket.key.as_str(), ":Symbol/Timeframe/AttributeGroup"].concat()
+}
+
 /// The result as it grows, bucket by bucket.
 #[derive(Default)]
 struct Assembly {
@@ -264,7 +274,7 @@ impl Assembly {
         }
         self.epochs
             .extend(batch.times().iter().map(|t| t.div_euclid(NANOS_PER_SECOND)));
-        let key = [bucket.key.as_str(), ":Symbol/Timeframe/AttributeGroup"].concat();
+        let key = slice_key(bucket);
         match self.slices.last_mut() {
             // A symbol asked for twice: one slice with its rows twice.
             Some(last) if last.0 == key => last.2 += rows,
