@@ -1,4 +1,5 @@
-//! A million rows from tails into a segment, synced: in one bucket, and in a thousand.
+//! From tails into a segment, synced: a million rows in one bucket, and in a thousand; three rows
+//! in each of 20 000 buckets.
 #![allow(missing_docs)]
 
 use std::time::{Duration, Instant};
@@ -36,10 +37,14 @@ fn checkpoint(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("checkpoint");
     let rows = minutes::<f64>(ROWS);
     let mut number = 0;
-    for buckets in [1, 1000] {
-        let each = rows.slice(0..ROWS / buckets);
-        group.throughput(Throughput::Elements(ROWS as u64));
-        group.bench_function(format!("1M_rows_of_{buckets}"), |b| {
+    for (name, buckets, rows_each) in [
+        ("1M_rows_of_1", 1, ROWS),
+        ("1M_rows_of_1000", 1000, ROWS / 1000),
+        ("3_rows_of_20000", 20_000, 3),
+    ] {
+        let each = rows.slice(0..rows_each);
+        group.throughput(Throughput::Elements((buckets * rows_each) as u64));
+        group.bench_function(name, |b| {
             b.iter_custom(|times| {
                 let took = (0..times).map(|_| {
                     number += 1;

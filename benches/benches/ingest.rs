@@ -34,12 +34,14 @@ fn ingest(criterion: &mut Criterion) {
     let ten = minutes::<f64>(10 * YEAR_ROWS);
     let year = ten.slice(0..YEAR_ROWS);
     let day = ten.slice(0..390);
+    let few = ten.slice(0..8);
     let ticks = trades(1_000_000);
     let mut number = 0;
     for (name, buckets, kind, batch) in [
         ("ten_years", 1, RowKind::Bar, &ten),
         ("year_of_10", 10, RowKind::Bar, &year),
         ("day_of_1000", 1000, RowKind::Bar, &day),
+        ("8_rows_of_20000", 20_000, RowKind::Bar, &few),
         ("trades", 1, RowKind::Tick, &ticks),
     ] {
         group.throughput(Throughput::Elements((buckets * batch.rows()) as u64));
