@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::fields::seal;
 use crate::manifest::Manifest;
-use crate::page::{PAGE_ENTRY_BYTES, PageEntry};
+use crate::page::PageEntry;
 use crate::segment::format::{CHUNK_ENTRY_BYTES, ChunkEntry, FOOTER_BYTES, Footer, HEADER_BYTES};
 
 /// The entries of every page, as far as directory and page tables can be read.
@@ -35,8 +35,8 @@ fn tables_of(bytes: &[u8], chunk: &ChunkEntry) -> Vec<PageEntry> {
     let start = chunk.table as usize;
     let table = start.checked_add(chunk.table_bytes());
     let table = table.and_then(|end| bytes.get(start..end));
-    let entries = table.unwrap_or_default().chunks_exact(PAGE_ENTRY_BYTES);
-    entries.filter_map(PageEntry::decode).collect()
+    let table = table.and_then(|table| chunk.page_entries(table));
+    table.unwrap_or_default()
 }
 
 /// The numbers of the codecs that pages of a segment have.
@@ -89,7 +89,7 @@ pub fn reseal_segment(bytes: &mut [u8], store_id: &[u8; 16]) {
         let table = chunk.table as usize;
         for (index, page) in tables_of(bytes, &chunk).into_iter().enumerate() {
             let start = page.offset as usize;
-            let crc_at = table + index * PAGE_ENTRY_BYTES + 20;
+            let crc_at = table + chunk.page_crc_at(index);
             put_crc(
                 bytes,
                 start..start.saturating_add(page.bytes as usize),

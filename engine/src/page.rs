@@ -17,14 +17,27 @@ use crate::fields::Fields;
 /// at most one page per column more than it needs.
 pub(crate) const PAGE_ROWS_MAX: usize = 4096;
 
-/// Pages begin on this, so that every value is aligned and a whole column of full raw pages is one
-/// slice of the mapping.
+/// Pages of [`LARGE_PAGE_BYTES`] and more begin on this: a cache line. A whole column of full raw
+/// pages is one slice of the mapping.
 pub(crate) const PAGE_ALIGN: usize = 64;
+
+/// Smaller pages begin on this: every value is aligned, and little is lost between many of them.
+const SMALL_PAGE_ALIGN: usize = 8;
+
+const LARGE_PAGE_BYTES: usize = 4096;
 
 /// Bytes of an entry in the page table.
 pub(crate) const PAGE_ENTRY_BYTES: usize = 40;
 
 const _: () = assert!(PAGE_ROWS_MAX.is_multiple_of(PAGE_ALIGN));
+
+/// What the offset of a page of so many bytes is a multiple of.
+pub(crate) fn align_of(bytes: usize) -> u64 {
+    match bytes {
+        LARGE_PAGE_BYTES.. => PAGE_ALIGN as u64,
+        _ => SMALL_PAGE_ALIGN as u64,
+    }
+}
 
 /// The bounds are set.
 const FLAG_BOUNDS: u8 = 1;
@@ -78,6 +91,17 @@ impl PageEntry {
             min: fields.u64()?.to_le_bytes(),
             max: fields.u64()?.to_le_bytes(),
         })
+    }
+
+    /// Sets the bounds of a page of times.
+    pub(crate) fn set_times(&mut self, min: i64, max: i64) {
+        self.flags = FLAG_BOUNDS;
+        (self.min, self.max) = (min.to_le_bytes(), max.to_le_bytes());
+    }
+
+    /// Sets the bounds to those of the page's values.
+    pub(crate) fn set_bounds(&mut self, values: &Column) {
+        (self.flags, self.min, self.max) = bounds(values);
     }
 
     /// Bounds of a page of times.

@@ -11,7 +11,7 @@ use super::files::Found;
 use super::{CheckReport, Level, Loss, Meter, Place, Remedy, bucket_name};
 use crate::catalog::BucketInfo;
 use crate::manifest::SegmentEntry;
-use crate::page::{self, PAGE_ENTRY_BYTES, PageEntry};
+use crate::page::{self, PageEntry};
 use crate::segment::{
     CHUNK_ENTRY_BYTES, ChunkEntry, FOOTER_BYTES, Footer, HEADER_BYTES, check_header, path_of,
 };
@@ -47,6 +47,7 @@ pub(super) struct Fault {
 }
 
 const NOT_OPEN: &str = "the store does not open";
+const WRONG_BOUNDS: &str = "the bounds of the chunk are not those of its rows";
 
 /// Verifies a segment that MANIFEST names.
 pub(super) fn check(
@@ -254,9 +255,7 @@ impl Opened {
         if crc32fast::hash(&table) != chunk.table_crc {
             return Ok(None);
         }
-        let pages = table.chunks_exact(PAGE_ENTRY_BYTES);
-        let pages = pages.map(|entry| PageEntry::decode(entry).expect("an entry's length"));
-        Ok(Some(pages.collect()))
+        Ok(Some(chunk.page_entries(&table).unwrap_or_default()))
     }
 
     /// The stored copy of a chunk's last row.
@@ -304,7 +303,8 @@ impl Opened {
                 }
             };
             let Some(values) = values else { continue };
-            if !page::has_bounds(&values, entry) {
+            // A short table has none; those of times are the directory's.
+            if !chunk.is_short() && !page::has_bounds(&values, entry) {
                 let what = "the values are not within the bounds of the page table";
                 faults.page(page, entry, format!("{}: {what}", layout.name(column)));
             }
@@ -315,6 +315,10 @@ impl Opened {
                     faults.page(page, entry, what);
                 }
                 before = times.last().copied();
+                let ends = times.first().copied().zip(before);
+                if chunk.is_short() && ends != Some((chunk.min, chunk.max)) {
+                    faults.other(chunk.table, WRONG_BOUNDS);
+                }
             }
             if page + 1 == count {
                 let size = values.ty().size();
@@ -469,10 +473,7 @@ impl Faults {
         let wrong_min = holds(0) && min != chunk.min;
         let wrong_max = holds(count - 1) && max != chunk.max;
         if wrong_min || wrong_max {
-            self.other(
-                chunk.table,
-                "the bounds of the chunk are not those of its rows",
-            );
+            self.other(chunk.table, WRONG_BOUNDS);
         }
         if row.len() == usize::from(chunk.columns) + 1 {
             let mut expected = Vec::with_capacity(last.len());

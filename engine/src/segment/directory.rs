@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::format::{CHUNK_ENTRY_BYTES, ChunkEntry, Footer, HEADER_BYTES};
 use crate::Error;
-use crate::page::{PAGE_ENTRY_BYTES, PAGE_ROWS_MAX, PageEntry};
+use crate::page::PAGE_ROWS_MAX;
 
 /// One chunk of an open segment.
 #[derive(Debug)]
@@ -109,9 +109,8 @@ fn check_pages(table: &[u8], chunk: &ChunkEntry, end: u64) -> Option<Box<[u32]>>
     let mut starts = Vec::with_capacity(pages + 1);
     let mut row = 0_u32;
     let mut max = chunk.min;
-    let entries = table.chunks_exact(PAGE_ENTRY_BYTES);
-    for (number, entry) in entries.enumerate() {
-        let entry = PageEntry::decode(entry)?;
+    for number in 0..chunk.page_count() {
+        let entry = chunk.page(table, number)?;
         let rows = usize::from(entry.rows);
         let page_end = entry.offset.checked_add(entry.bytes.into())?;
         let inside = entry.offset >= HEADER_BYTES as u64 && page_end <= end;

@@ -6,7 +6,7 @@ use wal::Lsn;
 use crate::Error;
 use crate::catalog::{BucketId, check_start};
 use crate::fields::Fields;
-use crate::page::PAGE_ENTRY_BYTES;
+use crate::page::{PAGE_ENTRY_BYTES, PAGE_ROWS_MAX, PageEntry};
 
 pub(crate) const SEGMENTS_DIR: &str = "segments";
 pub(crate) const HEADER_BYTES: usize = 64;
@@ -16,6 +16,14 @@ pub(crate) const CHUNK_ENTRY_BYTES: usize = 48;
 /// Rows per chunk: what a merge or a bulk load holds of a bucket in memory. A chunk has more only
 /// if more ticks than this have one time, which is never cut.
 pub(crate) const CHUNK_ROWS_MAX: usize = 1 << 20;
+
+/// A chunk of one page of fewer rows has a short page table, without bounds of values: whatever is
+/// asked of so few rows is soon read, and a checkpoint of many buckets makes as many such chunks.
+const SHORT_ROWS: u32 = (PAGE_ROWS_MAX / 2) as u32;
+
+/// In front of the entries of a short table: offset of the first page.
+const SHORT_HEAD_BYTES: usize = 8;
+const SHORT_ENTRY_BYTES: usize = 16;
 
 const MAGIC: &[u8; 8] = b"MKTSSEG\0";
 const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"SEGE");
@@ -157,8 +165,79 @@ impl ChunkEntry {
         self.pages as usize * (usize::from(self.columns) + 1)
     }
 
+    /// Whether the page table is a short one.
+    pub(crate) fn is_short(&self) -> bool {
+        self.pages == 1 && self.rows < SHORT_ROWS
+    }
+
     pub(crate) fn table_bytes(&self) -> usize {
-        self.page_count() * PAGE_ENTRY_BYTES
+        match self.is_short() {
+            true => SHORT_HEAD_BYTES + self.page_count() * SHORT_ENTRY_BYTES,
+            false => self.page_count() * PAGE_ENTRY_BYTES,
+        }
+    }
+
+    /// Appends the page table; `pages` have their offsets.
+    pub(crate) fn encode_table(&self, pages: &[PageEntry], target: &mut Vec<u8>) {
+        if !self.is_short() {
+            pages.iter().for_each(|page| page.encode(target));
+            return;
+        }
+        let first = pages.first().map_or(0, |page| page.offset);
+        target.extend_from_slice(&first.to_le_bytes());
+        for page in pages {
+            let offset = u32::try_from(page.offset - first);
+            let offset = offset.expect("1025 pages of 2048 rows are less than 4 GiB");
+            let [exponent] = page.exponent.to_le_bytes();
+            target.extend_from_slice(&offset.to_le_bytes());
+            target.extend_from_slice(&page.bytes.to_le_bytes());
+            target.extend_from_slice(&[page.codec, exponent, 0, 0]);
+            target.extend_from_slice(&page.crc.to_le_bytes());
+        }
+    }
+
+    /// Entry `number` of the page table. Of a short one only times have bounds: the chunk's.
+    pub(crate) fn page(&self, table: &[u8], number: usize) -> Option<PageEntry> {
+        if !self.is_short() {
+            let at = number.checked_mul(PAGE_ENTRY_BYTES)?;
+            return PageEntry::decode(table.get(at..)?.get(..PAGE_ENTRY_BYTES)?);
+        }
+        let first = Fields::new(table).u64()?;
+        let at = number.checked_mul(SHORT_ENTRY_BYTES)?;
+        let mut fields = Fields::new(table.get(SHORT_HEAD_BYTES..)?.get(at..)?);
+        let (offset, bytes) = (fields.u32()?, fields.u32()?);
+        let codec = fields.u8()?;
+        let exponent = i8::from_le_bytes([fields.u8()?]);
+        fields.u16()?;
+        let mut page = PageEntry {
+            offset: first.checked_add(offset.into())?,
+            bytes,
+            rows: u16::try_from(self.rows).ok()?,
+            codec,
+            exponent,
+            flags: 0,
+            crc: fields.u32()?,
+            min: [0; 8],
+            max: [0; 8],
+        };
+        if number == 0 {
+            page.set_times(self.min, self.max);
+        }
+        Some(page)
+    }
+
+    /// All entries of the page table, which has its length; `None` if an offset is beyond u64.
+    pub(crate) fn page_entries(&self, table: &[u8]) -> Option<Vec<PageEntry>> {
+        let numbers = 0..self.page_count();
+        numbers.map(|number| self.page(table, number)).collect()
+    }
+
+    /// Where in the page table the checksum of a page is.
+    pub(crate) fn page_crc_at(&self, number: usize) -> usize {
+        match self.is_short() {
+            true => SHORT_HEAD_BYTES + number * SHORT_ENTRY_BYTES + 12,
+            false => number * PAGE_ENTRY_BYTES + 20,
+        }
     }
 
     pub(crate) fn latest_bytes(&self) -> usize {

@@ -19,7 +19,7 @@ use crate::catalog::{BucketId, BucketInfo};
 use crate::codec::Codec;
 use crate::latest::Latest;
 use crate::manifest::SegmentEntry;
-use crate::page::{self, Encoded, PAGE_ENTRY_BYTES, PageEntry};
+use crate::page::{self, Encoded, PageEntry};
 use crate::{Error, tail};
 
 /// An open segment.
@@ -144,9 +144,9 @@ impl Segment {
 
     fn page_entry(&self, meta: &Meta, column: usize, page: usize) -> PageEntry {
         let number = column * meta.entry.pages as usize + page;
-        let at = meta.entry.table as usize + number * PAGE_ENTRY_BYTES;
-        PageEntry::decode(&self.bytes[at..at + PAGE_ENTRY_BYTES])
-            .expect("the slice is an entry's length")
+        let table = &self.bytes[meta.entry.table as usize..];
+        let entry = meta.entry.page(table, number);
+        entry.expect("the page table was verified")
     }
 
     /// The bytes of a page, after its checksum.
@@ -289,19 +289,25 @@ impl Chunk {
         Ok(self.segment.page_entry(self.meta(), 0, page).times())
     }
 
-    /// A page as it stands, after its checksum; column 0 is time.
+    /// A page as it stands, after its checksum, with its bounds; column 0 is time.
     pub(crate) fn page(
         &self,
         column: usize,
         page: usize,
         info: &BucketInfo,
     ) -> Result<Encoded, Error> {
-        let (entry, bytes) = self.segment.page_bytes(self.meta(), column, page, info)?;
+        let (segment, meta) = (&self.segment, self.meta());
+        segment.table(meta, info)?;
+        let mut entry = segment.page_entry(meta, column, page);
+        let start = entry.offset as usize;
+        let bytes = segment.bytes.slice(start..start + entry.bytes as usize);
         // Whatever was found earlier: a copy may outlive the original by years.
         if crc32fast::hash(&bytes) != entry.crc {
-            return Err(self
-                .segment
-                .damaged(&entry, info, "a page fails its checksum"));
+            return Err(segment.damaged(&entry, info, "a page fails its checksum"));
+        }
+        if meta.entry.is_short() && column > 0 {
+            let ty = info.schema.columns()[column - 1].ty;
+            entry.set_bounds(&segment.decode(ty, &entry, bytes.clone(), info)?);
         }
         Ok(Encoded { bytes, entry })
     }

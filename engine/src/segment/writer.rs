@@ -8,7 +8,7 @@ use wal::Lsn;
 use super::builder::Pages;
 use super::format::{CHUNK_ENTRY_BYTES, ChunkEntry, FOOTER_BYTES, Footer, encode_header};
 use crate::catalog::BucketInfo;
-use crate::page::PAGE_ALIGN;
+use crate::page::{self, PAGE_ALIGN, PageEntry};
 
 /// A segment on its way to the disk.
 pub(crate) struct Writer<'a> {
@@ -18,6 +18,8 @@ pub(crate) struct Writer<'a> {
     tables: Vec<u8>,
     latest: Vec<u8>,
     rows: u64,
+    /// Of one chunk; kept for the memory.
+    table: Vec<PageEntry>,
 }
 
 /// What `finish` wrote.
@@ -38,6 +40,7 @@ impl<'a> Writer<'a> {
             tables: Vec::new(),
             latest: Vec::new(),
             rows: 0,
+            table: Vec::new(),
         })
     }
 
@@ -51,34 +54,42 @@ impl<'a> Writer<'a> {
             before.bucket < info.id || (before.bucket == info.id && before.max < pages.min)
         });
         assert!(in_order, "chunks come in order of bucket and time");
-        let table = self.tables.len();
-        for column in &pages.columns {
-            assert!(
-                column.len() == pages.columns[0].len(),
-                "all columns have the pages of time"
-            );
-            for page in column {
-                self.align()?;
-                let mut entry = page.entry;
-                entry.offset = self.out.position();
-                entry.encode(&mut self.tables);
-                self.out.write_all(&page.bytes)?;
-            }
-        }
-        self.latest.extend_from_slice(latest.bytes());
-        self.rows += pages.rows as u64;
-        self.entries.push(ChunkEntry {
+        let mut entry = ChunkEntry {
             bucket: info.id,
             schema_version: info.schema_version,
             rows: u32::try_from(pages.rows).expect("a chunk has about a million rows"),
             pages: u32::try_from(pages.columns[0].len()).expect("fewer pages than rows"),
             min: pages.min,
             max: latest.time(),
-            table: table as u64,
-            table_crc: crc32fast::hash(&self.tables[table..]),
+            table: self.tables.len() as u64,
+            table_crc: 0,
             columns: u16::try_from(info.schema.len()).expect("at most 1024 columns"),
             latest_words: u16::try_from(latest.bytes().len() / 8).expect("at most 8193 words"),
-        });
+        };
+        let mut table = std::mem::take(&mut self.table);
+        table.clear();
+        for column in &pages.columns {
+            assert!(
+                column.len() == pages.columns[0].len(),
+                "all columns have the pages of time"
+            );
+            for page in column {
+                self.align(page::align_of(page.bytes.len()))?;
+                let offset = self.out.position();
+                table.push(PageEntry {
+                    offset,
+                    ..page.entry
+                });
+                self.out.write_all(&page.bytes)?;
+            }
+        }
+        let start = self.tables.len();
+        entry.encode_table(&table, &mut self.tables);
+        entry.table_crc = crc32fast::hash(&self.tables[start..]);
+        self.table = table;
+        self.latest.extend_from_slice(latest.bytes());
+        self.rows += pages.rows as u64;
+        self.entries.push(entry);
         Ok(())
     }
 
@@ -107,15 +118,15 @@ impl<'a> Writer<'a> {
         });
     }
 
-    fn align(&mut self) -> io::Result<()> {
+    fn align(&mut self, to: u64) -> io::Result<()> {
         let position = self.out.position();
-        let padding = position.next_multiple_of(PAGE_ALIGN as u64) - position;
+        let padding = position.next_multiple_of(to) - position;
         self.out.write_all(&[0; PAGE_ALIGN][..padding as usize])
     }
 
     /// Writes the rest. The segment covers the commits `first_lsn..last_lsn`.
     pub(crate) fn finish(mut self, first_lsn: Lsn, last_lsn: Lsn) -> io::Result<Written> {
-        self.align()?;
+        self.align(PAGE_ALIGN as u64)?;
         let tables = self.out.position();
         let directory = tables + self.tables.len() as u64;
         let latest = directory + (self.entries.len() * CHUNK_ENTRY_BYTES) as u64;
