@@ -32,7 +32,7 @@ pub fn fill(engine: &Engine, keys: &[BucketKey], rows: &ColumnBatch) -> Result<(
     let names = (sequence, sequence);
     let new = checkpoint::write_segment(store, &manifest.store_id, names, |_, writer| {
         let mut chunk = ChunkBuilder::new(first, &store.options.zone);
-        chunk.encode(rows);
+        chunk.encode(rows, 0..rows.rows());
         writer.chunk(&chunk.finish()?)?;
         others.iter().for_each(|info| writer.again(info));
         Ok((at, at))

@@ -18,10 +18,10 @@ use parking_lot::MutexGuard;
 use wal::Lsn;
 
 use crate::Error;
-use crate::catalog::{BucketId, Catalog, Past, Pasts};
+use crate::catalog::{BucketId, BucketInfo, Catalog, Past, Pasts};
 use crate::latest::Latest;
 use crate::manifest::{FillError, Manifest, SegmentEntry, publish, publish_bytes};
-use crate::segment::{Chunk, ChunkBuilder, Segment, Writer, Written, cut, path_of};
+use crate::segment::{Chunk, Segment, Source, Writer, Written, fill, path_of};
 use crate::store::{Signal, Store};
 use crate::tail::concat;
 use crate::view::View;
@@ -236,7 +236,7 @@ fn write(
             &manifest.store_id,
             (sequence, sequence),
             |_, writer| {
-                write_chunks(store, frozen, writer)?;
+                fill(&frozen.views, &store.options.zone, writer)?;
                 Ok((manifest.checkpoint, frozen.upto))
             },
         )?;
@@ -257,16 +257,19 @@ fn write(
     Ok((next, segment))
 }
 
-fn write_chunks(store: &Store, frozen: &Frozen, writer: &mut Writer<'_>) -> Result<(), FillError> {
-    for view in &frozen.views {
-        let rows = rows_of(view);
-        for range in cut(rows.times()) {
-            let mut chunk = ChunkBuilder::new(&view.info, &store.options.zone);
-            chunk.encode(&rows.slice(range));
-            writer.chunk(&chunk.finish()?)?;
-        }
+/// The frozen tails of a bucket.
+impl Source for Arc<View> {
+    fn info(&self) -> &Arc<BucketInfo> {
+        &self.info
     }
-    Ok(())
+
+    fn size(&self) -> usize {
+        self.frozen.iter().map(|frozen| frozen.tail.rows()).sum()
+    }
+
+    fn rows(&self) -> ColumnBatch {
+        rows_of(self)
+    }
 }
 
 /// Writes a segment under its name and opens it. `fill` adds the chunks and says which commits

@@ -8,23 +8,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use model::{ColumnBatch, Zone};
+use model::ColumnBatch;
 
 use crate::catalog::BucketInfo;
 use crate::commit::{Rows, Target, prepare};
-use crate::manifest::FillError;
-use crate::segment::{ChunkBuilder, Pages, Writer, cut};
+use crate::segment::{Source, fill};
 use crate::tail::concat;
 use crate::{BucketId, Engine, Error, checkpoint};
-
-/// Threads that encode; one more writes.
-const THREADS: usize = 2;
-
-/// Chunks that a thread is ahead of the writer: with the one it works on, two of at most a million
-/// rows wait for each thread.
-const AHEAD: usize = 1;
 
 /// What [`crate::Engine::ingest`] wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,10 +26,24 @@ pub struct Ingested {
     pub bytes: u64,
 }
 
-/// A chunk to be: its bucket and rows in scan order.
+/// A bucket and its rows in scan order.
 struct Job {
     info: Arc<BucketInfo>,
     rows: ColumnBatch,
+}
+
+impl Source for Job {
+    fn info(&self) -> &Arc<BucketInfo> {
+        &self.info
+    }
+
+    fn size(&self) -> usize {
+        self.rows.rows()
+    }
+
+    fn rows(&self) -> ColumnBatch {
+        self.rows.clone()
+    }
 }
 
 pub(crate) fn run(engine: &Engine, rows: &[Rows]) -> Result<Ingested, Error> {
@@ -66,7 +71,7 @@ pub(crate) fn run(engine: &Engine, rows: &[Rows]) -> Result<Ingested, Error> {
     }
 }
 
-/// Rows by bucket and time, cut into chunks.
+/// Rows by bucket and time.
 fn jobs(rows: impl Iterator<Item = (Arc<BucketInfo>, ColumnBatch)>) -> Vec<Job> {
     let mut buckets: BTreeMap<BucketId, (Arc<BucketInfo>, Vec<ColumnBatch>)> = BTreeMap::new();
     for (info, batch) in rows {
@@ -81,11 +86,7 @@ fn jobs(rows: impl Iterator<Item = (Arc<BucketInfo>, ColumnBatch)>) -> Vec<Job> 
             rows if ordered => rows,
             rows => rows.ordered(info.kind),
         };
-        for range in cut(rows.times()) {
-            let rows = rows.slice(range);
-            let info = info.clone();
-            jobs.push(Job { info, rows });
-        }
+        jobs.push(Job { info, rows });
     }
     jobs
 }
@@ -113,7 +114,7 @@ fn load(engine: &Engine, jobs: Vec<Job>) -> Result<Option<Ingested>, Error> {
         &manifest.store_id,
         (sequence, sequence),
         |_, writer| {
-            encode(&store.options.zone, &jobs, writer)?;
+            fill(&jobs, &store.options.zone, writer)?;
             Ok((at, at))
         },
     );
@@ -143,41 +144,4 @@ fn load(engine: &Engine, jobs: Vec<Job>) -> Result<Option<Ingested>, Error> {
         rows: new.rows,
         bytes: new.entry.bytes,
     }))
-}
-
-/// Encodes chunks on several threads and writes them in their order.
-fn encode(zone: &Zone, jobs: &[Job], writer: &mut Writer<'_>) -> Result<(), FillError> {
-    if jobs.len() == 1 {
-        return Ok(writer.chunk(&encode_one(zone, &jobs[0])?)?);
-    }
-    std::thread::scope(|scope| {
-        let receivers: Vec<Receiver<Result<Pages, Error>>> = (0..THREADS)
-            .map(|first| {
-                let (sender, receiver) = sync_channel(AHEAD);
-                scope.spawn(move || encode_some(zone, jobs, first, &sender));
-                receiver
-            })
-            .collect();
-        for number in 0..jobs.len() {
-            let pages = receivers[number % THREADS].recv();
-            let pages = pages.map_err(|_| std::io::Error::other("an encoder died"))?;
-            writer.chunk(&pages?)?;
-        }
-        Ok(())
-    })
-}
-
-/// Every `THREADS`-th chunk, until nobody wants them any more.
-fn encode_some(zone: &Zone, jobs: &[Job], first: usize, sender: &SyncSender<Result<Pages, Error>>) {
-    for job in jobs.iter().skip(first).step_by(THREADS) {
-        if sender.send(encode_one(zone, job)).is_err() {
-            return;
-        }
-    }
-}
-
-fn encode_one(zone: &Zone, job: &Job) -> Result<Pages, Error> {
-    let mut chunk = ChunkBuilder::new(&job.info, zone);
-    chunk.encode(&job.rows);
-    chunk.finish()
 }

@@ -194,7 +194,9 @@ fn copy_chunk(
     let batches = old.readable(chunk, info, &faults)?;
     // The zone of the store is not known here: it only makes pages of times smaller.
     let mut builder = ChunkBuilder::new(info, &Zone::utc());
-    batches.iter().for_each(|batch| builder.encode(batch));
+    for batch in &batches {
+        builder.encode(batch, 0..batch.rows());
+    }
     let rows = builder.rows();
     writer.chunk(&builder.finish()?)?;
     Ok(rows)

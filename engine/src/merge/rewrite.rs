@@ -87,7 +87,7 @@ impl Out<'_, '_> {
                     let rows = scan(view, Lsn(0), &scanned)?;
                     for range in cut(rows.times()) {
                         chunk = self.room(chunk, range.len(), &view.info)?;
-                        chunk.encode(&rows.slice(range));
+                        chunk.encode(&rows, range);
                     }
                 }
             }

@@ -3,15 +3,22 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use model::{ColumnBatch, RowKind, Zone};
+use model::{Column, ColumnBatch, RowKind, Zone};
 
 use super::format::CHUNK_ROWS_MAX;
+use super::parallel;
 use super::reader::Chunk;
 use crate::Error;
 use crate::catalog::BucketInfo;
 use crate::codec::grid::Grid;
 use crate::latest::Latest;
 use crate::page::{self, Encoded, Hints, PAGE_ROWS_MAX};
+
+/// Rows from which on two threads share the pages: fewer are not worth starting one.
+pub(super) const PARALLEL_ROWS: usize = 1 << 15;
+
+/// Pages of one column that a thread takes at once.
+const PAGES_AT_ONCE: usize = 16;
 
 /// A chunk that is being made. Rows come in scan order.
 pub(crate) struct ChunkBuilder {
@@ -57,30 +64,58 @@ impl ChunkBuilder {
         self.pages.rows
     }
 
-    /// Appends rows as new pages.
-    pub(crate) fn encode(&mut self, batch: &ColumnBatch) {
-        let rows = batch.rows();
-        if rows == 0 {
+    /// Appends some rows of a batch as new pages.
+    pub(crate) fn encode(&mut self, batch: &ColumnBatch, range: Range<usize>) {
+        if range.is_empty() {
             return;
         }
         if self.pages.rows == 0 {
-            self.pages.min = batch.times()[0];
+            self.pages.min = batch.times()[range.start];
         }
-        let hints = |grid| Hints {
-            grid,
-            dense: self.dense,
-        };
-        for start in (0..rows).step_by(PAGE_ROWS_MAX) {
-            let page = start..rows.min(start + PAGE_ROWS_MAX);
-            let times = page::encode(&batch.time_column().slice(page.clone()), hints(self.grid));
-            self.pages.columns[0].push(times);
-            for (values, pages) in batch.columns().iter().zip(&mut self.pages.columns[1..]) {
-                pages.push(page::encode(&values.slice(page.clone()), hints(None)));
+        if range.len() < PARALLEL_ROWS {
+            for column in 0..self.pages.columns.len() {
+                let hints = self.hints(column);
+                let target = &mut self.pages.columns[column];
+                encode_pages(column_of(batch, column), range.clone(), hints, target);
             }
+        } else {
+            self.encode_parallel(batch, range.clone());
         }
-        self.pages.rows += rows;
-        self.pages.latest = Some(Latest::of_batch(batch, rows - 1));
+        self.pages.rows += range.len();
+        self.pages.latest = Some(Latest::of_batch(batch, range.end - 1));
         self.last_copied = None;
+    }
+
+    fn encode_parallel(&mut self, batch: &ColumnBatch, range: Range<usize>) {
+        let step = PAGES_AT_ONCE * PAGE_ROWS_MAX;
+        let columns = self.pages.columns.len();
+        let pieces = (0..columns).flat_map(|column| {
+            let starts = range.clone().step_by(step);
+            starts.map(move |start| (column, start))
+        });
+        let pieces: Vec<(usize, usize)> = pieces.collect();
+        let encoded = parallel::map(pieces.len(), |number| {
+            let (column, start) = pieces[number];
+            let rows = start..range.end.min(start + step);
+            let mut pages = Vec::with_capacity(PAGES_AT_ONCE);
+            encode_pages(
+                column_of(batch, column),
+                rows,
+                self.hints(column),
+                &mut pages,
+            );
+            pages
+        });
+        for ((column, _), mut pages) in pieces.into_iter().zip(encoded) {
+            self.pages.columns[column].append(&mut pages);
+        }
+    }
+
+    fn hints(&self, column: usize) -> Hints {
+        Hints {
+            grid: self.grid.filter(|_| column == 0),
+            dense: self.dense,
+        }
     }
 
     /// Appends pages of another chunk of the bucket, of the same schema, byte for byte. Their
@@ -111,6 +146,21 @@ impl ChunkBuilder {
             self.pages.latest = Some(chunk.row(row, &self.pages.info)?);
         }
         Ok(self.pages)
+    }
+}
+
+/// Time is column 0.
+fn column_of(batch: &ColumnBatch, column: usize) -> &Column {
+    match column {
+        0 => batch.time_column(),
+        _ => &batch.columns()[column - 1],
+    }
+}
+
+fn encode_pages(values: &Column, range: Range<usize>, hints: Hints, target: &mut Vec<Encoded>) {
+    for start in range.clone().step_by(PAGE_ROWS_MAX) {
+        let page = start..range.end.min(start + PAGE_ROWS_MAX);
+        target.push(page::encode(&values.slice(page), hints));
     }
 }
 

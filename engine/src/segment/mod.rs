@@ -5,11 +5,14 @@
 
 mod builder;
 mod directory;
+mod fill;
 pub(crate) mod format;
+mod parallel;
 mod reader;
 mod writer;
 
-pub(crate) use builder::{ChunkBuilder, Pages, cut};
+pub(crate) use builder::{ChunkBuilder, cut};
+pub(crate) use fill::{Source, fill};
 pub(crate) use format::{
     CHUNK_ENTRY_BYTES, CHUNK_ROWS_MAX, ChunkEntry, FOOTER_BYTES, Footer, HEADER_BYTES,
     SEGMENTS_DIR, check_header, path_of,
