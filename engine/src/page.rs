@@ -26,6 +26,9 @@ const SMALL_PAGE_ALIGN: usize = 8;
 
 const LARGE_PAGE_BYTES: usize = 4096;
 
+/// Pages of at most so many bytes are raw unless all values are equal.
+const TINY_BYTES: usize = 64;
+
 /// Bytes of an entry in the page table.
 pub(crate) const PAGE_ENTRY_BYTES: usize = 40;
 
@@ -166,6 +169,15 @@ impl Packed {
     }
 }
 
+/// Whether packing is not worth its time: `blocks` has 24 bytes before the first block, whose words
+/// have 32.
+fn is_tiny(values: &Column, hints: Hints) -> bool {
+    let (bytes, size) = (values.bytes(), values.ty().size());
+    let is_small = !hints.dense && size <= bytes.len() && bytes.len() <= TINY_BYTES;
+    // All equal, they are packed in half of that.
+    is_small && bytes[size..] != bytes[..bytes.len() - size]
+}
+
 /// The smallest page; larger than `bytes_max` bytes none is wanted.
 fn packed(values: &Column, hints: Hints, bytes_max: usize) -> Option<Packed> {
     macro_rules! integers {
@@ -175,10 +187,8 @@ fn packed(values: &Column, hints: Hints, bytes_max: usize) -> Option<Packed> {
             Some(packed_integers(&values, hints))
         }};
     }
+    let is_tiny = is_tiny(values, hints);
     match values.ty() {
-        ColumnType::I8 => integers!(i8),
-        ColumnType::I16 => integers!(i16),
-        ColumnType::I32 => integers!(i32),
         ColumnType::I64 => {
             let times: &[i64] = values.values()?;
             let gridded = hints
@@ -187,15 +197,22 @@ fn packed(values: &Column, hints: Hints, bytes_max: usize) -> Option<Packed> {
                 .map(|page| Packed::new(Codec::Grid, page));
             // Small enough: nothing is faster to read.
             if let Some(page) = &gridded
-                && page.bytes.len() <= values.bytes().len() / 32
+                && (is_tiny || page.bytes.len() <= values.bytes().len() / 32)
             {
                 return gridded;
+            }
+            if is_tiny {
+                return None;
             }
             let page = packed_integers(times, hints);
             gridded
                 .filter(|gridded| gridded.bytes.len() <= page.bytes.len())
                 .or(Some(page))
         }
+        _ if is_tiny => None,
+        ColumnType::I8 => integers!(i8),
+        ColumnType::I16 => integers!(i16),
+        ColumnType::I32 => integers!(i32),
         ColumnType::U8 => integers!(u8),
         ColumnType::U16 => integers!(u16),
         ColumnType::U32 => integers!(u32),
