@@ -191,6 +191,47 @@ fn cut_at(times: &[i64], most: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BucketId;
+    use model::{BucketKey, ColumnDef, ColumnType, Schema, Timeframe};
+
+    #[test]
+    fn two_threads_make_the_pages_that_one_makes() {
+        let def = |name: &str, ty| ColumnDef {
+            name: name.to_owned(),
+            ty,
+        };
+        let defs = vec![def("Price", ColumnType::F64), def("Size", ColumnType::I32)];
+        let schema = Schema::new(defs).unwrap();
+        let rows = 5 * PARALLEL_ROWS + 77;
+        let times = (0..rows as i64).map(|row| row * 1_000_000_000);
+        let prices = (0..rows).map(|row| (row * row % 9973) as f64 / 100.0);
+        let sizes = (0..rows).map(|row| (row % 701) as i32);
+        let columns = vec![
+            Column::from_values(prices.collect::<Vec<_>>()),
+            Column::from_values(sizes.collect::<Vec<_>>()),
+        ];
+        let times = Column::from_values(times.collect::<Vec<_>>());
+        let batch = ColumnBatch::new(schema.clone(), times, columns).unwrap();
+        let key = BucketKey::parse("A/1Sec/TRADE").unwrap();
+        let timeframe = Timeframe::parse("1Sec").unwrap();
+        let info = BucketInfo::new(BucketId(1), key, timeframe, RowKind::Bar, schema);
+        let info = Arc::new(info);
+        let range = 5..rows - 3;
+        let mut both = ChunkBuilder::new(&info, &Zone::utc());
+        both.encode(&batch, range.clone());
+        let mut one = ChunkBuilder::new(&info, &Zone::utc());
+        for start in range.clone().step_by(PAGE_ROWS_MAX) {
+            one.encode(&batch, start..range.end.min(start + PAGE_ROWS_MAX));
+        }
+        let (both, one) = (both.finish().unwrap(), one.finish().unwrap());
+        assert_eq!((both.rows, both.min), (one.rows, one.min));
+        assert_eq!(both.latest.unwrap().bytes(), one.latest.unwrap().bytes());
+        for (both, one) in both.columns.iter().zip(&one.columns) {
+            assert_eq!(both.len(), range.len().div_ceil(PAGE_ROWS_MAX));
+            let page = |page: &Encoded| (page.entry, page.bytes.clone());
+            assert!(both.iter().map(page).eq(one.iter().map(page)));
+        }
+    }
 
     #[test]
     fn no_time_is_cut() {

@@ -282,4 +282,47 @@ mod tests {
         assert_eq!(bytes.len(), CHUNK_ENTRY_BYTES);
         assert_eq!(ChunkEntry::decode(&bytes), Some(entry));
     }
+
+    #[test]
+    fn a_page_table_comes_back_short_or_not() {
+        let page = |number: u64, rows: u16| PageEntry {
+            offset: 4096 + 8 * number,
+            bytes: 7,
+            rows,
+            codec: 3,
+            exponent: -4,
+            flags: 0,
+            crc: 90 + number as u32,
+            min: [0; 8],
+            max: [0; 8],
+        };
+        for (rows, is_short, bytes) in [(2047, true, 8 + 3 * 16), (2048, false, 3 * 40)] {
+            let chunk = ChunkEntry {
+                bucket: BucketId(1),
+                schema_version: 1,
+                rows,
+                pages: 1,
+                min: -5,
+                max: 6,
+                table: 64,
+                table_crc: 0,
+                columns: 2,
+                latest_words: 3,
+            };
+            let mut pages: Vec<PageEntry> = (0..3).map(|n| page(n, rows as u16)).collect();
+            pages[0].set_times(-5, 6);
+            let mut table = Vec::new();
+            chunk.encode_table(&pages, &mut table);
+            assert_eq!((chunk.is_short(), table.len()), (is_short, bytes));
+            assert_eq!(chunk.table_bytes(), bytes);
+            assert_eq!(chunk.page_entries(&table), Some(pages.clone()));
+            for (number, page) in pages.iter().enumerate() {
+                let crc = &table[chunk.page_crc_at(number)..][..4];
+                assert_eq!(crc, page.crc.to_le_bytes());
+            }
+            assert_eq!(chunk.page_entries(&table[..bytes - 1]), None);
+            let many = ChunkEntry { pages: 2, ..chunk };
+            assert!(!many.is_short());
+        }
+    }
 }
