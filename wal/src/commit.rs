@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use disk::{Clock, File, failpoint};
 
-use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, Header, KIND_SEGMENT_END};
+use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, Header, KIND_CLOSED, KIND_SEGMENT_END};
 use crate::handle::{Committed, Sink};
 use crate::prepare::Preparer;
 use crate::queue::{Item, Queue};
-use crate::segment::{SEGMENT_HEADER_BYTES, encode_header};
+use crate::segment::{SEGMENT_HEADER_BYTES, WAL_DIR, encode_header};
 use crate::shared::{Segment, Shared};
 use crate::{Lsn, Result, SyncMode, WalError};
 
@@ -128,6 +128,38 @@ impl<T> Committer<T> {
                     Err(error) => return self.poison(&error),
                 }
             }
+        }
+        if self.shared.closing.load(Ordering::Acquire) {
+            // Without the mark the next open is slower, nothing else: it holds or it does not.
+            let _ = self.mark_end();
+        }
+    }
+
+    /// Says at the end of the log that nothing behind it reads as a frame.
+    fn mark_end(&mut self) -> Result<()> {
+        let known = self.leftovers.is_empty();
+        let Some(current) = self.current.as_ref().filter(|c| known && c.header.is_none()) else {
+            return Ok(());
+        };
+        // Names that were taken from files behind the end must not come back.
+        self.shared.disk.sync_dir(WAL_DIR)?;
+        let bytes = self.own_frame(KIND_CLOSED).encode(&self.shared.store_id);
+        let offset = self.position.0 - current.first.0;
+        current.file.write_at(offset, &bytes)?;
+        Ok(current.file.sync_data()?)
+    }
+
+    /// A frame of the log itself, at its end.
+    fn own_frame(&self, kind: u8) -> Header {
+        Header {
+            lsn: self.position,
+            synced: self.shared.durable_lsn(),
+            wall_ns: self.clock.now_ns(),
+            payload_len: 0,
+            payload_crc: crc32fast::hash(&[]),
+            kind,
+            hops: 0,
+            origin: 0,
         }
     }
 
@@ -292,16 +324,7 @@ impl<T> Committer<T> {
     }
 
     fn end_segment(&mut self) -> Result<()> {
-        let header = Header {
-            lsn: self.position,
-            synced: self.shared.durable_lsn(),
-            wall_ns: self.clock.now_ns(),
-            payload_len: 0,
-            payload_crc: crc32fast::hash(&[]),
-            kind: KIND_SEGMENT_END,
-            hops: 0,
-            origin: 0,
-        };
+        let header = self.own_frame(KIND_SEGMENT_END);
         let current = self.current.as_ref().expect("the caller looked");
         let bytes = header.encode(&self.shared.store_id);
         self.shared

@@ -13,8 +13,12 @@ pub const FRAME_HEADER_BYTES: u64 = 40;
 /// Every frame begins and ends on a multiple of this.
 pub(crate) const FRAME_ALIGN: u64 = 8;
 
-/// The frame kind that ends a WAL segment. All other kinds belong to the caller.
+/// The frame kind that ends a WAL segment. It and [`KIND_CLOSED`] belong to the log.
 pub const KIND_SEGMENT_END: u8 = 8;
+
+/// The mark at the end of a log that was closed in good order: nothing behind it reads as a frame.
+/// It is no part of the log; the next open wipes it.
+pub(crate) const KIND_CLOSED: u8 = 9;
 
 const _: () = assert!(FRAME_HEADER_BYTES.is_multiple_of(FRAME_ALIGN));
 
@@ -32,9 +36,10 @@ impl Payload {
     /// Prepares a payload of one of the caller's kinds.
     ///
     /// # Panics
-    /// If `kind` is [`KIND_SEGMENT_END`], which is the log's own.
+    /// If `kind` is 8 or 9, which are the log's own.
     pub fn new(kind: u8, hops: u8, origin: u16, bytes: Bytes) -> Self {
-        assert!(kind != KIND_SEGMENT_END, "kind {kind} belongs to the log");
+        let own = matches!(kind, KIND_SEGMENT_END | KIND_CLOSED);
+        assert!(!own, "kind {kind} belongs to the log");
         let crc = crc32fast::hash(&bytes);
         Self {
             kind,

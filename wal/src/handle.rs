@@ -134,8 +134,10 @@ impl<T: Send + 'static> Wal<T> {
         self.shared.parts(from, to)
     }
 
-    /// Commits what is queued and stops the committer. Fails if the log is poisoned.
+    /// Commits what is queued, marks the end, so that the next open need not look for it, and stops
+    /// the committer. Fails if the log is poisoned.
     pub fn close(mut self) -> Result<()> {
+        self.shared.closing.store(true, Ordering::Release);
         self.stop();
         if self.poisoned() {
             Err(WalError::Poisoned)

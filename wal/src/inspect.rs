@@ -195,7 +195,7 @@ fn torn(replay: &Replay<'_>) -> Result<Option<Torn>> {
     };
     let cut = end.advanced(replay.found.cut_bytes);
     let mut to = replay.last_header_end.unwrap_or(end).max(cut);
-    if to <= end && looks_begun(replay, file, end)? {
+    if to <= end && !replay.closed && looks_begun(replay, file, end)? {
         to = end.advanced(FRAME_HEADER_BYTES);
     }
     Ok((to > end).then(|| Torn {

@@ -83,7 +83,7 @@ pub fn open<E: From<WalError>>(
     let mut replay = Replay::new(&*disk, store_id, files, from);
     replay.run(visit)?;
     replay.make_durable()?;
-    let plan = replay.plan()?;
+    let plan = replay.plan(options.segment_bytes)?;
     let chain = replay.chain(&plan, &options);
     let shared = Arc::new(Shared {
         disk: disk.clone(),
@@ -92,6 +92,7 @@ pub fn open<E: From<WalError>>(
         durable: AtomicU64::new(plan.position.0),
         appended: AtomicU64::new(plan.position.0),
         poisoned: AtomicBool::new(false),
+        closing: AtomicBool::new(false),
         chain: Mutex::new(chain),
     });
     let start = start(&*disk, shared, clock, plan)?;
@@ -140,13 +141,15 @@ fn start(disk: &dyn Disk, shared: Arc<Shared>, clock: Arc<dyn Clock>, plan: Plan
 }
 
 impl Replay<'_> {
-    /// Decides where to go on. Bytes behind the end that read as frames must never become part
+    /// Decides where to go on, and makes ready for it. Bytes behind the end that read as frames must never become part
     /// of the log: then a new segment begins beyond every file, and its header says where the
     /// log ended.
-    fn plan(&mut self) -> Result<Plan> {
+    fn plan(&mut self, segment_bytes: u64) -> Result<Plan> {
         let end = self.found.end;
         let last_header_end = self.last_header_end.unwrap_or(Lsn::ZERO);
-        let stale = last_header_end > end;
+        // With damage in front of it, the mark of a good close is what says that it is damage.
+        let evidence = self.closed && !self.found.quarantined.is_empty();
+        let stale = last_header_end > end || evidence;
         self.found.cut_bytes = self
             .found
             .cut_bytes
@@ -156,7 +159,7 @@ impl Replay<'_> {
             let room = end.advanced(FRAME_HEADER_BYTES) <= file.file_end();
             !stale && room && file.limit == file.file_end() && file.previous_end.is_some()
         });
-        let next_first = if stale {
+        let next_first = if stale || !self.unread.is_empty() {
             self.beyond()
         } else {
             self.next_in_order()
@@ -165,6 +168,13 @@ impl Replay<'_> {
         let unused = self.files.iter().filter(unused).map(|file| file.first);
         let mut leftovers: Vec<String> = unused.filter(|f| *f != next_first).map(path_of).collect();
         if !stale {
+            self.wipe_mark()?;
+            if let Some(file) = self.unread.first().filter(|f| f.bytes == segment_bytes) {
+                // Under another name nothing in it can pass for a frame.
+                let path = path_of(file.first);
+                self.disk.rename(&path, &path_of(next_first))?;
+                leftovers.retain(|leftover| *leftover != path);
+            }
             // A later segment may get the name of one of these: remove them before there is one.
             for path in leftovers.drain(..) {
                 self.disk.unlink(&path)?;

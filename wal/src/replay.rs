@@ -6,7 +6,7 @@
 
 use disk::Disk;
 
-use crate::frame::KIND_SEGMENT_END;
+use crate::frame::{FRAME_HEADER_BYTES, KIND_CLOSED, KIND_SEGMENT_END};
 use crate::scan::{Found, LogFile, Scan};
 use crate::segment::path_of;
 use crate::{Damage, FrameView, Lsn, Recovered, Result, WalError};
@@ -33,6 +33,11 @@ pub(crate) struct Replay<'a> {
     pub(crate) last_header_end: Option<Lsn>,
     /// The file the log ends in, if its end is a place where a frame may be written.
     pub(crate) end_file: Option<LogFile>,
+    /// The log ends at the mark of a good close.
+    pub(crate) closed: bool,
+    /// Files behind the end that were not looked into: nothing in them was promised, but a torn
+    /// group may read as frames where it lies.
+    pub(crate) unread: Vec<LogFile>,
     pub(crate) found: Recovered,
     /// Whether damaged bytes are copied to the quarantine.
     sets_aside: bool,
@@ -59,6 +64,8 @@ impl<'a> Replay<'a> {
             promised,
             last_header_end: None,
             end_file: None,
+            closed: false,
+            unread: Vec::new(),
             found,
             sets_aside: true,
         }
@@ -112,6 +119,20 @@ impl<'a> Replay<'a> {
         loop {
             match scan.at(position)? {
                 Found::End => return Ok(true),
+                Found::Frame(header, _) if header.kind == KIND_CLOSED => {
+                    self.promised = self.promised.max(header.synced);
+                    if self.is_closed_at(index, position) {
+                        self.closed = true;
+                        self.last_header_end = self.last_header_end.or(Some(Lsn::ZERO));
+                        self.found.end = position;
+                        return Ok(false);
+                    }
+                    // Somebody else wrote behind it: bytes like any others that do not belong here.
+                    if !self.bad(index, scan, position, header.end())? {
+                        return Ok(false);
+                    }
+                    position = header.end();
+                }
                 Found::Frame(header, payload) => {
                     position = header.end();
                     self.promised = self.promised.max(header.synced);
@@ -131,6 +152,13 @@ impl<'a> Replay<'a> {
                 }
             }
         }
+    }
+
+    /// Whether the mark of a good close at `position` is the end: nobody began a file behind it,
+    /// and nothing says that the log was promised further.
+    fn is_closed_at(&self, index: usize, position: Lsn) -> bool {
+        let mut behind = self.files[index + 1..].iter();
+        self.promised <= position && behind.all(|file| file.previous_end.is_none())
     }
 
     /// Whether the log goes on into this file, whose predecessor ended at `expected`. A header
@@ -187,31 +215,54 @@ impl<'a> Replay<'a> {
         if self.last_header_end.is_some() {
             return Ok(());
         }
-        let mut last = self.survey_file(scan, from)?.unwrap_or(Lsn::ZERO);
+        let mut last = Lsn::ZERO;
+        let mut ended = self.survey_file(scan, from, &mut last)?;
         for later in index + 1..self.files.len() {
-            if !self.files[later].is_cut_off() {
-                let mut scan = Scan::open(self.disk, &self.store_id, self.files[later])?;
-                last = self.survey_file(&mut scan, from)?.unwrap_or(last);
+            let file = self.files[later];
+            if file.is_cut_off() {
+                continue;
             }
+            // A file is begun only behind a segment end that is durable.
+            if file.untouched && !ended {
+                self.unread.push(file);
+                continue;
+            }
+            let mut scan = Scan::open(self.disk, &self.store_id, file)?;
+            ended = self.survey_file(&mut scan, from, &mut last)?;
         }
         self.last_header_end = Some(last);
         Ok(())
     }
 
-    fn survey_file(&mut self, scan: &mut Scan, from: Lsn) -> Result<Option<Lsn>> {
-        let mut last = None;
+    /// Moves `last` to the end of the last header that holds; whether one ends the segment.
+    fn survey_file(&mut self, scan: &mut Scan, from: Lsn, last: &mut Lsn) -> Result<bool> {
+        let mut ended = false;
         let mut position = from.max(scan.file.frames_start());
         while position < scan.file.limit {
             match scan.header_at(position)? {
                 Some(header) => {
                     self.promised = self.promised.max(header.synced);
                     position = header.end();
-                    last = Some(position);
+                    ended |= header.kind == KIND_SEGMENT_END;
+                    if header.kind != KIND_CLOSED {
+                        *last = position;
+                    }
                 }
                 None => position = scan.next_header(position)?,
             }
         }
-        Ok(last)
+        Ok(ended)
+    }
+
+    /// Wipes the mark of a good close, durably: from now on frames may lie behind it.
+    pub(crate) fn wipe_mark(&self) -> Result<()> {
+        let Some(file) = self.end_file.filter(|_| self.closed) else {
+            return Ok(());
+        };
+        let handle = self.disk.open_write(&path_of(file.first))?;
+        let offset = self.found.end.0 - file.first.0;
+        handle.write_at(offset, &[0; FRAME_HEADER_BYTES as usize])?;
+        Ok(handle.sync_data()?)
     }
 
     /// Copies damaged bytes; a second recovery finds the copy of the first.

@@ -1,7 +1,8 @@
 //! WAL segments: names, the 64-byte header, preparation of new files, reuse of released ones.
 //!
-//! A prepared segment has its final name and length, but no valid header: the header is written
-//! together with the first frames, so a segment counts only once something was written to it.
+//! A prepared segment has its final name and length, but the header of another place: its own is
+//! written together with the first frames, so a segment counts only once something was written to
+//! it, and one that still has the old header holds nothing that was promised.
 
 use std::io;
 
@@ -21,6 +22,9 @@ const VERSION: u32 = 1;
 
 /// No log gets this far (exabytes); sums of positions cannot overflow below it.
 const FIRST_MAX: u64 = 1 << 62;
+
+/// In the header of a new file: no segment begins there.
+const NOWHERE: Lsn = Lsn(u64::MAX);
 
 const TEMPORARY: &str = "wal/next.tmp";
 
@@ -59,15 +63,25 @@ pub(crate) fn encode_header(store_id: &[u8; 16], first: Lsn, previous_end: Lsn) 
     bytes
 }
 
-/// Reads the header of the file named after `first`. `Ok(None)`: not in use (prepared, recycled,
-/// torn or damaged; the scan tells which). An intact header of another store or a newer version
-/// is an error: this log must not be touched.
-pub(crate) fn decode_header(store_id: &[u8; 16], first: Lsn, bytes: &[u8]) -> Result<Option<Lsn>> {
+/// What the first bytes of a file say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// The header of this place: where the log before it ended.
+    Yes(Lsn),
+    /// The header of another place: the first write here was never durable.
+    No,
+    /// No header: torn or damaged; the scan tells which.
+    Unknown,
+}
+
+/// Reads the header of the file named after `first`. An intact header of another store or a newer
+/// version is an error: this log must not be touched.
+pub(crate) fn decode_header(store_id: &[u8; 16], first: Lsn, bytes: &[u8]) -> Result<Begun> {
     let Some(bytes) = bytes.get(..SEGMENT_HEADER_BYTES as usize) else {
-        return Ok(None);
+        return Ok(Begun::Unknown);
     };
     if &bytes[0..8] != MAGIC || crc32fast::hash(&bytes[..60]) != u32_at(bytes, 60) {
-        return Ok(None);
+        return Ok(Begun::Unknown);
     }
     let corrupt = |offset, what: String| WalError::Corrupt {
         file: path_of(first),
@@ -86,8 +100,11 @@ pub(crate) fn decode_header(store_id: &[u8; 16], first: Lsn, bytes: &[u8]) -> Re
         ));
     }
     let previous_end = Lsn(u64_at(bytes, 40));
-    let in_place = u64_at(bytes, 32) == first.0 && previous_end <= first;
-    Ok(in_place.then_some(previous_end))
+    Ok(match u64_at(bytes, 32) == first.0 {
+        true if previous_end <= first => Begun::Yes(previous_end),
+        true => Begun::Unknown,
+        false => Begun::No,
+    })
 }
 
 /// The store id of a header that holds, wherever it lies; `None` if it does not.
@@ -101,6 +118,7 @@ pub(crate) fn id_of_header(bytes: &[u8]) -> Option<[u8; 16]> {
 /// there is any, and opens it. Only `DiskFull` may be tried again.
 pub(crate) fn prepare(
     disk: &dyn Disk,
+    store_id: &[u8; 16],
     first: Lsn,
     options: &Options,
     released: impl FnOnce() -> Option<Lsn>,
@@ -119,7 +137,7 @@ pub(crate) fn prepare(
         Some(old) => disk.rename(&path_of(old), &path)?,
         None => {
             check_space(disk, segment_bytes + options.reserve_bytes)?;
-            create_zeroed(disk, &path, segment_bytes)?;
+            create(disk, store_id, &path, segment_bytes)?;
         }
     }
     disk.sync_dir(WAL_DIR)?;
@@ -135,9 +153,9 @@ fn check_space(disk: &dyn Disk, needed: u64) -> Result<()> {
 
 /// Blocks are allocated and their metadata is durable before the first commit needs them, so a
 /// commit's sync writes data only.
-fn create_zeroed(disk: &dyn Disk, path: &str, bytes: u64) -> Result<()> {
+fn create(disk: &dyn Disk, store_id: &[u8; 16], path: &str, bytes: u64) -> Result<()> {
     remove_temporary(disk)?;
-    let result = write_zeros(disk, bytes).and_then(|()| disk.rename(TEMPORARY, path));
+    let result = fill(disk, store_id, bytes).and_then(|()| disk.rename(TEMPORARY, path));
     result.map_err(|error| {
         if !disk::is_full(&error) {
             return error.into();
@@ -148,7 +166,7 @@ fn create_zeroed(disk: &dyn Disk, path: &str, bytes: u64) -> Result<()> {
     })
 }
 
-fn write_zeros(disk: &dyn Disk, bytes: u64) -> io::Result<()> {
+fn fill(disk: &dyn Disk, store_id: &[u8; 16], bytes: u64) -> io::Result<()> {
     let file = disk.create(TEMPORARY)?;
     let mut offset = 0;
     while offset < bytes {
@@ -156,6 +174,7 @@ fn write_zeros(disk: &dyn Disk, bytes: u64) -> io::Result<()> {
         file.write_at(offset, &ZEROS[..count as usize])?;
         offset += count;
     }
+    file.write_at(0, &encode_header(store_id, NOWHERE, Lsn::ZERO))?;
     file.sync_all()
 }
 
@@ -194,13 +213,16 @@ mod tests {
         let good = encode_header(&STORE, Lsn(4096), Lsn(4000));
         assert!(matches!(
             decode_header(&STORE, Lsn(4096), &good),
-            Ok(Some(Lsn(4000)))
+            Ok(Begun::Yes(Lsn(4000)))
         ));
         for bit in 0..good.len() * 8 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(
-                matches!(decode_header(&STORE, Lsn(4096), &bad), Ok(None)),
+                matches!(
+                    decode_header(&STORE, Lsn(4096), &bad),
+                    Ok(Begun::Unknown)
+                ),
                 "bit {bit}"
             );
         }
@@ -209,11 +231,16 @@ mod tests {
     #[test]
     fn a_header_of_another_place_is_unused_and_of_another_store_refused() {
         let good = encode_header(&STORE, Lsn(4096), Lsn(4000));
-        assert!(matches!(decode_header(&STORE, Lsn(8192), &good), Ok(None)));
+        assert!(matches!(
+            decode_header(&STORE, Lsn(8192), &good),
+            Ok(Begun::No)
+        ));
+        let fresh = encode_header(&STORE, NOWHERE, Lsn::ZERO);
+        assert!(matches!(decode_header(&STORE, Lsn(0), &fresh), Ok(Begun::No)));
         assert!(decode_header(&[8; 16], Lsn(4096), &good).is_err());
         assert!(matches!(
             decode_header(&STORE, Lsn(4096), &good[..63]),
-            Ok(None)
+            Ok(Begun::Unknown)
         ));
     }
 }

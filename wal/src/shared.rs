@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) durable: AtomicU64,
     pub(crate) appended: AtomicU64,
     pub(crate) poisoned: AtomicBool,
+    /// Set before the queue is closed in good order: the committer marks the end.
+    pub(crate) closing: AtomicBool,
     /// Short holds only: no I/O under this lock.
     pub(crate) chain: Mutex<Chain>,
 }
