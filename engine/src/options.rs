@@ -45,6 +45,9 @@ pub struct Options {
     /// Prepare the next WAL segment on a thread of its own. Off in simulations whose order of
     /// disk calls must repeat.
     pub prepare_ahead: bool,
+    /// Write what a start replayed into a segment before the store serves, not behind its back. On
+    /// in simulations whose order of disk calls must repeat.
+    pub checkpoint_before_serving: bool,
 }
 
 impl Default for Options {
@@ -61,6 +64,7 @@ impl Default for Options {
             hops_max: 8,
             merge: true,
             prepare_ahead: true,
+            checkpoint_before_serving: false,
         }
     }
 }

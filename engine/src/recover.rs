@@ -111,15 +111,7 @@ fn open_store(
     disk::failpoint::pass("recover.replayed");
     recovery.segments = manifest.segments.len();
     if recovery.frames > 0 {
-        // So that the next start does not replay it again. A full disk is no reason to refuse the
-        // reads: the log has everything, and what of it was not known to be durable it has synced.
-        match checkpoint::run(&store) {
-            Ok(()) | Err(Error::DiskFull(_)) => {}
-            Err(error) => {
-                drop(store.wal.write().take());
-                return Err(error);
-            }
-        }
+        save_replayed(&store)?;
     }
     recovery.duration = clock.monotonic().saturating_sub(began);
     Ok(Opened {
@@ -127,6 +119,23 @@ fn open_store(
         lock,
         recovery,
     })
+}
+
+/// So that the next start does not replay it again. Nobody has to wait for that: the log has
+/// everything, and what of it was not known to be durable it has written again and synced.
+fn save_replayed(store: &Arc<Store>) -> Result<(), Error> {
+    if !store.options.checkpoint_before_serving {
+        store.want_checkpoint();
+        return Ok(());
+    }
+    match checkpoint::run(store) {
+        // No reason to refuse the reads.
+        Ok(()) | Err(Error::DiskFull(_)) => Ok(()),
+        Err(error) => {
+            drop(store.wal.write().take());
+            Err(error)
+        }
+    }
 }
 
 pub(crate) fn locked(error: std::io::Error) -> Error {

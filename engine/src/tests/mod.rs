@@ -79,6 +79,7 @@ fn options() -> Options {
         wal_segment_bytes: 512 << 10,
         frame_bytes_max: 256 << 10,
         merge: false,
+        checkpoint_before_serving: true,
         ..Options::default()
     }
 }

@@ -84,6 +84,7 @@ fn open(disk: &SimDisk) -> Result<(Engine, Recovery), Error> {
         frame_bytes_max: 32 << 10,
         merge: false,
         prepare_ahead: false,
+        checkpoint_before_serving: true,
         ..Options::default()
     };
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());

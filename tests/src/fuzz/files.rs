@@ -167,6 +167,7 @@ pub(super) fn page_codecs(data: &[u8]) {
         frame_bytes_max: 32 << 10,
         merge: false,
         prepare_ahead: false,
+        checkpoint_before_serving: true,
         ..Options::default()
     };
     let opened = Engine::open_on(disk, clock, options, Arc::new(NoHook));

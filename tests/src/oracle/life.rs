@@ -14,6 +14,7 @@ pub fn options() -> Options {
         frame_bytes_max: 4 << 10,
         merge: false,
         prepare_ahead: false,
+        checkpoint_before_serving: true,
         ..Options::default()
     }
 }

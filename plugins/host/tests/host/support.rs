@@ -139,6 +139,7 @@ pub(crate) fn options() -> Options {
     Options {
         wal_segment_bytes: 1 << 20,
         frame_bytes_max: 512 << 10,
+        checkpoint_before_serving: true,
         ..Options::default()
     }
 }
