@@ -138,7 +138,11 @@ impl<T> Committer<T> {
     /// Says at the end of the log that nothing behind it reads as a frame.
     fn mark_end(&mut self) -> Result<()> {
         let known = self.leftovers.is_empty();
-        let Some(current) = self.current.as_ref().filter(|c| known && c.header.is_none()) else {
+        let Some(current) = self
+            .current
+            .as_ref()
+            .filter(|c| known && c.header.is_none())
+        else {
             return Ok(());
         };
         // Names that were taken from files behind the end must not come back.

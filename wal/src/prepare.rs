@@ -78,7 +78,13 @@ fn prepare(shared: &Shared, first: Lsn) -> Answer {
             .pop_front()
             .map(|segment| segment.first)
     };
-    segment::prepare(&*shared.disk, &shared.store_id, first, &shared.options, released)
+    segment::prepare(
+        &*shared.disk,
+        &shared.store_id,
+        first,
+        &shared.options,
+        released,
+    )
 }
 
 impl Helper {

@@ -219,10 +219,7 @@ mod tests {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(
-                matches!(
-                    decode_header(&STORE, Lsn(4096), &bad),
-                    Ok(Begun::Unknown)
-                ),
+                matches!(decode_header(&STORE, Lsn(4096), &bad), Ok(Begun::Unknown)),
                 "bit {bit}"
             );
         }
@@ -236,7 +233,10 @@ mod tests {
             Ok(Begun::No)
         ));
         let fresh = encode_header(&STORE, NOWHERE, Lsn::ZERO);
-        assert!(matches!(decode_header(&STORE, Lsn(0), &fresh), Ok(Begun::No)));
+        assert!(matches!(
+            decode_header(&STORE, Lsn(0), &fresh),
+            Ok(Begun::No)
+        ));
         assert!(decode_header(&[8; 16], Lsn(4096), &good).is_err());
         assert!(matches!(
             decode_header(&STORE, Lsn(4096), &good[..63]),

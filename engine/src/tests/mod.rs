@@ -14,6 +14,7 @@ mod merge;
 mod model_change;
 mod model_scan;
 mod packed;
+mod restart;
 
 use std::sync::Arc;
 

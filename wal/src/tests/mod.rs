@@ -1,6 +1,7 @@
 //! The log as a whole.
 
 mod basic;
+mod close;
 mod damage;
 mod inspect;
 mod model;
