@@ -4,12 +4,12 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use benches::{YEAR_ROWS, bars, minutes, quotes, trades};
+use benches::{YEAR_ROWS, bars, minutes, quotes, taped_trades, trades};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use engine::bench::Pages;
 use model::{Column, ColumnBatch, NANOS_PER_SECOND};
 
-const CODECS: [&str; 5] = ["raw", "grid", "blocks", "decimal", "pco"];
+const CODECS: [&str; 6] = ["raw", "grid", "blocks", "decimal", "pco", "dictionary"];
 /// Step and anchor of the times of bars.
 type Grid = Option<(i64, i64)>;
 
@@ -60,7 +60,7 @@ fn codec(criterion: &mut Criterion) {
         Some((NANOS_PER_SECOND, 0)),
         false,
     );
-    let ticks = trades(24_293);
+    let ticks = taped_trades(24_293);
     sizes("IBM_Tick_TRADE", &ticks, None, true);
     sizes("IBM_Tick_QUOTE", &quotes(), None, true);
 
@@ -78,7 +78,9 @@ fn codec(criterion: &mut Criterion) {
         .expect("f64")
         .iter()
         .map(|v| v / 3.0);
-    let columns: [(&str, Column, Grid, bool); 8] = [
+    let taped = taped_trades(YEAR_ROWS);
+    let text = |name: &str| taped.column(name).expect("a column of trades").clone();
+    let columns: [(&str, Column, Grid, bool); 10] = [
         (
             "raw",
             Column::from_values(thirds.collect::<Vec<f64>>()),
@@ -107,6 +109,8 @@ fn codec(criterion: &mut Criterion) {
             None,
             true,
         ),
+        ("dictionary_blocks", text("Exchange"), None, false),
+        ("dictionary_pco", text("Exchange"), None, true),
     ];
     let mut group = criterion.benchmark_group("codec");
     group.throughput(Throughput::Elements(YEAR_ROWS as u64));

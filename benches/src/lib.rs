@@ -17,11 +17,15 @@ pub const YEAR_ROWS: usize = 252 * 390;
 const MINUTE_NANOS: i64 = 60 * NANOS_PER_SECOND;
 const DAY_NANOS: i64 = 1440 * MINUTE_NANOS;
 
-/// Columns of a bundled file, as text is parsed: seconds, nanoseconds (0 of bars), numbers.
+/// Columns of a bundled file, as text is parsed: seconds, nanoseconds (0 of bars), numbers, texts.
 struct Table {
     times: Vec<i64>,
     columns: Vec<(String, Vec<f64>)>,
+    texts: Vec<(&'static str, Vec<[u32; 16]>)>,
 }
+
+/// Tape letters and bit masks.
+const TEXTS: [&str; 2] = ["Exchange", "Cond"];
 
 fn load(name: &str) -> Table {
     let path = format!("{}/../data/{name}.csv.gz", env!("CARGO_MANIFEST_DIR"));
@@ -41,6 +45,7 @@ fn parse(text: &str) -> Table {
     let names: Vec<&str> = headers.iter().collect();
     let mut times = Vec::new();
     let mut values: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
+    let mut texts = TEXTS.map(|name| (name, Vec::new()));
     for record in reader.records() {
         let record = record.expect("bundled files are whole");
         let mut time = 0;
@@ -49,8 +54,10 @@ fn parse(text: &str) -> Table {
             match names[at] {
                 "Epoch" => time += whole() * NANOS_PER_SECOND,
                 "Nanoseconds" => time += whole(),
-                // Tape letters and bit masks are not measured.
-                _ => values[at].push(field.parse().unwrap_or(0.0)),
+                name => match texts.iter_mut().find(|(text, _)| *text == name) {
+                    Some((_, texts)) => texts.push(text_of(field)),
+                    None => values[at].push(field.parse().expect("the rest are numbers")),
+                },
             }
         }
         times.push(time);
@@ -64,7 +71,16 @@ fn parse(text: &str) -> Table {
         columns: columns
             .map(|(name, column)| ((*name).to_owned(), column))
             .collect(),
+        texts: texts.into(),
     }
+}
+
+fn text_of(field: &str) -> [u32; 16] {
+    let mut text = [0; 16];
+    for (point, char) in text.iter_mut().zip(field.chars()) {
+        *point = char.into();
+    }
+    text
 }
 
 /// A number that a bar can be made of.
@@ -111,7 +127,7 @@ pub fn minutes<T: Price>(rows: usize) -> ColumnBatch {
 
 /// The bars of a bundled file as they are, prices and volume as f64.
 pub fn bars(name: &str) -> ColumnBatch {
-    let Table { times, columns } = load(name);
+    let Table { times, columns, .. } = load(name);
     let columns = columns.iter();
     let columns = columns.map(|(name, v)| (name.as_str(), Column::from_values(v.clone())));
     batch(times, columns.collect())
@@ -177,6 +193,27 @@ pub fn trades(rows: usize) -> ColumnBatch {
         ),
     ];
     batch((0..rows).map(time).collect(), columns).ordered(RowKind::Tick)
+}
+
+/// The trades of IBM with their texts (Exchange, Cond: Str16), tiled to `rows`.
+pub fn taped_trades(rows: usize) -> ColumnBatch {
+    let table = load("IBM_Tick_TRADE");
+    let day = table.times.len();
+    let time = |row: usize| table.times[row % day] + (row / day) as i64 * DAY_NANOS;
+    let plain = trades(rows);
+    let texts = table.texts.iter().map(|(name, texts)| {
+        let texts = texts.iter().copied().cycle().take(rows);
+        (
+            *name,
+            Column::from_values(texts.collect::<Vec<[u32; 16]>>()),
+        )
+    });
+    let texts = batch((0..rows).map(time).collect(), texts.collect()).ordered(RowKind::Tick);
+    let columns = [&plain, &texts].into_iter().flat_map(|rows| {
+        let names = rows.schema().columns().iter().map(|def| def.name.as_str());
+        names.zip(rows.columns().iter().cloned())
+    });
+    batch(plain.times().to_vec(), columns.collect())
 }
 
 /// The quotes of IBM as they are: prices F64, sizes I32.

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use model::{Column, ColumnType, Value};
 
 use crate::buffer::Buffer;
+use crate::codec::dictionary::Text;
 use crate::codec::grid::{self, Grid};
-use crate::codec::{Codec, decimal, integer, raw};
+use crate::codec::{Codec, decimal, dictionary, integer, raw};
 use crate::fields::Fields;
 
 /// Rows per page. One decoded f64 page is 32 KiB and fits a level-1 cache; a last-N query decodes
@@ -220,7 +221,8 @@ fn packed(values: &Column, hints: Hints, bytes_max: usize) -> Option<Packed> {
         ColumnType::U64 => integers!(u64),
         ColumnType::F32 => packed_floats::<f32>(values.values()?, hints),
         ColumnType::F64 => packed_floats::<f64>(values.values()?, hints),
-        ColumnType::Str16 => None,
+        ColumnType::Str16 => dictionary::encode(values.values()?, hints.dense, bytes_max)
+            .map(|page| Packed::new(Codec::Dictionary, page)),
     }
 }
 
@@ -279,7 +281,7 @@ pub(crate) fn join(
         ColumnType::U64 => integers!(u64, put_i64),
         ColumnType::F32 => joined(pages, wanted, put_floats::<f32>),
         ColumnType::F64 => joined(pages, wanted, put_floats::<f64>),
-        ColumnType::Str16 => joined::<[u32; 16]>(pages, wanted, |_, _, _, _| None),
+        ColumnType::Str16 => joined(pages, wanted, put_texts),
     }
 }
 
@@ -347,6 +349,18 @@ fn put_floats<T: decimal::Float>(
         return None;
     }
     decimal::decode(page, entry.exponent, entry.rows.into(), wanted, target)
+}
+
+fn put_texts(
+    entry: &PageEntry,
+    page: &[u8],
+    wanted: Range<usize>,
+    target: &mut [Text],
+) -> Option<()> {
+    if entry.codec != Codec::Dictionary.code() {
+        return None;
+    }
+    dictionary::decode(page, entry.rows.into(), wanted, target)
 }
 
 /// Flags, least and greatest value.

@@ -4,6 +4,7 @@
 mod bitpack;
 mod blocks;
 pub(crate) mod decimal;
+pub(crate) mod dictionary;
 pub(crate) mod grid;
 pub(crate) mod integer;
 mod pco;
@@ -17,6 +18,7 @@ pub(crate) enum Codec {
     Blocks,
     Decimal,
     Pco,
+    Dictionary,
 }
 
 impl Codec {
@@ -27,6 +29,7 @@ impl Codec {
             Self::Blocks => 2,
             Self::Decimal => 3,
             Self::Pco => 4,
+            Self::Dictionary => 5,
         }
     }
 
@@ -37,6 +40,7 @@ impl Codec {
             2 => Some(Self::Blocks),
             3 => Some(Self::Decimal),
             4 => Some(Self::Pco),
+            5 => Some(Self::Dictionary),
             _ => None,
         }
     }

@@ -285,7 +285,7 @@ impl Store {
             let bytes = self.disk.read_all(path).expect("the file is there");
             found.extend(engine::fuzz::codecs_of_segment(&bytes));
         }
-        assert!(found.len() >= 5, "only the codecs {found:?}");
+        assert!(found.len() >= 6, "only the codecs {found:?}");
     }
 
     /// Whether a damaged copy keeps the promise; true if the damage was noticed.
