@@ -125,7 +125,7 @@ pub(crate) fn recover(
     model.check(&frames, story);
     drop(log);
     if rng.chance(4) {
-        // The engine's checkpoint before serving.
+        // A checkpoint behind the start.
         model.from = first.end;
         model.certain.clear();
     }
