@@ -128,7 +128,8 @@ fn session() -> Part {
     }
 }
 
-/// Ticks at uneven times: a running number, flags, text.
+/// Ticks at uneven times: a running number, flags, text, and sizes of two kinds far apart, which
+/// only an entropy coder makes small.
 fn ticks(rows: usize, rng: &mut Rng) -> Part {
     let mut time = START;
     let mut number = 1_000_000_000_000i64;
@@ -141,13 +142,14 @@ fn ticks(rows: usize, rng: &mut Rng) -> Part {
                 Value::Int(i128::from(number)),
                 Value::Int(i128::from(rng.below(3))),
                 Value::Text(["NYSE", "ARCA", "\u{65e5}\u{672c}"][rng.below(3) as usize].to_owned()),
+                Value::Int(100_000 * i128::from(rng.below(2))),
             ],
         }
     };
     Part {
         key: BucketKey::parse("SPY/1Sec/TRADE").expect("a fixed key"),
         kind: RowKind::Tick,
-        columns: columns("Id:i64 Flag:u8 Venue:text"),
+        columns: columns("Id:i64 Flag:u8 Venue:text Size:i64"),
         rows: (0..rows).map(row).collect(),
     }
 }

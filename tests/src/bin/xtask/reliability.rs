@@ -11,7 +11,11 @@ type Run = (
 );
 
 const RUNS: &[Run] = &[
-    ("sim_random", &["sim::"], &[("MKTS_SIM_SEEDS", "200000")]),
+    (
+        "sim_random and the simulation with triggers",
+        &["random::", "sim::"],
+        &[("MKTS_SIM_SEEDS", "200000")],
+    ),
     (
         "sim_crash_everywhere, sim_torn_and_reordered, sim_error_everywhere, sim_fsync_lies",
         &[
