@@ -74,9 +74,11 @@ fn write(engine: &Engine, name: &str, kind: RowKind, batch: ColumnBatch) -> Resu
     ticket.wait().map(|_| ())
 }
 
-/// Small files, so that opening is quick; no checkpoint and no merge but those asked for.
+/// Small files, so that opening is quick; no checkpoint and no merge but those asked for, and no
+/// thread of the log that would change the order of disk calls from run to run.
 fn options() -> Options {
     Options {
+        prepare_ahead: false,
         wal_segment_bytes: 512 << 10,
         frame_bytes_max: 256 << 10,
         merge: false,
