@@ -13,7 +13,7 @@ pub const FRAME_HEADER_BYTES: u64 = 40;
 /// Every frame begins and ends on a multiple of this.
 pub(crate) const FRAME_ALIGN: u64 = 8;
 
-/// The frame kind that ends a WAL segment. It and [`KIND_CLOSED`] belong to the log.
+/// The frame kind that ends a WAL segment. It and `KIND_CLOSED` belong to the log.
 pub const KIND_SEGMENT_END: u8 = 8;
 
 /// The mark at the end of a log that was closed in good order: nothing behind it reads as a frame.

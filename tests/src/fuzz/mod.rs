@@ -4,12 +4,12 @@
 //! `cargo test` runs each over the committed corpus and seeded mutations of it (`it::fuzz`);
 //! `tests/fuzz` has them as targets of cargo-fuzz, for coverage and for hours.
 //!
-//! * [`wire`]: what clients send.
-//! * [`text`]: names, timeframes, patterns, configuration.
-//! * [`log`]: bytes in WAL segments.
-//! * [`files`]: bytes in the other files of a store.
-//! * [`marketstore`]: bytes in the directories of a MarketStore.
-//! * [`ops`]: a life of a store, crashes and all, written in bytes.
+//! * `wire`: what clients send.
+//! * `text`: names, timeframes, patterns, configuration.
+//! * `log`: bytes in WAL segments.
+//! * `files`: bytes in the other files of a store.
+//! * `marketstore`: bytes in the directories of a MarketStore.
+//! * `ops`: a life of a store, crashes and all, written in bytes.
 //! * [`mutate`]: seeded changes of inputs.
 
 mod files;
