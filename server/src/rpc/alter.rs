@@ -1,21 +1,16 @@
 //! `DataService.Alter`: the columns of a bucket; all changes of a request are one commit.
 
-use client::wire::{AlterRequest, Counted, Reply, parse_type_or_word};
+use client::wire::{AlterRequest, Reply, parse_type_or_word};
 use engine::SchemaChange;
 use model::{BucketKey, ColumnDef};
 
+use super::counted;
 use crate::http::App;
 
 pub(super) fn run(app: &App, requests: &[AlterRequest]) -> Reply {
-    let all = requests.iter().map(|request| {
-        let done = one(app, request);
-        let error = done.as_ref().err().cloned().unwrap_or_default();
-        Counted {
-            key: request.key.clone(),
-            count: done.unwrap_or(0),
-            error,
-        }
-    });
+    let all = requests
+        .iter()
+        .map(|request| counted(&request.key, one(app, request)));
     Reply::Altered(all.collect())
 }
 

@@ -1,22 +1,17 @@
 //! `DataService.Delete`: rows of a range of time, one bucket a request; each request is one commit.
 
-use client::wire::{Counted, DeleteRequest, Reply};
+use client::wire::{DeleteRequest, Reply};
 use engine::DeleteRange;
 use model::BucketKey;
 
+use super::counted;
 use crate::http::App;
 use crate::planner::nanos;
 
 pub(super) fn run(app: &App, requests: &[DeleteRequest]) -> Reply {
-    let all = requests.iter().map(|request| {
-        let done = one(app, request);
-        let error = done.as_ref().err().cloned().unwrap_or_default();
-        Counted {
-            key: request.key.clone(),
-            count: done.unwrap_or(0),
-            error,
-        }
-    });
+    let all = requests
+        .iter()
+        .map(|request| counted(&request.key, one(app, request)));
     Reply::Deleted(all.collect())
 }
 

@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use bytes::Bytes;
-use client::wire::{Body, Call, Codec, Entry, Reply, Request, RpcError};
+use client::wire::{Body, Call, Codec, Counted, Entry, Reply, Request, RpcError};
 
 use crate::http::App;
 use crate::room::Held;
@@ -122,6 +122,19 @@ fn entry(app: &App, result: Result<(), String>) -> Entry {
 /// One entry for each request.
 fn entries(app: &App, results: impl Iterator<Item = Result<(), String>>) -> Reply {
     Reply::Entries(results.map(|r| entry(app, r)).collect())
+}
+
+/// How one request of a call went that counts something.
+fn counted(key: &str, result: Result<u64, String>) -> Counted {
+    let (count, error) = match result {
+        Ok(count) => (count, String::new()),
+        Err(error) => (0, error),
+    };
+    Counted {
+        key: key.to_owned(),
+        count,
+        error,
+    }
 }
 
 /// The text of a timeframe that cannot be stored.
