@@ -200,7 +200,7 @@ impl SimDisk {
             }
             Err(error) => {
                 if state.crashed && state.rng.chance(2) {
-                    state.dir_ops.push(op);
+                    state.apply_name(op);
                 }
                 Err(error)
             }

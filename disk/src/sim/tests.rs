@@ -106,6 +106,31 @@ fn a_full_disk_says_so_and_has_room_again_after_an_unlink() {
     file.write_at(0, &[0; 4]).unwrap();
 }
 
+/// What the successor of a dead process sees is what becomes durable when it syncs: a rename that
+/// was interrupted happened for both or for neither.
+#[test]
+fn an_interrupted_rename_is_the_same_for_the_successor_and_for_the_disk() {
+    let mut happened = [false; 2];
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        write_synced(&disk, "a", &[1]);
+        write_synced(&disk, "b", &[2]);
+        disk.sync_dir("").unwrap();
+        disk.crash_after(0);
+        disk.rename("b", "a").unwrap_err();
+        let successor = disk.restart();
+        let seen = successor.read_all("a").unwrap();
+        successor.sync_dir("").unwrap();
+        assert_eq!(
+            successor.reopen().read_all("a").unwrap(),
+            seen,
+            "seed {seed}"
+        );
+        happened[usize::from(seen[0] == 2)] = true;
+    }
+    assert_eq!(happened, [true; 2]);
+}
+
 /// I1: whatever call the crash hits, the name means the whole old file or the whole new one.
 #[test]
 fn publish_is_all_or_nothing_at_every_crash() {
