@@ -78,7 +78,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn error(config: Value) -> String {
-        BUILT_IN.check(&config).unwrap_err().to_string()
+        BUILT_IN.module().check(&config).unwrap_err().to_string()
     }
 
     #[test]
@@ -105,7 +105,7 @@ mod tests {
             json!({"destinations": ["1W", "1Y", "1W"], "filter": ""}),
             json!({"destinations": ["90Sec"], "filter": null}),
         ] {
-            BUILT_IN.check(&config).unwrap();
+            BUILT_IN.module().check(&config).unwrap();
         }
     }
 }

@@ -64,10 +64,9 @@ pub struct OnDiskAgg {
 impl Plugin for OnDiskAgg {
     type Config = Config;
     const MANIFEST: Manifest = Manifest {
-        name: "ondiskagg",
-        version: "1.0.0",
         delivery: Delivery::Exact,
         accepts_gap: true,
+        ..Manifest::new("ondiskagg", "1.0.0")
     };
 
     fn new(config: Config, init: &mut Init<'_>) -> Result<Self, PluginError> {

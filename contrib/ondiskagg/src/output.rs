@@ -196,12 +196,12 @@ fn roll_up_bars(rows: &ColumnBatch, windows: &Windows) -> Result<Aggregates, Plu
         defs.push(ColumnDef::new(name, column.ty()));
         columns.push(rolled.column);
     }
-    let schema = Schema::new(defs).map_err(|error| PluginError(error.to_string()))?;
+    let schema = Schema::new(defs).map_err(|error| PluginError::from(error.to_string()))?;
     let times = Column::from_values(windows.starts.clone());
     let rows = ColumnBatch::new(schema, times, columns).map_err(text)?;
     Ok(Aggregates { rows, saturated })
 }
 
 pub(crate) fn text(error: model::BatchError) -> PluginError {
-    PluginError(error.to_string())
+    PluginError::from(error.to_string())
 }

@@ -49,7 +49,7 @@ pub(crate) fn tick_bars_of(
 ) -> Result<Aggregates, PluginError> {
     let need = |name: &str| {
         let column = rows.column(name);
-        column.ok_or_else(|| PluginError(format!("the ticks have no column {name}")))
+        column.ok_or_else(|| PluginError::from(format!("the ticks have no column {name}")))
     };
     let prices = need("Price")?.cast(ColumnType::F64).map_err(text)?;
     let prices: &[f64] = prices.values().expect("cast to F64 above");
@@ -221,7 +221,7 @@ impl Bars {
         let prices = ["Open", "High", "Low", "Close"].map(|n| ColumnDef::new(n, ColumnType::F64));
         let mut defs = prices.to_vec();
         defs.push(ColumnDef::new("Volume", ColumnType::U64));
-        let schema = Schema::new(defs).map_err(|error| PluginError(error.to_string()))?;
+        let schema = Schema::new(defs).map_err(|error| PluginError::from(error.to_string()))?;
         let mut columns: Vec<Column> = self.prices.into_iter().map(Column::from_values).collect();
         columns.push(Column::from_values(self.volumes));
         let times = Column::from_values(self.times);

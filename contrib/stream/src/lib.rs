@@ -50,10 +50,9 @@ pub struct Stream {
 impl Plugin for Stream {
     type Config = Config;
     const MANIFEST: Manifest = Manifest {
-        name: "stream",
-        version: "1.0.0",
         delivery: Delivery::Volatile,
         accepts_gap: false,
+        ..Manifest::new("stream", "1.0.0")
     };
 
     fn new(config: Config, init: &mut Init<'_>) -> Result<Self, PluginError> {

@@ -24,6 +24,7 @@ impl HostCalls for Host {
             attempt: 1,
             is_replay: false,
             now: self.now,
+            deadline: i64::MAX,
         }
     }
     fn write(&mut self, _: &BucketKey, _: RowKind, _: ColumnBatch) -> Result<(), PluginError> {
@@ -53,11 +54,7 @@ struct Bench {
 impl Bench {
     fn new(zone: &str, config: serde_json::Value, now: i64) -> Self {
         let zone = Zone::parse(zone).unwrap();
-        let mut init = Init {
-            instance: "test",
-            epoch: 1,
-            zone: &zone,
-        };
+        let mut init = Init::new("test", 1, &zone);
         let stream = Stream::new(serde_json::from_value(config).unwrap(), &mut init).unwrap();
         let host = Host {
             now,
@@ -291,9 +288,12 @@ fn days_end_by_the_zone_or_with_the_session() {
 
 #[test]
 fn a_wrong_config_names_its_key() {
-    let error = |config| BUILT_IN.check(&config).unwrap_err().to_string();
+    let error = |config| BUILT_IN.module().check(&config).unwrap_err().to_string();
     assert!(error(json!({"filter": "nyse"})).contains("config.filter"));
     assert!(error(json!({"filters": "nasdaq"})).contains("filters"));
-    BUILT_IN.check(&serde_json::Value::Null).unwrap();
-    BUILT_IN.check(&json!({"filter": "nasdaq"})).unwrap();
+    BUILT_IN.module().check(&serde_json::Value::Null).unwrap();
+    BUILT_IN
+        .module()
+        .check(&json!({"filter": "nasdaq"}))
+        .unwrap();
 }

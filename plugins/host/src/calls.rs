@@ -113,7 +113,7 @@ impl Calls<'_> {
             return Ok(());
         }
         self.is_over = true;
-        Err(PluginError(format!(
+        Err(PluginError::from(format!(
             "LIMIT: a window may write {} bytes, this fire wants over {}",
             effect_bytes_max(self.engine),
             self.room
@@ -122,13 +122,13 @@ impl Calls<'_> {
 
     fn reserve_change(&mut self, key: &[u8], payload: usize) -> Result<(), PluginError> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX || payload > PAYLOAD_BYTES_MAX {
-            return Err(PluginError(format!(
+            return Err(PluginError::from(format!(
                 "LIMIT: timer key of {} bytes (1 to {KEY_BYTES_MAX}), payload of {payload} bytes (at most {PAYLOAD_BYTES_MAX})",
                 key.len()
             )));
         }
         if self.effects.changes.len() >= CHANGES_MAX {
-            return Err(PluginError(format!(
+            return Err(PluginError::from(format!(
                 "LIMIT: a fire may set and cancel {CHANGES_MAX} timers"
             )));
         }
@@ -195,19 +195,19 @@ impl HostCalls for Calls<'_> {
         snapshot
             .scan(0, &scan)
             .map(Some)
-            .map_err(|error| PluginError(error.to_string()))
+            .map_err(|error| PluginError::from(error.to_string()))
     }
 
     fn set_timer(&mut self, key: &[u8], due: i64, payload: &[u8]) -> Result<(), PluginError> {
         self.reserve_change(key, payload.len())?;
         if self.timers_pending + self.effects.changes.len() >= TIMERS_MAX {
-            return Err(PluginError(format!(
+            return Err(PluginError::from(format!(
                 "LIMIT: {TIMERS_MAX} timers are pending"
             )));
         }
         let bytes = self.timer_bytes + key.len() + payload.len();
         if bytes > TIMERS_BYTES_MAX {
-            return Err(PluginError(format!(
+            return Err(PluginError::from(format!(
                 "LIMIT: keys and payloads of pending timers may have {TIMERS_BYTES_MAX} bytes"
             )));
         }
@@ -255,10 +255,10 @@ fn check_write(
     let Some(bucket) = bucket else {
         return Timeframe::parse(key.timeframe())
             .map(drop)
-            .map_err(|error| PluginError(format!("{key}: {error}")));
+            .map_err(|error| PluginError::from(format!("{key}: {error}")));
     };
     if bucket.kind != kind {
-        return Err(PluginError(format!(
+        return Err(PluginError::from(format!(
             "{key} holds rows of kind {:?}, not {kind:?}",
             bucket.kind
         )));
@@ -275,6 +275,6 @@ fn check_write(
     fits.then_some(()).ok_or_else(|| {
         let (given, stored) = (given.clone(), stored.clone());
         let error = engine::Error::SchemaMismatch { given, stored };
-        PluginError(format!("{key}: {error}"))
+        PluginError::from(format!("{key}: {error}"))
     })
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use disk::Clock;
 use engine::{CommitReader, Engine, Error, Lsn, Origin};
 use model::Zone;
-use plugin_sdk::{AnyTrigger, BuiltIn, CloseReason, Delivery};
+use plugin_sdk::{AnyTrigger, CloseReason, Delivery, Module};
 
 use crate::commit::Committed;
 use crate::cursor::Book;
@@ -47,7 +47,7 @@ pub(crate) struct Dispatcher {
     pub(crate) meter: Meter,
 
     pub(crate) id: String,
-    pub(crate) builtin: BuiltIn,
+    pub(crate) module: Arc<dyn Module>,
     pub(crate) config: serde_json::Value,
     pub(crate) zone: Zone,
     pub(crate) policy: Policy,

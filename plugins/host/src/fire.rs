@@ -41,7 +41,8 @@ enum LaneEnd {
 
 enum Outcome {
     Ok(Effects),
-    Failed(String),
+    /// With the pause the plugin asks for.
+    Failed(String, Option<Duration>),
     Skipped(String),
     Fatal(String),
     TooLarge(String),
@@ -61,6 +62,11 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
 pub(crate) fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     (BACKOFF_MIN * (1 << doublings)).min(BACKOFF_MAX)
+}
+
+/// As nanoseconds; what does not fit is for ever.
+pub(crate) fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl Dispatcher {
@@ -107,14 +113,15 @@ impl Dispatcher {
                     self.skip(event, &why);
                     drop_timer(event, effects);
                 }
-                Outcome::Failed(why) | Outcome::TooLarge(why) => {
-                    lane.attempts += 1;
-                    if !self.is_last_attempt(lane.attempts) {
-                        self.retry_later(&mut lane, &why);
+                Outcome::Failed(why, after) => {
+                    if self.is_tried_again(&mut lane, effects, &why, after)? {
                         return Ok(LaneEnd::Later(lane));
                     }
-                    self.give_up(event, lane.attempts, &why)?;
-                    drop_timer(event, effects);
+                }
+                Outcome::TooLarge(why) => {
+                    if self.is_tried_again(&mut lane, effects, &why, None)? {
+                        return Ok(LaneEnd::Later(lane));
+                    }
                 }
             }
             lane.next();
@@ -122,11 +129,31 @@ impl Dispatcher {
         Ok(LaneEnd::Done)
     }
 
+    /// The first event of a lane failed: whether it waits for another attempt, else it is given up.
+    fn is_tried_again(
+        &mut self,
+        lane: &mut Lane,
+        effects: &mut Effects,
+        why: &str,
+        after: Option<Duration>,
+    ) -> Result<bool, End> {
+        lane.attempts += 1;
+        if !self.is_last_attempt(lane.attempts) {
+            self.retry_later(lane, why, after);
+            return Ok(true);
+        }
+        if let Some(event) = lane.events.front() {
+            self.give_up(event, lane.attempts, why)?;
+            drop_timer(event, effects);
+        }
+        Ok(false)
+    }
+
     fn fire_one(&mut self, event: &mut Pending, attempt: u32, room: usize) -> Outcome {
         event.joined();
         let mut trigger = match self.trigger.take().map_or_else(|| self.create(), Ok) {
             Ok(trigger) => trigger,
-            Err(why) => return Outcome::Failed(why),
+            Err(why) => return Outcome::Failed(why, None),
         };
         let now = self.clock.now_ns();
         self.gauges.fire_wall.store(now, Relaxed);
@@ -140,6 +167,7 @@ impl Dispatcher {
                 attempt,
                 is_replay: event.first < self.replay_below,
                 now,
+                deadline: now.saturating_add(nanos(self.timeout)),
             },
             effects: Effects::new(),
             room,
@@ -171,7 +199,7 @@ impl Dispatcher {
                 let why = format!("panic: {}", panic_text(&*panic));
                 self.panicked(&why);
                 close(trigger, CloseReason::Panic);
-                Outcome::Failed(why)
+                Outcome::Failed(why, None)
             }
         }
     }
@@ -194,8 +222,11 @@ impl Dispatcher {
         self.gauges.failures.fetch_add(1, Relaxed);
         self.meter.fires_error.increment(1);
         match error {
-            FireError::Retry(why) if is_over => Outcome::TooLarge(why),
-            FireError::Retry(why) => Outcome::Failed(why),
+            FireError::Retry(why) | FireError::RetryAfter { text: why, .. } if is_over => {
+                Outcome::TooLarge(why)
+            }
+            FireError::Retry(why) => Outcome::Failed(why, None),
+            FireError::RetryAfter { text, after } => Outcome::Failed(text, Some(after)),
             FireError::Skip(why) => Outcome::Skipped(why),
             FireError::Fatal(why) => Outcome::Fatal(why),
         }
@@ -227,8 +258,8 @@ impl Dispatcher {
         self.policy.max_attempts != 0 && attempts >= self.policy.max_attempts
     }
 
-    fn retry_later(&self, lane: &mut Lane, why: &str) {
-        let pause = backoff(lane.attempts);
+    fn retry_later(&self, lane: &mut Lane, why: &str, after: Option<Duration>) {
+        let pause = after.unwrap_or_else(|| backoff(lane.attempts));
         lane.not_before = Some(Instant::now() + pause);
         self.stand(State::Backoff, why);
         if let Some(event) = lane.events.front() {
@@ -298,16 +329,12 @@ impl Dispatcher {
 
     /// Makes an object of the plugin.
     pub(crate) fn create(&self) -> Result<Box<dyn plugin_sdk::AnyTrigger>, String> {
-        let mut init = Init {
-            instance: &self.id,
-            epoch: self.epoch,
-            zone: &self.zone,
-        };
+        let mut init = Init::new(&self.id, self.epoch, &self.zone);
         catch_unwind(AssertUnwindSafe(|| {
-            self.builtin.create(&self.config, &mut init)
+            self.module.trigger(&self.config, &mut init)
         }))
         .map_err(|panic| format!("the plugin panicked when made: {}", panic_text(&*panic)))?
-        .map_err(|error| error.0)
+        .map_err(|error| error.text)
     }
 
     /// Ends the object. After anything but [`CloseReason::Stop`] the next fire makes a new one: so

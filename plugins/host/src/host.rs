@@ -337,8 +337,7 @@ impl Instance {
     /// Whether its event runs for more than twice the time it has.
     fn is_hung(&self, now: i64) -> bool {
         let since = self.gauges.fire_wall.load(Relaxed);
-        let limit = self.plan.entry.timeout.saturating_mul(2).as_nanos();
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let limit = crate::fire::nanos(self.plan.entry.timeout.saturating_mul(2));
         since != 0 && now.saturating_sub(since) > limit
     }
 
@@ -362,7 +361,7 @@ impl Instance {
         InstanceStatus {
             id: plan.id.clone(),
             module: plan.entry.module.clone(),
-            version: plan.version.into(),
+            version: plan.version.clone(),
             place: plan.entry.place.clone(),
             required: plan.entry.required,
             delivery,

@@ -1,9 +1,10 @@
 //! From entries to instances: id, module, patterns, config, all checked before anything starts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use model::Zone;
-use plugin_sdk::{BuiltIn, Delivery};
+use plugin_sdk::{BuiltIn, ConfigError, Delivery, Kind, Module};
 
 use crate::entry::{Entry, EntryKind, Join, Match, OnError};
 use crate::on::Patterns;
@@ -51,16 +52,16 @@ pub fn check(entries: &[Entry], builtins: &[BuiltIn], _zone: &Zone) -> Vec<Probl
 }
 
 /// An entry that has been looked at.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) id: String,
     pub(crate) entry: Entry,
-    pub(crate) version: &'static str,
+    pub(crate) version: String,
     pub(crate) warnings: Vec<String>,
     pub(crate) outcome: Outcome,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) enum Outcome {
     Ready(Box<Ready>),
     /// `enabled: false`.
@@ -73,9 +74,9 @@ pub(crate) enum Outcome {
 }
 
 /// All that is needed to run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Ready {
-    pub(crate) builtin: BuiltIn,
+    pub(crate) module: Arc<dyn Module>,
     pub(crate) patterns: Patterns,
     pub(crate) policy: Policy,
 }
@@ -112,33 +113,34 @@ impl Plan {
 
 /// Looks at every entry, in order.
 pub(crate) fn plan(entries: &[Entry], builtins: &[BuiltIn]) -> Vec<Plan> {
+    let builtins: Vec<Arc<dyn Module>> = builtins.iter().map(BuiltIn::module).collect();
     let mut plans: Vec<Plan> = Vec::new();
     for entry in entries {
-        let mut plan = plan_one(entry, builtins);
+        let mut plan = plan_one(entry, &builtins);
         tell_apart(&mut plan, &plans);
         plans.push(plan);
     }
     plans
 }
 
-fn plan_one(entry: &Entry, builtins: &[BuiltIn]) -> Plan {
+fn plan_one(entry: &Entry, builtins: &[Arc<dyn Module>]) -> Plan {
     let mut plan = Plan {
         id: instance_id(entry),
         entry: entry.clone(),
-        version: "",
+        version: String::new(),
         warnings: Vec::new(),
         outcome: Outcome::Off,
     };
     let resolved = resolve(&entry.module, builtins);
-    let Resolved::BuiltIn(builtin) = resolved else {
+    let Resolved::BuiltIn(module) = resolved else {
         plan.outcome = Outcome::Missing {
-            text: missing_text(&entry.module, resolved, builtins),
+            text: missing_text(&entry.module, &resolved, builtins),
             known: matches!(resolved, Resolved::Known),
         };
         return plan;
     };
-    plan.version = builtin.manifest.version;
-    match ready(entry, builtin, &mut plan.warnings) {
+    plan.version.clone_from(&module.description().version);
+    match ready(entry, module, &mut plan.warnings) {
         Err(text) => plan.outcome = Outcome::Failed(text),
         Ok(ready) if entry.enabled => plan.outcome = Outcome::Ready(Box::new(ready)),
         Ok(_) => {}
@@ -146,24 +148,45 @@ fn plan_one(entry: &Entry, builtins: &[BuiltIn]) -> Plan {
     plan
 }
 
-fn ready(entry: &Entry, builtin: &BuiltIn, warnings: &mut Vec<String>) -> Result<Ready, String> {
-    if entry.kind != EntryKind::Trigger {
-        return Err(format!(
-            "\"{}\" is a trigger, move the entry to \"triggers:\"",
-            entry.module
-        ));
-    }
+fn ready(
+    entry: &Entry,
+    module: Arc<dyn Module>,
+    warnings: &mut Vec<String>,
+) -> Result<Ready, String> {
+    check_kind(entry, module.description().kind)?;
     check_name(entry)?;
     let patterns = Patterns::parse(&entry.on, entry.match_mode)?;
     warnings.extend(patterns.warnings());
     if entry.match_mode == Match::MarketStore && entry.on.is_empty() {
         warnings.push("match: marketstore without \"on\" fires on every bucket".into());
     }
-    check_config(entry, builtin)?;
+    check_config(entry, &*module)?;
     Ok(Ready {
-        builtin: *builtin,
+        policy: policy(entry, &*module),
+        module,
         patterns,
-        policy: policy(entry, builtin),
+    })
+}
+
+/// The list an entry stands in is what it is run as.
+fn check_kind(entry: &Entry, kind: Kind) -> Result<(), String> {
+    let list = match kind {
+        Kind::Trigger => "triggers",
+        Kind::BgWorker => "bgworkers",
+        Kind::Source => "sources",
+    };
+    let fits = match entry.kind {
+        EntryKind::Trigger => kind == Kind::Trigger,
+        // MarketStore has one list for all that feeds.
+        EntryKind::BgWorker => kind != Kind::Trigger,
+        EntryKind::Source => kind == Kind::Source,
+    };
+    fits.then_some(()).ok_or_else(|| {
+        format!(
+            "\"{}\" is a {}, move the entry to \"{list}:\"",
+            entry.module,
+            kind.name()
+        )
     })
 }
 
@@ -179,21 +202,19 @@ fn check_name(entry: &Entry) -> Result<(), String> {
     })
 }
 
-fn check_config(entry: &Entry, builtin: &BuiltIn) -> Result<(), String> {
+fn check_config(entry: &Entry, module: &dyn Module) -> Result<(), String> {
     // A constructor is a plugin's code like any other: its panic is a bad config, not our end.
-    catch_unwind(AssertUnwindSafe(|| builtin.check(&entry.config)))
+    catch_unwind(AssertUnwindSafe(|| module.check(&entry.config)))
         .unwrap_or_else(|panic| {
             let text = crate::fire::panic_text(&*panic);
-            Err(plugin_sdk::ConfigError {
-                path: String::new(),
-                message: format!("the plugin panicked: {text}"),
-            })
+            Err(ConfigError::whole(format!("the plugin panicked: {text}")))
         })
         .map_err(|error| error.to_string())
 }
 
-fn policy(entry: &Entry, builtin: &BuiltIn) -> Policy {
-    let delivery = entry.delivery.unwrap_or(builtin.manifest.delivery);
+fn policy(entry: &Entry, module: &dyn Module) -> Policy {
+    let description = module.description();
+    let delivery = entry.delivery.unwrap_or(description.delivery);
     let volatile = delivery == Delivery::Volatile;
     let join = match delivery {
         Delivery::Durable => Join::Commit,
@@ -209,7 +230,7 @@ fn policy(entry: &Entry, builtin: &BuiltIn) -> Policy {
         max_attempts: entry.max_attempts.unwrap_or(if volatile { 1 } else { 5 }),
         on_error: entry.on_error.unwrap_or(on_error),
         join: entry.window.join.unwrap_or(join),
-        accepts_gap: builtin.manifest.accepts_gap,
+        accepts_gap: description.accepts_gap,
     }
 }
 

@@ -3,7 +3,9 @@
 //! The table comes first, so that a Go `ondiskagg.so` left over from MarketStore is never touched.
 //! Modules in files (native, process) join here as further answers of [`resolve`].
 
-use plugin_sdk::BuiltIn;
+use std::sync::Arc;
+
+use plugin_sdk::Module;
 
 /// Modules that come with MarketStore.
 const MARKETSTORE: [&str; 13] = [
@@ -23,27 +25,30 @@ const MARKETSTORE: [&str; 13] = [
 ];
 
 /// What a module name leads to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Resolved<'a> {
-    BuiltIn(&'a BuiltIn),
+pub(crate) enum Resolved {
+    BuiltIn(Arc<dyn Module>),
     /// Comes with MarketStore, but not with this build.
     Known,
     Unknown,
 }
 
-pub(crate) fn resolve<'a>(module: &str, builtins: &'a [BuiltIn]) -> Resolved<'a> {
+pub(crate) fn resolve(module: &str, builtins: &[Arc<dyn Module>]) -> Resolved {
     let stem = stem(module);
     // A path names a file and nothing else.
     let bare = !module.contains('/');
-    match builtins.iter().find(|b| b.manifest.name == stem) {
-        Some(builtin) if bare => Resolved::BuiltIn(builtin),
+    match builtins.iter().find(|b| b.description().name == stem) {
+        Some(builtin) if bare => Resolved::BuiltIn(Arc::clone(builtin)),
         _ if bare && MARKETSTORE.contains(&stem) => Resolved::Known,
         _ => Resolved::Unknown,
     }
 }
 
 /// Why a module is missing, as one line.
-pub(crate) fn missing_text(module: &str, resolved: Resolved<'_>, builtins: &[BuiltIn]) -> String {
+pub(crate) fn missing_text(
+    module: &str,
+    resolved: &Resolved,
+    builtins: &[Arc<dyn Module>],
+) -> String {
     match resolved {
         Resolved::Known => {
             format!("\"{module}\" is a known MarketStore module, not included in this build")
@@ -60,8 +65,11 @@ pub(crate) fn missing_text(module: &str, resolved: Resolved<'_>, builtins: &[Bui
     }
 }
 
-fn names(builtins: &[BuiltIn]) -> String {
-    let names: Vec<&str> = builtins.iter().map(|b| b.manifest.name).collect();
+fn names(builtins: &[Arc<dyn Module>]) -> String {
+    let names: Vec<&str> = builtins
+        .iter()
+        .map(|b| b.description().name.as_str())
+        .collect();
     if names.is_empty() {
         "none".into()
     } else {
@@ -105,11 +113,11 @@ mod tests {
         let known = resolve("gdaxfeeder.so", &[]);
         assert!(matches!(known, Resolved::Known));
         assert_eq!(
-            missing_text("gdaxfeeder.so", known, &[]),
+            missing_text("gdaxfeeder.so", &known, &[]),
             "\"gdaxfeeder.so\" is a known MarketStore module, not included in this build"
         );
         let unknown = resolve("mine.so", &[]);
         assert!(matches!(unknown, Resolved::Unknown));
-        assert!(missing_text("mine.so", unknown, &[]).contains("built-in module \"mine\""));
+        assert!(missing_text("mine.so", &unknown, &[]).contains("built-in module \"mine\""));
     }
 }

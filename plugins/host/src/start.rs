@@ -85,7 +85,7 @@ impl Inner {
             gauges: Arc::clone(&instance.gauges),
             meter: Meter::new(&plan.id),
             id: plan.id.clone(),
-            builtin: ready.builtin,
+            module: Arc::clone(&ready.module),
             config: plan.entry.config.clone(),
             zone: self.zone.clone(),
             policy: ready.policy,

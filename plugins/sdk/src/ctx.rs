@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use model::{BucketKey, ColumnBatch, RowKind};
 
-use crate::plugin::PluginError;
+use crate::error::PluginError;
+use crate::state::{State, StateCalls};
 
 /// Level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,19 @@ pub struct FireInfo {
     pub is_replay: bool,
     /// Wall clock (ns).
     pub now: i64,
+    /// When the fire has run too long (wall clock, ns).
+    pub deadline: i64,
+}
+
+/// What a plugin thinks of its own health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// All is well.
+    Ok,
+    /// It works, with something missing.
+    Degraded,
+    /// It cannot do its work.
+    Failing,
 }
 
 /// Which rows to read.
@@ -87,6 +101,18 @@ pub trait HostCalls {
     fn publish(&mut self, stream: &str, payload: Bytes);
     /// See [`FireCtx::log`].
     fn log(&mut self, level: Level, text: &str);
+    /// See [`FireCtx::state`]; `None` if there is no state store.
+    fn state(&mut self) -> Option<&mut dyn StateCalls> {
+        None
+    }
+    /// See [`FireCtx::is_cancelled`].
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+    /// See [`FireCtx::count`].
+    fn count(&mut self, _metric: &str, _by: f64) {}
+    /// See [`FireCtx::health`].
+    fn health(&mut self, _health: Health, _text: &str) {}
 }
 
 /// Valid during one fire.
@@ -149,6 +175,26 @@ impl<'a> FireCtx<'a> {
     /// Writes a line to the server's log, marked with the instance.
     pub fn log(&mut self, level: Level, text: &str) {
         self.host.log(level, text);
+    }
+
+    /// The instance's state, or that of the event's bucket if the manifest says so.
+    pub fn state(&mut self) -> State<'_> {
+        self.host.state().map_or_else(State::none, State::new)
+    }
+
+    /// Whether the fire is to end: it runs too long, or the server stops.
+    pub fn is_cancelled(&self) -> bool {
+        self.host.is_cancelled()
+    }
+
+    /// Adds to a metric that the manifest names, shown as `mkts_plugin_<name>_<metric>`.
+    pub fn count(&mut self, metric: &str, by: f64) {
+        self.host.count(metric, by);
+    }
+
+    /// Says how the plugin is, for `/health` and `mkts plugin list`; holds until said otherwise.
+    pub fn health(&mut self, health: Health, text: &str) {
+        self.host.health(health, text);
     }
 }
 

@@ -35,12 +35,24 @@
 //! panic drops it (I19).
 #![forbid(unsafe_code)]
 
+mod bgworker;
 mod builtin;
 mod ctx;
+mod error;
+mod manifest;
+mod module;
 mod plugin;
+mod source;
+mod state;
+mod trigger;
 
-pub use builtin::{AnyTrigger, BuiltIn, ConfigError};
-pub use ctx::{FireCtx, FireInfo, HostCalls, Level, Query, QueryLimit};
-pub use plugin::{
-    Batch, CloseReason, Delivery, Event, FireError, Init, Manifest, Plugin, PluginError, Trigger,
-};
+pub use bgworker::{BgWorker, WorkerCalls, WorkerCtx};
+pub use builtin::{BuiltIn, parse};
+pub use ctx::{FireCtx, FireInfo, Health, HostCalls, Level, Query, QueryLimit};
+pub use error::{Code, ConfigError, FireError, PluginError};
+pub use manifest::{Delivery, Description, Kind, Manifest, Scope, StateScope};
+pub use module::{AnySource, AnyTrigger, AnyWorker, Cancel, Module};
+pub use plugin::{CloseReason, Init, Plugin};
+pub use source::{More, Progress, Source, SourceCalls, SourceOut};
+pub use state::{State, StateCalls, StateValue};
+pub use trigger::{Batch, Event, SharedTrigger, Trigger};

@@ -424,10 +424,9 @@ struct Copier;
 impl Plugin for Copier {
     type Config = serde_json::Value;
     const MANIFEST: Manifest = Manifest {
-        name: "copier",
-        version: "1.0.0",
         delivery: Delivery::Exact,
         accepts_gap: false,
+        ..Manifest::new("copier", "1.0.0")
     };
 
     fn new(_config: serde_json::Value, _init: &mut Init<'_>) -> Result<Self, PluginError> {

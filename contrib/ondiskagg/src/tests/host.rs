@@ -33,11 +33,7 @@ impl Host {
     }
 
     pub(super) fn trigger(&self, config: serde_json::Value) -> OnDiskAgg {
-        let mut init = Init {
-            instance: "test",
-            epoch: 1,
-            zone: &self.zone,
-        };
+        let mut init = Init::new("test", 1, &self.zone);
         OnDiskAgg::new(serde_json::from_value(config).unwrap(), &mut init).unwrap()
     }
 
@@ -127,6 +123,7 @@ impl HostCalls for Host {
             attempt: 1,
             is_replay: false,
             now: 0,
+            deadline: i64::MAX,
         }
     }
 

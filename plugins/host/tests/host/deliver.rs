@@ -134,7 +134,7 @@ fn a_fire_reads_the_store_and_publishes_after_its_commit() {
         };
         let rows = ctx
             .query(&query)?
-            .ok_or(plugin_sdk::PluginError("no bucket".into()))?;
+            .ok_or(plugin_sdk::PluginError::from("no bucket"))?;
         let text = format!("{:?}", rows.times());
         ctx.publish("last", text.into());
         ctx.write(&key("OUT/1Min/T"), RowKind::Tick, batch.rows.clone())?;

@@ -125,7 +125,7 @@ fn a_write_that_cannot_be_stored_fails_its_fire() {
         record
             .lock()
             .unwrap()
-            .extend(results.map(|r| r.unwrap_err().0));
+            .extend(results.map(|r| r.unwrap_err().text));
         Ok(())
     });
     let store = open(&SimDisk::new(4), vec![entry]);

@@ -33,10 +33,9 @@ pub(crate) struct Config {
 impl<const GAPS: bool> Plugin for Probe<GAPS> {
     type Config = Config;
     const MANIFEST: Manifest = Manifest {
-        name: if GAPS { "gapprobe" } else { "probe" },
-        version: "1.2.3",
         delivery: Delivery::Exact,
         accepts_gap: GAPS,
+        ..Manifest::new(if GAPS { "gapprobe" } else { "probe" }, "1.2.3")
     };
     fn new(config: Config, _init: &mut Init<'_>) -> Result<Self, PluginError> {
         let acts = ACTS.lock().unwrap();

@@ -1,0 +1,134 @@
+//! One table for plugins of all origins: linked in, loaded from a file, run as a process.
+//!
+//! The host knows modules and objects by these traits only. A built-in plugin is [`crate::BuiltIn`];
+//! a native one calls through the C border, a process through its session.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::bgworker::WorkerCtx;
+use crate::ctx::{FireCtx, FireInfo};
+use crate::error::{ConfigError, FireError, PluginError};
+use crate::manifest::Description;
+use crate::plugin::{CloseReason, Init};
+use crate::source::{More, Progress, SourceOut};
+use crate::state::State;
+use crate::trigger::Event;
+
+/// A plugin's code, ready to make objects.
+pub trait Module: Send + Sync {
+    /// What it says of itself.
+    fn description(&self) -> &Description;
+
+    /// Whether it runs this config; nothing is started.
+    ///
+    /// # Errors
+    /// With the path of the key.
+    fn check(&self, config: &Value) -> Result<(), ConfigError>;
+
+    /// See [`crate::Plugin::migrate`].
+    ///
+    /// # Errors
+    /// If it cannot; changes made so far are dropped.
+    fn migrate(&self, from: u32, state: &mut State<'_>) -> Result<(), PluginError>;
+
+    /// Makes a trigger.
+    ///
+    /// # Errors
+    /// If the plugin refuses its config, or is no trigger.
+    fn trigger(
+        &self,
+        config: &Value,
+        init: &mut Init<'_>,
+    ) -> Result<Box<dyn AnyTrigger>, PluginError>;
+
+    /// Makes a worker.
+    ///
+    /// # Errors
+    /// If the plugin refuses its config, or is no worker.
+    fn worker(
+        &self,
+        config: &Value,
+        init: &mut Init<'_>,
+    ) -> Result<Box<dyn AnyWorker>, PluginError>;
+
+    /// Makes a source.
+    ///
+    /// # Errors
+    /// If the plugin refuses its config, or is no source.
+    fn source(
+        &self,
+        config: &Value,
+        init: &mut Init<'_>,
+    ) -> Result<Box<dyn AnySource>, PluginError>;
+}
+
+/// Asks an object from another thread to end what it does; sets a flag and never blocks.
+pub type Cancel = Arc<dyn Fn() + Send + Sync>;
+
+/// An instance of any trigger.
+pub trait AnyTrigger: Send {
+    /// See [`crate::Trigger::fire`].
+    ///
+    /// # Errors
+    /// Those of the trigger.
+    fn fire(&mut self, ctx: &mut FireCtx<'_>, event: &Event<'_>) -> Result<(), FireError>;
+
+    /// The events that will be fired next, in this order, so that a plugin in another process can
+    /// work on them ahead; each is still fired.
+    fn ahead(&mut self, _events: &mut dyn Iterator<Item = (FireInfo, Event<'_>)>) {}
+
+    /// The window whose fires came before was dropped: what the object keeps of their state is wrong.
+    fn forget(&mut self) {}
+
+    /// How to end a fire that takes too long.
+    fn cancel(&self) -> Option<Cancel> {
+        None
+    }
+
+    /// See [`crate::Plugin::close`].
+    fn close(&mut self, why: CloseReason);
+}
+
+/// An instance of any worker.
+pub trait AnyWorker: Send {
+    /// See [`crate::BgWorker::run`].
+    ///
+    /// # Errors
+    /// Those of the worker.
+    fn run(&mut self, ctx: &mut WorkerCtx<'_>) -> Result<(), PluginError>;
+    /// How to end it.
+    fn cancel(&self) -> Option<Cancel> {
+        None
+    }
+    /// See [`crate::Plugin::close`].
+    fn close(&mut self, why: CloseReason);
+}
+
+/// An instance of any source.
+pub trait AnySource: Send {
+    /// See [`crate::Source::open`].
+    ///
+    /// # Errors
+    /// Those of the source.
+    fn open(&mut self, params: &str, resume: Option<&[u8]>) -> Result<(), PluginError>;
+    /// See [`crate::Source::next_batch`].
+    ///
+    /// # Errors
+    /// Those of the source.
+    fn next_batch(
+        &mut self,
+        out: &mut SourceOut<'_>,
+        deadline: Instant,
+    ) -> Result<More, PluginError>;
+    /// See [`crate::Source::progress`].
+    fn progress(&mut self) -> Option<Progress>;
+    /// How to end it.
+    fn cancel(&self) -> Option<Cancel> {
+        None
+    }
+    /// See [`crate::Plugin::close`].
+    fn close(&mut self, why: CloseReason);
+}
