@@ -4,6 +4,7 @@
 //! and saved as `catalog.<lsn>` at a checkpoint. Numbers are never given twice, so frames of a
 //! dropped bucket can never reach a later one of the same name.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
@@ -18,6 +19,9 @@ use crate::view::Older;
 const MAGIC: &[u8; 8] = b"MKTSCAT\0";
 /// Major version in the high half; a newer major is refused.
 const VERSION: u32 = 1 << 16;
+
+/// Schemas that the next bucket is compared with.
+const RECENT_MAX: usize = 8;
 
 /// Number of a bucket, never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +82,13 @@ impl BucketInfo {
             schema,
             next_column,
         }
+    }
+
+    /// Whether all that is said of the columns is the same.
+    fn is_alike(&self, other: &Self) -> bool {
+        self.schema == other.schema
+            && self.column_ids == other.column_ids
+            && self.first_types == other.first_types
     }
 
     /// The bytes of a definition, in frames and in catalog files alike.
@@ -159,6 +170,8 @@ pub(crate) struct Catalog {
     next_bucket: u32,
     /// All buckets by key, made when asked for.
     sorted: Option<Arc<Vec<Arc<BucketInfo>>>>,
+    /// Defined last, and not alike.
+    recent: VecDeque<Arc<BucketInfo>>,
 }
 
 impl Catalog {
@@ -208,17 +221,38 @@ impl Catalog {
         all
     }
 
-    /// False if the number or the name is taken. Numbers need not come in order: they are given
+    /// `None` if the number or the name is taken. Numbers need not come in order: they are given
     /// before the frames are queued.
-    pub(crate) fn define(&mut self, info: &Arc<BucketInfo>) -> bool {
+    pub(crate) fn define(&mut self, info: BucketInfo) -> Option<Arc<BucketInfo>> {
         if self.by_id.contains_key(&info.id) || self.by_key.contains_key(&info.key) {
-            return false;
+            return None;
         }
         self.next_bucket = self.next_bucket.max(info.id.0.saturating_add(1));
+        Some(self.insert(info))
+    }
+
+    fn insert(&mut self, info: BucketInfo) -> Arc<BucketInfo> {
+        let info = self.shared(info);
         self.by_key.insert(info.key.clone(), info.clone());
         self.by_id.insert(info.id, info.clone());
-        self.sort_in(&info.key, Some(info));
-        true
+        self.sort_in(&info.key, Some(&info));
+        info
+    }
+
+    /// Many buckets have the same columns: one value in memory for all of them, which is also
+    /// quicker to compare.
+    fn shared(&mut self, mut info: BucketInfo) -> Arc<BucketInfo> {
+        let mut recent = self.recent.iter();
+        if let Some(known) = recent.find(|known| known.is_alike(&info)) {
+            info.schema = known.schema.clone();
+            info.column_ids = known.column_ids.clone();
+            info.first_types = known.first_types.clone();
+            return Arc::new(info);
+        }
+        let info = Arc::new(info);
+        self.recent.truncate(RECENT_MAX - 1);
+        self.recent.push_front(info.clone());
+        info
     }
 
     pub(crate) fn drop_bucket(&mut self, id: BucketId) -> Option<Arc<BucketInfo>> {
@@ -229,10 +263,8 @@ impl Catalog {
     }
 
     /// Takes over a new version of a bucket that is there.
-    pub(crate) fn alter(&mut self, info: &Arc<BucketInfo>) {
-        self.by_key.insert(info.key.clone(), info.clone());
-        self.by_id.insert(info.id, info.clone());
-        self.sort_in(&info.key, Some(info));
+    pub(crate) fn alter(&mut self, info: BucketInfo) -> Arc<BucketInfo> {
+        self.insert(info)
     }
 
     /// Keeps the sorted list up to date, if there is one: a look after each of many definitions
@@ -326,19 +358,8 @@ impl Catalog {
         }
         let (buckets, origins) = (fields.u32()?, fields.u32()?);
         let mut catalog = Self::new();
-        let mut before: Option<Arc<BucketInfo>> = None;
         for _ in 0..buckets {
-            let mut info = BucketInfo::decode(fields)?;
-            // Neighbours are mostly alike: one value in memory for all of them, which is also
-            // quicker to compare.
-            if let Some(before) = before.filter(|before| before.schema == info.schema) {
-                info.schema = before.schema.clone();
-            }
-            let info = Arc::new(info);
-            if !catalog.define(&info) {
-                return None;
-            }
-            before = Some(info);
+            catalog.define(BucketInfo::decode(fields)?)?;
         }
         for _ in 0..origins {
             catalog.origins.push(fields.text()?.to_owned());

@@ -478,8 +478,8 @@ impl Engine {
         {
             let views = self.store().views.read();
             let lsn = self.store().visible();
-            let found: Vec<_> = ids.iter().filter_map(|id| views.get(id)).collect();
-            let found: Vec<_> = found.into_iter().map(AsRef::as_ref).collect();
+            let found = ids.iter().filter_map(|id| views.get(id));
+            let found: Vec<_> = found.map(AsRef::as_ref).collect();
             // No page is read under the lock.
             if let Some(rows) = latest::gather(&found, lsn, false)? {
                 return Ok(rows);

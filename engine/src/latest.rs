@@ -1,5 +1,7 @@
 //! The last row of every bucket in memory: "all symbols, last bar" without a scan.
 
+use std::slice::ChunksExact;
+
 use bytes::Bytes;
 use model::{Column, ColumnBatch, ColumnType, Schema};
 use wal::Lsn;
@@ -128,57 +130,111 @@ pub struct LastRows {
     pub rows: ColumnBatch,
 }
 
+/// Rows that are gathered before their values go to the columns: a loop a column, over rows that
+/// are still in the nearest cache.
+const STRIPE_ROWS: usize = 256;
+
 /// Last rows on their way into [`LastRows`].
 pub(crate) struct Gathered<'a> {
     schema: &'a Schema,
-    sizes: Vec<usize>,
+    /// Where a value begins in a row, and its size; first the time.
+    places: Vec<(usize, usize)>,
+    /// Bytes of a row: as [`Latest`] has them.
+    row_bytes: usize,
     buckets: Vec<BucketId>,
-    times: Vec<i64>,
+    /// Rows that are not in the columns yet.
+    stripe: Vec<u8>,
     columns: Vec<Vec<u8>>,
 }
 
 impl<'a> Gathered<'a> {
     fn new(schema: &'a Schema, rows: usize) -> Self {
-        let sizes: Vec<usize> = schema.columns().iter().map(|def| def.ty.size()).collect();
-        let column = |size: &usize| Vec::with_capacity(rows * size);
+        let types = schema.columns().iter().map(|def| def.ty);
+        let types = [ColumnType::I64].into_iter().chain(types);
+        let mut row_bytes = 0;
+        let place = |ty: ColumnType| {
+            let at = row_bytes;
+            row_bytes = (at + ty.size()).next_multiple_of(8);
+            (at, ty.size())
+        };
+        let places: Vec<_> = types.map(place).collect();
+        let column = |(_, size): &(usize, usize)| Vec::with_capacity(rows * size);
         Self {
             schema,
-            columns: sizes.iter().map(column).collect(),
-            sizes,
+            columns: places.iter().map(column).collect(),
+            places,
+            row_bytes,
             buckets: Vec::with_capacity(rows),
-            times: Vec::with_capacity(rows),
+            stripe: Vec::with_capacity(rows.min(STRIPE_ROWS) * row_bytes),
         }
     }
 
     /// Adds a row; `value` gives the bytes of a column of this size.
     pub(crate) fn push<'v>(&mut self, time: i64, value: impl Fn(usize, usize) -> &'v [u8]) {
-        self.times.push(time);
-        for (at, (column, size)) in self.columns.iter_mut().zip(&self.sizes).enumerate() {
-            column.extend_from_slice(value(at, *size));
+        let start = self.stripe.len();
+        self.stripe.resize(start + self.row_bytes, 0);
+        let row = &mut self.stripe[start..];
+        row[..size_of::<i64>()].copy_from_slice(&time.to_le_bytes());
+        for (column, (at, size)) in self.places[1..].iter().enumerate() {
+            row[*at..at + size].copy_from_slice(value(column, *size));
         }
     }
 
-    fn push_latest(&mut self, latest: &Latest) {
-        self.times.push(latest.time);
-        let mut rest = &latest.values[size_of::<i64>()..];
-        for (column, size) in self.columns.iter_mut().zip(&self.sizes) {
-            let (value, after) = rest.split_at(*size);
-            column.extend_from_slice(value);
-            rest = &after[(size.next_multiple_of(8) - size).min(after.len())..];
+    /// False if the row is too short.
+    fn push_latest(&mut self, latest: &Latest) -> bool {
+        let row = latest.values.get(..self.row_bytes);
+        row.is_some_and(|row| {
+            self.stripe.extend_from_slice(row);
+            true
+        })
+    }
+
+    /// The row pushed last is this bucket's.
+    fn finish_row(&mut self, bucket: BucketId) {
+        self.buckets.push(bucket);
+        if self.stripe.len() >= STRIPE_ROWS * self.row_bytes {
+            self.empty_stripe();
         }
     }
 
-    fn finish(self) -> LastRows {
-        let columns = self.columns.into_iter().zip(self.schema.columns());
-        let columns = columns.map(|(bytes, def)| {
-            Column::new(def.ty, bytes.into()).expect("values are pushed whole")
-        });
-        let times = Column::from_values(self.times);
-        let rows = ColumnBatch::new(self.schema.clone(), times, columns.collect());
+    fn empty_stripe(&mut self) {
+        for (column, (at, size)) in self.columns.iter_mut().zip(&self.places) {
+            let rows = self.stripe.chunks_exact(self.row_bytes);
+            match size {
+                1 => append::<1>(column, rows, *at),
+                2 => append::<2>(column, rows, *at),
+                4 => append::<4>(column, rows, *at),
+                8 => append::<8>(column, rows, *at),
+                _ => rows.for_each(|row| column.extend_from_slice(&row[*at..at + size])),
+            }
+        }
+        self.stripe.clear();
+    }
+
+    fn finish(mut self) -> LastRows {
+        self.empty_stripe();
+        let mut columns = self.columns.into_iter();
+        let mut column = |ty| {
+            let bytes = columns.next().expect("there is one for each type");
+            Column::new(ty, bytes.into()).expect("values are pushed whole")
+        };
+        let times = column(ColumnType::I64);
+        let values = self.schema.columns().iter().map(|def| column(def.ty));
+        let rows = ColumnBatch::new(self.schema.clone(), times, values.collect());
         LastRows {
             buckets: self.buckets,
             rows: rows.expect("every column got one value a row"),
         }
+    }
+}
+
+/// Appends the `SIZE` bytes at `at` of each row.
+fn append<const SIZE: usize>(column: &mut Vec<u8>, rows: ChunksExact<'_, u8>, at: usize) {
+    let start = column.len();
+    column.resize(start + rows.len() * SIZE, 0);
+    let targets = column[start..].as_chunks_mut::<SIZE>().0;
+    for (target, row) in targets.iter_mut().zip(rows) {
+        target.copy_from_slice(&row[at..at + SIZE]);
     }
 }
 
@@ -202,43 +258,35 @@ pub(crate) fn gather(
             }
         }
         let target = &mut groups[group];
-        let simple = view.frozen.is_empty() && view.unsure.is_none();
-        let found = if simple {
+        let is_simple = view.frozen.is_empty() && view.unsure.is_none();
+        let found = if is_simple {
             let latest = view.latest.as_ref();
-            check_fits(view, latest)?;
             let at_least = latest.map_or(i64::MIN, Latest::time);
-            let in_tail = view.tail.push_last(lsn, at_least, target);
-            if let (false, Some(latest)) = (in_tail, latest) {
-                target.push_latest(latest);
-            }
-            in_tail || latest.is_some()
+            view.tail.push_last(lsn, at_least, target) || push(view, latest, target)?
         } else if may_scan || (view.unsure.is_none() && !view.has_past()) {
-            let latest = of_view(view, lsn)?;
-            check_fits(view, latest.as_ref())?;
-            latest.iter().for_each(|latest| target.push_latest(latest));
-            latest.is_some()
+            push(view, of_view(view, lsn)?.as_ref(), target)?
         } else {
             return Ok(None);
         };
         if found {
-            target.buckets.push(view.info.id);
+            target.finish_row(view.info.id);
         }
     }
     let filled = groups.into_iter().filter(|group| !group.buckets.is_empty());
     Ok(Some(filled.map(Gathered::finish).collect()))
 }
 
-fn check_fits(view: &View, latest: Option<&Latest>) -> Result<(), Error> {
-    let columns = view.info.schema.columns().iter();
-    let needed: usize = 8 + columns
-        .map(|def| def.ty.size().next_multiple_of(8))
-        .sum::<usize>();
-    match latest {
-        Some(latest) if latest.values.len() < needed => Err(Error::Corrupt {
+/// Whether there is a row.
+fn push(view: &View, latest: Option<&Latest>, target: &mut Gathered<'_>) -> Result<bool, Error> {
+    let Some(latest) = latest else {
+        return Ok(false);
+    };
+    match target.push_latest(latest) {
+        true => Ok(true),
+        false => Err(Error::Corrupt {
             file: view.info.key.to_string(),
             offset: 0,
             what: "the last row does not fit the schema".to_owned(),
         }),
-        _ => Ok(()),
     }
 }

@@ -290,11 +290,11 @@ impl Store {
     ) -> Result<u64, Error> {
         match content {
             Content::Rows { rows, .. } => return self.apply_rows(&rows, lsn, end, rebuild),
-            Content::Alter { after, .. } => self.apply_alter(Arc::new(after), lsn, end)?,
+            Content::Alter { after, .. } => self.apply_alter(after, lsn, end)?,
             Content::Delete(ranges) => self.apply_delete(&ranges, lsn, end),
             Content::Define(info) => {
-                let info = Arc::new(info);
-                if Arc::make_mut(&mut self.catalog.write()).define(&info) {
+                let defined = Arc::make_mut(&mut self.catalog.write()).define(info);
+                if let Some(info) = defined {
                     let mut views = self.views.write();
                     views.insert(info.id, Arc::new(View::new(info)));
                     self.set_visible(end);
@@ -326,7 +326,7 @@ impl Store {
         Ok(0)
     }
 
-    fn apply_alter(&self, after: Arc<BucketInfo>, lsn: Lsn, end: Lsn) -> Result<(), Error> {
+    fn apply_alter(&self, after: BucketInfo, lsn: Lsn, end: Lsn) -> Result<(), Error> {
         let mut catalog = self.catalog.write();
         let Some(before) = catalog.by_id(after.id) else {
             // Dropped: the drop came first in the log.
@@ -337,7 +337,7 @@ impl Store {
             let what = format!("makes version {next} of {}, which has {is}", after.key);
             return Err(frame::bad(lsn, what));
         }
-        Arc::make_mut(&mut catalog).alter(&after);
+        let after = Arc::make_mut(&mut catalog).alter(after);
         let mut views = self.views.write();
         if let Some(view) = views.get_mut(&after.id) {
             self.with_past.lock().insert(after.id);
