@@ -641,11 +641,11 @@ impl Owner {
             Ok(()) => checkpoint::run(store),
             Err(error) => Err(error),
         };
-        self.stop();
+        self.stop(Stop::Orderly);
         saved
     }
 
-    fn stop(&self) {
+    fn stop(&self, stop: Stop) {
         let store = &self.store;
         store.closed.store(true, Ordering::Release);
         store.signal.lock().stop = true;
@@ -659,15 +659,31 @@ impl Owner {
         drop(store.manifest.lock());
         // Writers hold the lock for reading while they queue, so nobody is in between.
         let wal = store.wal.write().take();
-        drop(wal);
+        match wal {
+            // The log marks its end unless it failed. Without the mark the next open is slower,
+            // nothing else, and what was to be synced was before.
+            Some(wal) if stop == Stop::Orderly && store.poison.reason().is_none() => {
+                let _ = wal.close();
+            }
+            other => drop(other),
+        }
         store.wake();
         drop(self.lock.lock().take());
     }
 }
 
+/// How the threads end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Everything queued is to be synced, and the log closed.
+    Orderly,
+    /// As if the process died, but for what is queued.
+    Dropped,
+}
+
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.stop();
+        self.stop(Stop::Dropped);
     }
 }
 

@@ -332,6 +332,7 @@ fn a_whole_store_passes_and_a_store_in_use_ends_with_3() {
     );
     assert_eq!(fs::read_dir(site.path("data/wal")).unwrap().count(), log);
     assert_eq!(site.rows(TICKS), 50);
+    expect(&site.mkts(&["wal", "verify"]), 0, "closed in good order");
     let report = site.json(&["check"]);
     assert_eq!(
         (&report["rows"], &report["log_rows"]),

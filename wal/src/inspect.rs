@@ -59,6 +59,8 @@ pub struct Inspection {
     pub start: Lsn,
     /// The end of the log.
     pub end: Lsn,
+    /// The mark of a good close lies there: the next open need not look behind it.
+    pub closed: bool,
     /// Frames visited.
     pub frames: u64,
     /// Bytes of these frames.
@@ -102,6 +104,7 @@ pub fn inspect<E: From<WalError>>(
     replay.run(visit)?;
     found.start = oldest;
     found.end = replay.found.end;
+    found.closed = replay.closed;
     found.frames = replay.found.frames;
     found.bytes = replay.found.bytes;
     found.torn = torn(&replay)?;

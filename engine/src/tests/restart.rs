@@ -6,7 +6,7 @@ use disk::{Disk, ManualClock, SimDisk};
 use model::RowKind;
 
 use super::{MINUTE, all, batch, open, options, write};
-use crate::{CheckpointHook, Engine, Error, Lsn, NoHook, Options, Origin, Recovery};
+use crate::{CheckpointHook, Engine, Error, Lsn, NoHook, Options, Origin, Recovery, log_frames};
 
 const BARS: &str = "B/1Min/OHLCV";
 const TICKS: &str = "T/1Min/TICK";
@@ -15,7 +15,6 @@ const TICKS: &str = "T/1Min/TICK";
 fn start(disk: &SimDisk, hook: Arc<dyn CheckpointHook>) -> Result<(Engine, Recovery), Error> {
     let options = Options {
         checkpoint_before_serving: false,
-        prepare_ahead: false,
         ..options()
     };
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
@@ -146,4 +145,55 @@ fn what_a_start_showed_after_a_failed_sync_is_durable_without_a_checkpoint() {
             assert_eq!(state(&engine), shown, "sync {at}");
         }
     }
+}
+
+/// Whether the log ends at the mark of a good close.
+fn closed(disk: &SimDisk) -> bool {
+    log_frames(disk, &mut |_| Ok(())).unwrap().log.closed
+}
+
+#[test]
+fn an_orderly_stop_marks_the_end_of_the_log_and_nothing_else_does() {
+    let disk = SimDisk::new(1);
+    let engine = open(&disk);
+    fill(&engine, 1).unwrap();
+    drop(engine);
+    assert!(!closed(&disk), "dropped");
+
+    let engine = open(&disk);
+    engine.close().unwrap();
+    assert!(closed(&disk), "closed without a commit of its own");
+    drop(engine);
+    let engine = open(&disk);
+    assert!(!closed(&disk), "the next open wipes the mark");
+    fill(&engine, 2).unwrap();
+    let expected = state(&engine);
+    engine.close().unwrap();
+    assert!(closed(&disk.reopen()), "durable");
+    let (engine, recovery) = start(&disk.reopen(), Arc::new(NoHook)).unwrap();
+    assert_eq!((recovery.frames, state(&engine)), (0, expected));
+}
+
+/// What could not be saved is in the log, whose end is known all the same.
+#[test]
+fn the_end_is_marked_although_the_checkpoint_fails() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = start(&disk, Arc::new(Refuses)).unwrap();
+    fill(&engine, 1).unwrap();
+    let expected = state(&engine);
+    assert!(engine.close().is_err());
+    assert!(closed(&disk.reopen()));
+    let (engine, recovery) = start(&disk.reopen(), Arc::new(NoHook)).unwrap();
+    assert_eq!((recovery.rows, state(&engine)), (23, expected));
+}
+
+#[test]
+fn a_failed_sync_leaves_no_mark() {
+    let disk = SimDisk::new(1);
+    let engine = open(&disk);
+    fill(&engine, 1).unwrap();
+    disk.fail_sync_after(0);
+    assert!(fill(&engine, 2).is_err());
+    assert!(engine.close().is_err());
+    assert!(!closed(&disk) && !closed(&disk.reopen()));
 }

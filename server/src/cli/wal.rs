@@ -183,6 +183,9 @@ fn print(root: &Path, report: &LogReport, last: Option<i64>) {
             torn.file
         );
     }
+    if log.closed {
+        println!("closed in good order: nothing lies behind the end");
+    }
     if log.damage.is_empty() {
         println!("every frame holds");
     }
@@ -196,6 +199,7 @@ fn report_json(report: &LogReport) -> serde_json::Value {
     json!({
         "start": log.start.to_string(),
         "end": log.end.to_string(),
+        "closed": log.closed,
         "checkpoint": report.checkpoint.to_string(),
         "frames": log.frames,
         "bytes": log.bytes,

@@ -54,6 +54,9 @@ impl Recorded {
         let outcomes = vec![state.clone()];
         let closed = engine.take().expect("it runs").close();
         closed.expect("a clean stop");
+        // Its write and its sync are among the calls that are crashed and fail.
+        let log = engine::log_frames(&disk, &mut |_| Ok(())).expect("it is readable");
+        assert!(log.log.closed, "an orderly stop marks the end of the log");
         grow(disk.call_count() + 1, outcomes, "close".to_owned());
         let calls = disk.calls();
         let call = |(index, step): (usize, String)| match calls.get(index) {

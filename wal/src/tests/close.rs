@@ -1,6 +1,7 @@
 //! The mark of a good close, and files that were never begun: what an open need not read.
 
 use disk::SimDisk;
+use disk::sim::Keep;
 
 use super::*;
 
@@ -102,5 +103,108 @@ fn damage_in_front_of_the_mark_is_known_as_damage_ever_after() {
         let shared: Arc<dyn Disk> = Arc::new(disk.restart());
         let (_, found, frames) = replay(&shared, &roomy(), Lsn::ZERO).unwrap();
         assert_eq!((found.quarantined.len(), frames.len()), (1, 3), "{offset}");
+    }
+}
+
+/// The log of `disk` holds these frames and nothing else, goes on, and still does after a power
+/// cut: neither the mark nor what it hid comes back.
+fn goes_on(disk: &SimDisk, end: Lsn, count: u64, context: &str) {
+    let (seen, _) = inspect::look(disk, Lsn::ZERO);
+    assert_eq!((seen.end, seen.damage.len()), (end, 0), "{context}");
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (log, found, frames) = replay(&shared, &roomy(), Lsn::ZERO).unwrap();
+    assert_eq!(found.quarantined, [], "{context}");
+    assert_eq!((found.end, frames.len() as u64), (end, count), "{context}");
+    let wal = log.start(Box::new(Outcomes::default())).unwrap();
+    for token in count..count + 2 {
+        wal.append(payload_of(EQUAL_TOKENS + token), token).unwrap();
+        wal.flush().unwrap();
+    }
+    let last = wal.durable_lsn();
+    drop(wal);
+    for disk in [disk.reopen_with(&[]), disk.restart()] {
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let (_, found, frames) = replay(&shared, &roomy(), Lsn::ZERO).unwrap();
+        assert_eq!(found.quarantined, [], "{context}: opened again");
+        assert_eq!((found.end, frames.len() as u64), (last, count + 2));
+    }
+}
+
+/// What of the unsynced changes may survive: nothing, all, and each write up to each of its cuts.
+fn fates(disk: &SimDisk) -> Vec<Vec<(usize, Keep)>> {
+    let unsynced = disk.unsynced();
+    let mut fates = vec![
+        Vec::new(),
+        (0..unsynced.len()).map(|i| (i, Keep::Whole)).collect(),
+    ];
+    for (index, change) in unsynced.iter().enumerate() {
+        for cut in change.cuts() {
+            fates.push(vec![(index, Keep::Bytes(0..cut))]);
+            fates.push(vec![(index, Keep::Bytes(cut..change.len))]);
+        }
+    }
+    fates
+}
+
+#[test]
+fn a_crash_at_every_call_of_a_close_and_of_the_open_behind_it_changes_nothing() {
+    // The mark of the second one lies across the border of a sector.
+    for count in [1, 13] {
+        let mut looked = 0;
+        let recording = SimDisk::new(1);
+        let shared: Arc<dyn Disk> = Arc::new(recording.clone());
+        let (log, ..) = replay(&shared, &roomy(), Lsn::ZERO).unwrap();
+        let wal = log.start(Box::new(Outcomes::default())).unwrap();
+        for token in 0..count {
+            wal.append(payload_of(EQUAL_TOKENS + token), token).unwrap();
+        }
+        wal.flush().unwrap();
+        let end = wal.durable_lsn();
+        recording.record();
+        wal.close().unwrap();
+        assert!(inspect::look(&recording, end).0.closed);
+        let closing = recording.recorded();
+        recording.record();
+        reads_of(&recording, Lsn::ZERO);
+        let opened = recording.recorded();
+        for (call, disk) in closing.iter().chain(&opened).enumerate() {
+            goes_on(
+                &disk.copy().restart(),
+                end,
+                count,
+                &format!("death at {call}"),
+            );
+            for fate in fates(disk) {
+                let context = format!("{count} frames, call {call}, {fate:?}");
+                goes_on(&disk.reopen_with(&fate), end, count, &context);
+                looked += 1;
+            }
+        }
+        assert!(looked >= 12, "only {looked} outcomes");
+    }
+}
+
+/// A torn mark is the torn end of a group: however much of it is there, in a file of zeros or in
+/// one with an earlier life.
+#[test]
+fn a_mark_torn_anywhere_ends_the_log_at_the_same_place() {
+    let (good, end) = log_of(3, |wal| wal.close().unwrap());
+    let mark = end.0 as usize..end.0 as usize + frame::FRAME_HEADER_BYTES as usize;
+    for stale in [0, 0xa5] {
+        for cut in 0..=mark.len() {
+            for keep_head in [true, false] {
+                let disk = good.copy();
+                disk.rot(&segment::path_of(Lsn::ZERO), |bytes| {
+                    let lost = match keep_head {
+                        true => mark.start + cut..mark.end,
+                        false => mark.start..mark.start + cut,
+                    };
+                    bytes[lost].fill(stale);
+                    bytes[mark.end..].fill(stale);
+                })
+                .unwrap();
+                goes_on(&disk.restart(), end, 3, &format!("{cut} of {stale}"));
+            }
+        }
     }
 }
