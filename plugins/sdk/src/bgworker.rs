@@ -41,6 +41,11 @@ impl<'a> WorkerCtx<'a> {
         Self { host }
     }
 
+    /// The calls themselves, for a host that hands them on.
+    pub fn calls(&mut self) -> &mut (dyn WorkerCalls + 'a) {
+        self.host
+    }
+
     /// Write, query, state, timers, publish, log: as in a fire.
     pub fn call(&mut self) -> FireCtx<'_> {
         FireCtx::new(self.host.as_host())

@@ -71,8 +71,9 @@ pub enum QueryLimit {
     Last(usize),
 }
 
-/// The calls a host offers; the other half of [`FireCtx`].
-pub trait HostCalls {
+/// The calls a host offers; the other half of [`FireCtx`]. Threads of a plugin may make them while
+/// the call lasts, one at a time.
+pub trait HostCalls: Send {
     /// See [`FireCtx::info`].
     fn info(&self) -> FireInfo;
     /// See [`FireCtx::write`].
@@ -117,13 +118,18 @@ pub trait HostCalls {
 
 /// Valid during one fire.
 pub struct FireCtx<'a> {
-    host: &'a mut dyn HostCalls,
+    host: &'a mut (dyn HostCalls + 'a),
 }
 
 impl<'a> FireCtx<'a> {
     /// Wraps the calls of a host.
     pub fn new(host: &'a mut dyn HostCalls) -> Self {
         Self { host }
+    }
+
+    /// The calls themselves, for a host that hands them on.
+    pub fn calls(&mut self) -> &mut (dyn HostCalls + 'a) {
+        self.host
     }
 
     /// Where this fire stands.

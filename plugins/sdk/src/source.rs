@@ -57,7 +57,7 @@ pub struct Progress {
 }
 
 /// The calls a host offers to a source; the other half of [`SourceOut`].
-pub trait SourceCalls {
+pub trait SourceCalls: Send {
     /// See [`SourceOut::append`].
     ///
     /// # Errors
@@ -90,6 +90,11 @@ impl<'a> SourceOut<'a> {
     /// Wraps the calls of a host.
     pub fn new(host: &'a mut dyn SourceCalls) -> Self {
         Self { host }
+    }
+
+    /// The calls themselves, for a host that hands them on.
+    pub fn calls(&mut self) -> &mut (dyn SourceCalls + 'a) {
+        self.host
     }
 
     /// Adds rows to the batch. A missing bucket is made, of this kind.

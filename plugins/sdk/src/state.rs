@@ -16,7 +16,7 @@ pub enum StateValue {
 }
 
 /// The calls a host offers on state; the other half of [`State`].
-pub trait StateCalls {
+pub trait StateCalls: Send {
     /// See [`State::get`].
     ///
     /// # Errors
@@ -68,6 +68,11 @@ impl<'a> State<'a> {
     /// Of a host without a state store: every call fails with [`Code::Unsupported`].
     pub fn none() -> Self {
         Self { calls: None }
+    }
+
+    /// The calls themselves, for a host that hands them on.
+    pub fn store(&mut self) -> Option<&mut (dyn StateCalls + 'a)> {
+        self.calls.as_deref_mut()
     }
 
     fn calls(&mut self) -> Result<&mut dyn StateCalls, PluginError> {
