@@ -7,8 +7,9 @@ use engine::{Commit, Error, Lsn};
 use plugin_sdk::Delivery;
 
 use crate::calls::{Effects, Write};
-use crate::dispatch::{Dispatcher, End};
+use crate::dispatch::Dispatcher;
 use crate::fire::backoff;
+use crate::run::{End, Run};
 use crate::section::Section;
 use crate::status::State;
 
@@ -75,10 +76,26 @@ impl Dispatcher {
         }
     }
 
-    /// Writes one frame. With a cursor it is a plugin commit and visible on return. A full disk is
-    /// waited out.
+    /// [`Run::write`]; with a cursor it is stored now.
     pub(crate) fn write(
         &mut self,
+        effects: &Effects,
+        cursor: Option<Lsn>,
+        hops: u8,
+    ) -> Result<Committed, End> {
+        let committed = self.run.write(effects, cursor, hops)?;
+        if let (Committed::Yes, Some(_)) = (&committed, cursor) {
+            self.unstored_since = None;
+        }
+        Ok(committed)
+    }
+}
+
+impl Run {
+    /// Writes one frame. With a cursor it is a plugin commit and visible on return; that of a worker
+    /// or source is 0. A full disk is waited out.
+    pub(crate) fn write(
+        &self,
         effects: &Effects,
         cursor: Option<Lsn>,
         hops: u8,
@@ -107,9 +124,6 @@ impl Dispatcher {
                 }
                 refused => return Ok(Committed::Refused(refused.to_string())),
             }
-        }
-        if cursor.is_some() {
-            self.unstored_since = None;
         }
         let rows: usize = effects.writes.iter().map(Write::rows).sum();
         self.meter.rows_out.increment(rows as u64);

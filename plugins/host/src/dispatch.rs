@@ -7,25 +7,20 @@
 //! moves the cursor in memory only; checkpoints store it.
 
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use disk::Clock;
-use engine::{CommitReader, Engine, Error, Lsn, Origin};
-use model::Zone;
-use plugin_sdk::{AnyTrigger, CloseReason, Delivery, Module};
+use engine::{CommitReader, Error, Lsn};
+use plugin_sdk::{AnyTrigger, CloseReason, Delivery};
 
 use crate::commit::Committed;
-use crate::cursor::Book;
 use crate::entry::OnError;
 use crate::fire::{Fired, backoff, panic_text};
-use crate::host::{Progress, Publisher};
-use crate::meter::Meter;
 use crate::registry::Policy;
-use crate::status::{Gauges, State};
-use crate::stop::Stop;
+use crate::run::{End, Run};
+use crate::status::State;
 use crate::timers::{Timers, WINDOW_TIMERS_MAX};
 use crate::window::{Filter, Limits, What, Window};
 
@@ -37,26 +32,12 @@ const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// One running instance.
 pub(crate) struct Dispatcher {
-    pub(crate) engine: Engine,
-    pub(crate) book: Arc<Book>,
-    pub(crate) publisher: Arc<dyn Publisher>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) progress: Arc<Progress>,
-    pub(crate) stop: Arc<Stop>,
-    pub(crate) gauges: Arc<Gauges>,
-    pub(crate) meter: Meter,
-
-    pub(crate) id: String,
-    pub(crate) module: Arc<dyn Module>,
-    pub(crate) config: serde_json::Value,
-    pub(crate) zone: Zone,
+    pub(crate) run: Run,
     pub(crate) policy: Policy,
     pub(crate) limits: Limits,
     pub(crate) wait: Duration,
     pub(crate) timeout: Duration,
 
-    pub(crate) origin: Origin,
-    pub(crate) epoch: u64,
     pub(crate) filter: Filter,
     pub(crate) trigger: Option<Box<dyn AnyTrigger>>,
     pub(crate) timers: Timers,
@@ -77,12 +58,13 @@ pub(crate) struct Dispatcher {
     pub(crate) refusals: u32,
 }
 
-/// Why an instance no longer runs.
-#[derive(Debug)]
-pub(crate) enum End {
-    Stopped,
-    Disabled(String),
-    Failed(String),
+/// A dispatcher is a run with a cursor.
+impl Deref for Dispatcher {
+    type Target = Run;
+
+    fn deref(&self) -> &Run {
+        &self.run
+    }
 }
 
 impl Dispatcher {
@@ -97,16 +79,7 @@ impl Dispatcher {
         let end = end.unwrap_or_else(|panic| {
             End::Failed(format!("the dispatcher panicked: {}", panic_text(&*panic)))
         });
-        let (state, reason) = match end {
-            End::Stopped => (State::Stopped, String::new()),
-            End::Disabled(why) => (State::Disabled, why),
-            End::Failed(why) => (State::Failed, why),
-        };
-        if state != State::Stopped {
-            tracing::error!(instance = &*self.id, "{state}: {reason}");
-        }
-        self.stand(state, &reason);
-        self.progress.tell();
+        self.conclude(end);
     }
 
     fn follow(&mut self) -> Result<Infallible, End> {
@@ -137,18 +110,6 @@ impl Dispatcher {
         }
     }
 
-    pub(crate) fn check_stop(&self) -> Result<(), End> {
-        if self.stop.is_asked() {
-            return Err(End::Stopped);
-        }
-        Ok(())
-    }
-
-    /// Sets state and reason.
-    pub(crate) fn stand(&self, state: State, reason: &str) {
-        self.gauges.set(state, reason, self.clock.now_ns());
-    }
-
     fn limits(&self) -> Limits {
         Limits {
             commits: self.commits_max,
@@ -159,20 +120,21 @@ impl Dispatcher {
     /// Reads commits from the cursor on, until the window is full or the log ends.
     fn take(&mut self) -> Result<Window, Error> {
         let limits = self.limits();
+        let run = &self.run;
         let reader = match &mut self.reader {
             Some(reader) => reader,
-            none => none.insert(self.engine.follow(self.cursor)?),
+            none => none.insert(run.engine.follow(self.cursor)?),
         };
         let mut window = Window::new(self.cursor);
         let mut deadline = None;
         // Seen before the log is read, so whatever comes later ends the wait below.
-        let mut seen = self.engine.marks().visible;
+        let mut seen = run.engine.marks().visible;
         while !window.is_full(&limits) {
             if let Some(commit) = reader.next_commit()? {
                 window.add(commit, &mut self.filter);
                 continue;
             }
-            if window.is_empty() || self.wait.is_zero() || self.stop.is_asked() {
+            if window.is_empty() || self.wait.is_zero() || run.stop.is_asked() {
                 break;
             }
             let until = *deadline.get_or_insert_with(|| Instant::now() + self.wait);
@@ -180,7 +142,7 @@ impl Dispatcher {
             if left.is_zero() {
                 break;
             }
-            seen = self.engine.wait_visible(seen.max(reader.position()), left);
+            seen = run.engine.wait_visible(seen.max(reader.position()), left);
         }
         Ok(window)
     }

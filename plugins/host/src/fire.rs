@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use plugin_sdk::{Batch, CloseReason, Delivery, Event, FireCtx, FireError, FireInfo, Init};
 
 use crate::calls::{Calls, Effects, effect_bytes_max};
-use crate::dispatch::{Dispatcher, End};
+use crate::dispatch::Dispatcher;
 use crate::entry::OnError;
+use crate::run::End;
 use crate::section::Change;
 use crate::status::State;
 use crate::window::{Lane, Pending, What};
@@ -238,13 +239,6 @@ impl Dispatcher {
             self.send(std::mem::take(&mut effects.messages));
         }
         effects
-    }
-
-    /// Hands messages to the subscribers.
-    pub(crate) fn send(&self, messages: Vec<(String, bytes::Bytes)>) {
-        for (stream, payload) in messages {
-            self.publisher.publish(&self.id, &stream, payload);
-        }
     }
 
     fn panicked(&self, why: &str) {

@@ -11,8 +11,9 @@ use plugin_sdk::{CloseReason, Delivery};
 
 use crate::calls::Effects;
 use crate::commit::Committed;
-use crate::dispatch::{Dispatcher, End};
+use crate::dispatch::Dispatcher;
 use crate::fire::Fired;
+use crate::run::End;
 use crate::window::{What, Window};
 
 /// Most ranges delivered in one window.

@@ -30,6 +30,7 @@ mod meter;
 mod on;
 mod registry;
 mod resolve;
+mod run;
 mod section;
 mod start;
 mod status;

@@ -13,6 +13,7 @@ use crate::host::{Error, Inner, Instance};
 use crate::meter::Meter;
 use crate::on::Matcher;
 use crate::registry::{Outcome, Plan, Ready};
+use crate::run::Run;
 use crate::section::Section;
 use crate::status::State;
 use crate::timers::{Timers, WINDOW_TIMERS_MAX};
@@ -76,18 +77,7 @@ impl Inner {
             )));
         }
         let mut dispatcher = Dispatcher {
-            engine: engine.clone(),
-            book: Arc::clone(&self.book),
-            publisher: Arc::clone(&self.publisher),
-            clock: Arc::clone(&self.clock),
-            progress: Arc::clone(&self.progress),
-            stop: Arc::clone(&instance.stop),
-            gauges: Arc::clone(&instance.gauges),
-            meter: Meter::new(&plan.id),
-            id: plan.id.clone(),
-            module: Arc::clone(&ready.module),
-            config: plan.entry.config.clone(),
-            zone: self.zone.clone(),
+            run: self.run_of(instance, ready, engine, origin, place.epoch),
             policy: ready.policy,
             limits: Limits {
                 rows: plan.entry.window.rows.max(1),
@@ -96,8 +86,6 @@ impl Inner {
             },
             wait: plan.entry.window.wait,
             timeout: plan.entry.timeout,
-            origin,
-            epoch: place.epoch,
             filter: Filter {
                 matcher: Matcher::new(ready.patterns.clone()),
                 own: origin,
@@ -123,6 +111,34 @@ impl Inner {
             Err(reason) => return Ok(Err(reason)),
         }
         Ok(Ok(dispatcher))
+    }
+
+    /// What a run has, of whatever kind.
+    fn run_of(
+        &self,
+        instance: &Instance,
+        ready: &Ready,
+        engine: &Engine,
+        origin: Origin,
+        epoch: u64,
+    ) -> Run {
+        let plan = &instance.plan;
+        Run {
+            engine: engine.clone(),
+            book: Arc::clone(&self.book),
+            publisher: Arc::clone(&self.publisher),
+            clock: Arc::clone(&self.clock),
+            progress: Arc::clone(&self.progress),
+            stop: Arc::clone(&instance.stop),
+            gauges: Arc::clone(&instance.gauges),
+            meter: Meter::new(&plan.id),
+            id: plan.id.clone(),
+            module: Arc::clone(&ready.module),
+            config: plan.entry.config.clone(),
+            zone: self.zone.clone(),
+            origin,
+            epoch,
+        }
     }
 
     /// Where the instance goes on. A new one that must not miss a row stores its place at once: a
