@@ -71,7 +71,9 @@ pub(crate) fn spawn<T: Send + 'static>(
         scratch: Vec::new(),
         full: false,
     };
-    committer.preparer.order(committer.next_first);
+    if committer.room() < committer.shared.options.segment_bytes / 2 {
+        committer.preparer.order(committer.next_first);
+    }
     let thread = std::thread::Builder::new().name("wal-commit".to_owned());
     Ok(thread.spawn(move || committer.run())?)
 }
@@ -133,6 +135,12 @@ impl<T> Committer<T> {
             // Without the mark the next open is slower, nothing else: it holds or it does not.
             let _ = self.mark_end();
         }
+    }
+
+    /// Bytes left in the current segment.
+    fn room(&self) -> u64 {
+        let limit = self.current.as_ref().map_or(self.position, |c| c.limit);
+        limit.0.saturating_sub(self.position.0)
     }
 
     /// Says at the end of the log that nothing behind it reads as a frame.
@@ -293,6 +301,8 @@ impl<T> Committer<T> {
         self.sink.durable(committed.collect());
         self.queue.finish(count);
         self.remove_leftovers();
+        // Not before: a process that only reads needs no other segment.
+        self.preparer.order(self.next_first);
     }
 
     /// Ends the current segment and goes on in the next. `DiskFull` leaves everything as it was.

@@ -1,6 +1,7 @@
 //! Keeps the next segment ready, so that no commit pays for making one.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -23,6 +24,7 @@ pub(crate) struct Preparer {
 
 #[derive(Debug)]
 struct Helper {
+    shared: Arc<Shared>,
     orders: Option<Sender<Lsn>>,
     answers: Receiver<Answer>,
     thread: Option<JoinHandle<()>>,
@@ -83,6 +85,7 @@ fn prepare(shared: &Shared, first: Lsn) -> Answer {
         &shared.store_id,
         first,
         &shared.options,
+        &shared.stopping,
         released,
     )
 }
@@ -91,16 +94,18 @@ impl Helper {
     fn start(shared: Arc<Shared>) -> Result<Self> {
         let (orders, ordered) = bounded::<Lsn>(1);
         let (answer, answers) = bounded(1);
+        let shares = shared.clone();
         let thread = std::thread::Builder::new()
             .name("wal-prepare".to_owned())
             .spawn(move || {
                 for first in ordered {
-                    if answer.send(prepare(&shared, first)).is_err() {
+                    if answer.send(prepare(&shares, first)).is_err() {
                         return;
                     }
                 }
             })?;
         Ok(Self {
+            shared,
             orders: Some(orders),
             answers,
             thread: Some(thread),
@@ -110,6 +115,7 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
         self.orders = None;
         if let Some(thread) = self.thread.take() {
             // A panic there has already been printed; the log is closing anyway.

@@ -93,6 +93,7 @@ pub fn open<E: From<WalError>>(
         appended: AtomicU64::new(plan.position.0),
         poisoned: AtomicBool::new(false),
         closing: AtomicBool::new(false),
+        stopping: AtomicBool::new(false),
         chain: Mutex::new(chain),
     });
     let start = start(&*disk, shared, clock, plan)?;

@@ -5,6 +5,7 @@
 //! it, and one that still has the old header holds nothing that was promised.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use disk::{Disk, File};
 
@@ -30,6 +31,10 @@ const TEMPORARY: &str = "wal/next.tmp";
 
 /// Zeros are written in pieces of this size while a segment is prepared.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// So much of a new segment is synced at a time: a commit's sync never waits for more of it, nor
+/// does the end of the process.
+const SYNC_BYTES: u64 = 4 << 20;
 
 /// The path of the segment with this first LSN.
 pub(crate) fn path_of(first: Lsn) -> String {
@@ -115,12 +120,14 @@ pub(crate) fn id_of_header(bytes: &[u8]) -> Option<[u8; 16]> {
 }
 
 /// Makes the segment file that begins at `first`, durable under its name, from a released one if
-/// there is any, and opens it. Only `DiskFull` may be tried again.
+/// there is any, and opens it. Only `DiskFull` may be tried again. `Closed` if it was given up
+/// because the log is stopping.
 pub(crate) fn prepare(
     disk: &dyn Disk,
     store_id: &[u8; 16],
     first: Lsn,
     options: &Options,
+    stopping: &AtomicBool,
     released: impl FnOnce() -> Option<Lsn>,
 ) -> Result<Box<dyn File>> {
     let path = path_of(first);
@@ -137,7 +144,7 @@ pub(crate) fn prepare(
         Some(old) => disk.rename(&path_of(old), &path)?,
         None => {
             check_space(disk, segment_bytes + options.reserve_bytes)?;
-            create(disk, store_id, &path, segment_bytes)?;
+            create(disk, store_id, &path, segment_bytes, stopping)?;
         }
     }
     disk.sync_dir(WAL_DIR)?;
@@ -153,29 +160,53 @@ fn check_space(disk: &dyn Disk, needed: u64) -> Result<()> {
 
 /// Blocks are allocated and their metadata is durable before the first commit needs them, so a
 /// commit's sync writes data only.
-fn create(disk: &dyn Disk, store_id: &[u8; 16], path: &str, bytes: u64) -> Result<()> {
+fn create(
+    disk: &dyn Disk,
+    store_id: &[u8; 16],
+    path: &str,
+    bytes: u64,
+    stopping: &AtomicBool,
+) -> Result<()> {
     remove_temporary(disk)?;
-    let result = fill(disk, store_id, bytes).and_then(|()| disk.rename(TEMPORARY, path));
-    result.map_err(|error| {
-        if !disk::is_full(&error) {
-            return error.into();
-        }
-        // Give the space back; it may be what the next checkpoint needs.
-        let _ = disk.unlink(TEMPORARY);
-        WalError::DiskFull
-    })
+    let filled = fill(disk, store_id, bytes, stopping);
+    let made = filled.and_then(|whole| match whole {
+        true => disk.rename(TEMPORARY, path).map(|()| true),
+        false => Ok(false),
+    });
+    let failed = match made {
+        Ok(true) => return Ok(()),
+        Ok(false) => WalError::Closed,
+        Err(error) if disk::is_full(&error) => WalError::DiskFull,
+        Err(error) => return Err(error.into()),
+    };
+    // Give the space back; it may be what the next checkpoint needs.
+    let _ = disk.unlink(TEMPORARY);
+    Err(failed)
 }
 
-fn fill(disk: &dyn Disk, store_id: &[u8; 16], bytes: u64) -> io::Result<()> {
+/// False if it was given up half-way.
+fn fill(
+    disk: &dyn Disk,
+    store_id: &[u8; 16],
+    bytes: u64,
+    stopping: &AtomicBool,
+) -> io::Result<bool> {
     let file = disk.create(TEMPORARY)?;
     let mut offset = 0;
     while offset < bytes {
+        if stopping.load(Ordering::Acquire) {
+            return Ok(false);
+        }
         let count = (bytes - offset).min(ZEROS.len() as u64);
         file.write_at(offset, &ZEROS[..count as usize])?;
         offset += count;
+        if offset.is_multiple_of(SYNC_BYTES) && offset < bytes {
+            file.sync_data()?;
+        }
     }
     file.write_at(0, &encode_header(store_id, NOWHERE, Lsn::ZERO))?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(true)
 }
 
 /// Removes what an interrupted preparation left.

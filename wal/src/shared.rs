@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) poisoned: AtomicBool,
     /// Set before the queue is closed in good order: the committer marks the end.
     pub(crate) closing: AtomicBool,
+    /// Nobody needs another segment any more: one that is being made is given up.
+    pub(crate) stopping: AtomicBool,
     /// Short holds only: no I/O under this lock.
     pub(crate) chain: Mutex<Chain>,
 }

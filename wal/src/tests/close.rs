@@ -1,5 +1,7 @@
 //! The mark of a good close, and files that were never begun: what an open need not read.
 
+use std::sync::atomic::AtomicBool;
+
 use disk::SimDisk;
 use disk::sim::Keep;
 
@@ -55,7 +57,8 @@ fn a_file_that_was_never_begun_is_not_read_and_gets_another_name() {
     let (disk, end) = log_of(3, drop);
     // As the helper thread leaves it.
     let next = Lsn(64 << 10);
-    let ahead = segment::prepare(&disk, &STORE, next, &roomy(), || None);
+    let go_on = AtomicBool::new(false);
+    let ahead = segment::prepare(&disk, &STORE, next, &roomy(), &go_on, || None);
     drop(ahead.unwrap());
     let once = reads_of(&disk.copy(), Lsn::ZERO);
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
@@ -207,4 +210,45 @@ fn a_mark_torn_anywhere_ends_the_log_at_the_same_place() {
             }
         }
     }
+}
+
+/// Files below `wal/` after an open that wrote `count` frames, in a log whose next segment is
+/// not there yet.
+fn files_after(count: u64) -> Vec<String> {
+    let (disk, _) = log_of(3, |wal| wal.close().unwrap());
+    let options = Options {
+        prepare_ahead: true,
+        ..roomy()
+    };
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (log, _, frames) = replay(&shared, &options, Lsn::ZERO).unwrap();
+    assert_eq!(frames.len(), 3);
+    let wal = log.start(Box::new(Outcomes::default())).unwrap();
+    for token in 0..count {
+        wal.append(payload_of(EQUAL_TOKENS + token), token).unwrap();
+    }
+    wal.flush().unwrap();
+    // Some hundred frames fill the first segment, so that the helper was waited for.
+    wal.close().unwrap();
+    disk.list("wal").unwrap()
+}
+
+#[test]
+fn a_log_that_is_only_read_makes_no_segment_ahead() {
+    assert_eq!(files_after(0).len(), 1);
+    assert!(files_after(600).len() >= 2);
+}
+
+#[test]
+fn a_segment_that_nobody_needs_any_more_is_given_up() {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all("wal").unwrap();
+    let first = Lsn(64 << 10);
+    let stop = AtomicBool::new(true);
+    let given_up = segment::prepare(&disk, &STORE, first, &roomy(), &stop, || None);
+    assert!(matches!(given_up, Err(WalError::Closed)));
+    assert_eq!(disk.list("wal").unwrap(), [""; 0], "and leaves nothing");
+    let go_on = AtomicBool::new(false);
+    drop(segment::prepare(&disk, &STORE, first, &roomy(), &go_on, || None).unwrap());
+    assert_eq!(disk.len(&segment::path_of(first)).unwrap(), 64 << 10);
 }
