@@ -3,6 +3,7 @@
 //! * `mutate [NAME]`: applies each deliberate fault to a copy of the tree and expects red tests.
 //! * `reliability`: the long run before a release; prints the table for docs/reliability.md.
 //! * `golden VERSION`: writes tests/data/format/VERSION/store.json.gz with the format of today.
+//! * `proto`: writes the Rust code of plugins/proto from its .proto file.
 #![forbid(unsafe_code)]
 // Writes its copies and files beside any store.
 #![allow(clippy::disallowed_methods)]
@@ -24,7 +25,8 @@ fn main() -> ExitCode {
         ["mutate", name] => mutate::run(Some(name)),
         ["reliability"] => reliability::run(),
         ["golden", version] => golden(version),
-        _ => Err("usage: cargo xtask mutate [NAME] | reliability | golden v1".to_owned()),
+        ["proto"] => proto(),
+        _ => Err("usage: cargo xtask mutate [NAME] | reliability | golden v1 | proto".to_owned()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,4 +54,18 @@ fn golden(version: &str) -> Result<(), String> {
         .map_err(|error| format!("{}: {error}", path.display()))?;
     println!("{}: {} bytes", path.display(), bytes.len());
     Ok(())
+}
+
+/// The generator is a test of its crate: nothing else builds a protobuf compiler.
+fn proto() -> Result<(), String> {
+    let status = std::process::Command::new("cargo")
+        .args(["test", "-q", "-p", "plugin-proto", "--test", "generated"])
+        .env("MKTS_PROTO_WRITE", "1")
+        .current_dir(tests::server::workspace())
+        .status()
+        .map_err(|error| format!("cargo: {error}"))?;
+    status
+        .success()
+        .then_some(())
+        .ok_or_else(|| "the generator failed".to_owned())
 }
