@@ -227,7 +227,7 @@ fn entry_line(config: &Config, report: &Report<'_>, problem: &plugin_host::Probl
     let words = problem.message.split([':', ' ']).next().unwrap_or("");
     match words.starts_with("config") {
         true => report.line(&place.below(words)),
-        false if words == "on" => report.line(&place.key("on")),
+        false if ENTRY_KEYS.contains(&words) => report.line(&place.key(words)),
         false => report.line(place),
     }
 }

@@ -1,11 +1,16 @@
 //! One entry of `triggers:` or `bgworkers:` in mkts.yml, as the server parsed it.
 
+use std::fmt;
 use std::time::Duration;
 
+use model::Zone;
 use plugin_sdk::Delivery;
 
-/// What an entry asks for.
-#[derive(Debug, Clone)]
+use crate::schedule::Schedule;
+
+/// What an entry asks for. Its `Debug` leaves out `config` and the values of `env`: they hold
+/// secrets, and only a manifest says which.
+#[derive(Clone)]
 pub struct Entry {
     /// The list the entry stands in.
     pub kind: EntryKind,
@@ -19,12 +24,24 @@ pub struct Entry {
     pub match_mode: Match,
     /// `config:`, checked by the plugin.
     pub config: serde_json::Value,
+    /// `host:`; `None` takes what fits the module.
+    pub host: Option<HostMode>,
     /// `delivery:`; `None` takes the plugin's own.
     pub delivery: Option<Delivery>,
+    /// `start:`, where a new instance begins.
+    pub start: Start,
+    /// `parallelism:`, threads that fire keys; at least 1.
+    pub parallelism: usize,
     /// `max_attempts:`; 0 means for ever, `None` 5 (1 if volatile).
     pub max_attempts: Option<u32>,
     /// `on_error:`; `None` means dead letter (skip if volatile).
     pub on_error: Option<OnError>,
+    /// `on_overflow:`; `None` means coalesce if the plugin accepts gaps, else disable.
+    pub on_overflow: Option<OnOverflow>,
+    /// `schedule:`, ticks by the clock.
+    pub schedule: Option<Schedule>,
+    /// `timezone:` of the schedule.
+    pub zone: Zone,
     /// `timeout:` of one event.
     pub timeout: Duration,
     /// `window:`.
@@ -37,6 +54,16 @@ pub struct Entry {
     pub fire_on_own: bool,
     /// `wal_hold:`: bytes of log kept for it when it lags.
     pub wal_hold: u64,
+    /// `wal_hold:`: for how long log is kept for it; whichever limit is met first counts.
+    pub wal_hold_time: Duration,
+    /// `env:`, names and values for a process, expanded.
+    pub env: Vec<(String, String)>,
+    /// `limits:` of a process.
+    pub limits: ProcessLimits,
+    /// `restart:` of a worker or source.
+    pub restart: Restart,
+    /// `params:`, handed to a source's `open`.
+    pub params: String,
     /// Where the entry stands, for messages: `mkts.yml:12`.
     pub place: String,
 }
@@ -51,15 +78,26 @@ impl Entry {
             on: Vec::new(),
             match_mode: Match::Glob,
             config: serde_json::Value::Null,
+            host: None,
             delivery: None,
+            start: Start::Latest,
+            parallelism: 1,
             max_attempts: None,
             on_error: None,
+            on_overflow: None,
+            schedule: None,
+            zone: Zone::utc(),
             timeout: TIMEOUT,
             window: WindowOptions::default(),
             required: false,
             enabled: true,
             fire_on_own: false,
             wal_hold: WAL_HOLD,
+            wal_hold_time: WAL_HOLD_TIME,
+            env: Vec::new(),
+            limits: ProcessLimits::default(),
+            restart: Restart::Always,
+            params: String::new(),
             place: String::new(),
         }
     }
@@ -73,11 +111,25 @@ impl Entry {
     }
 }
 
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("place", &self.place)
+            .field("module", &self.module)
+            .field("name", &self.name)
+            .field("on", &self.on)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Default of [`Entry::timeout`].
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Default of [`Entry::wal_hold`]: 4 GiB.
 pub const WAL_HOLD: u64 = 4 << 30;
+
+/// Default of [`Entry::wal_hold_time`]: a day.
+pub const WAL_HOLD_TIME: Duration = Duration::from_secs(24 * 3600);
 
 /// The list an entry stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +140,74 @@ pub enum EntryKind {
     BgWorker,
     /// `sources:`.
     Source,
+}
+
+/// Where a module's code runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostMode {
+    /// Linked into the server.
+    Builtin,
+    /// Loaded into the server from a file.
+    Native,
+    /// In a child of the server.
+    Process,
+}
+
+impl HostMode {
+    /// The word used in mkts.yml.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Builtin => "builtin",
+            Self::Native => "native",
+            Self::Process => "process",
+        }
+    }
+}
+
+/// Where an instance that never ran begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// Behind the newest commit.
+    #[default]
+    Latest,
+    /// At the oldest stored row.
+    Earliest,
+    /// At the rows of this time, in nanoseconds since 1970.
+    Time(i64),
+}
+
+/// What happens to an instance for which the log is kept no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnOverflow {
+    /// The backlog becomes one range per bucket, delivered as gaps.
+    Coalesce,
+    /// The instance stops and keeps its state.
+    Disable,
+    /// The place moves on; the rows are counted.
+    Drop,
+    /// The log is kept without limit.
+    Hold,
+}
+
+/// When a worker or source whose run ended is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Restart {
+    /// However it ended.
+    #[default]
+    Always,
+    /// Only after an error or panic.
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+/// Limits of a process, set before it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessLimits {
+    /// Bytes of address space.
+    pub memory: Option<u64>,
+    /// Open files.
+    pub nofile: Option<u64>,
 }
 
 /// How `on:` patterns are read.

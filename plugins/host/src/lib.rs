@@ -31,6 +31,7 @@ mod on;
 mod registry;
 mod resolve;
 mod run;
+mod schedule;
 mod section;
 mod start;
 mod status;
@@ -38,7 +39,11 @@ mod stop;
 mod timers;
 mod window;
 
-pub use entry::{Entry, EntryKind, Join, Match, OnError, TIMEOUT, WAL_HOLD, WindowOptions};
+pub use entry::{
+    Entry, EntryKind, HostMode, Join, Match, OnError, OnOverflow, ProcessLimits, Restart, Start,
+    TIMEOUT, WAL_HOLD, WAL_HOLD_TIME, WindowOptions,
+};
 pub use host::{Error, Host, Publisher};
 pub use registry::{Problem, check};
+pub use schedule::{Cron, Schedule};
 pub use status::{InstanceStatus, State};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::Zone;
 use plugin_sdk::{BuiltIn, ConfigError, Delivery, Kind, Module};
 
-use crate::entry::{Entry, EntryKind, Join, Match, OnError};
+use crate::entry::{Entry, EntryKind, HostMode, Join, Match, OnError, ProcessLimits, Start};
 use crate::on::Patterns;
 use crate::resolve::{Resolved, missing_text, resolve, stem};
 use crate::status::State;
@@ -155,6 +155,7 @@ fn ready(
 ) -> Result<Ready, String> {
     check_kind(entry, module.description().kind)?;
     check_name(entry)?;
+    not_built(entry, warnings)?;
     let patterns = Patterns::parse(&entry.on, entry.match_mode)?;
     warnings.extend(patterns.warnings());
     if entry.match_mode == Match::MarketStore && entry.on.is_empty() {
@@ -188,6 +189,36 @@ fn check_kind(entry: &Entry, kind: Kind) -> Result<(), String> {
             kind.name()
         )
     })
+}
+
+/// Keys that are read and not acted on yet. Where passing a key over would change what is computed the
+/// instance fails: it must not run otherwise than asked.
+fn not_built(entry: &Entry, warnings: &mut Vec<String>) -> Result<(), String> {
+    if let Some(host @ (HostMode::Native | HostMode::Process)) = entry.host {
+        let host = host.name();
+        return Err(format!("host: {host} is not available in this version"));
+    }
+    if entry.start != Start::Latest {
+        return Err("start: only latest is available in this version".into());
+    }
+    if entry.schedule.is_some() {
+        return Err("schedule: is not available in this version".into());
+    }
+    if entry.parallelism > 1 {
+        warnings.push(
+            "parallelism: one thread is used in this version; the order per bucket holds".into(),
+        );
+    }
+    if entry.on_overflow.is_some() {
+        warnings.push("on_overflow: is chosen by the plugin in this version".into());
+    }
+    if !entry.env.is_empty() || entry.limits != ProcessLimits::default() {
+        warnings.push(
+            "env and limits are for plugins in a process of their own; built-in ones ignore them"
+                .into(),
+        );
+    }
+    Ok(())
 }
 
 fn check_name(entry: &Entry) -> Result<(), String> {

@@ -122,8 +122,13 @@ pub const ENTRY_KEYS: &[&str] = &[
     "timezone",
     "restart",
     "params",
-    "state_scope",
 ];
+
+/// Keys of an entry's `limits`.
+pub(super) const PROCESS_LIMIT_KEYS: &[&str] = &["memory", "nofile"];
+
+/// Keys of an entry's `wal_hold`, written as a map.
+pub(super) const WAL_HOLD_KEYS: &[&str] = &["bytes", "time"];
 
 /// Keys of `window`.
 pub(super) const WINDOW_KEYS: &[&str] = &["rows", "bytes", "wait", "join"];

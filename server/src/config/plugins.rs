@@ -3,19 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use plugin_host::{Entry, EntryKind, Join, Match, OnError, WindowOptions};
+use model::Zone;
+use plugin_host::{
+    Entry, EntryKind, HostMode, Join, Match, OnError, OnOverflow, ProcessLimits, Restart, Schedule,
+    Start, WindowOptions,
+};
 use plugin_sdk::Delivery;
 use serde_json::{Map, Value};
 
 use super::expand::{Sources, expand};
-use super::keys::{DEFAULTS_KEYS, ENTRY_KEYS, PLUGINS_KEYS, WINDOW_KEYS};
-use super::read::{Place, Section, show};
+use super::keys::{
+    DEFAULTS_KEYS, ENTRY_KEYS, PLUGINS_KEYS, PROCESS_LIMIT_KEYS, WAL_HOLD_KEYS, WINDOW_KEYS,
+};
+use super::read::{Place, Section, parse_duration, parse_size, show};
 
 /// Everything about plugins.
 #[derive(Debug, Clone, Default)]
 pub struct Plugins {
     /// Folders that are searched for modules, after the built-in table.
     pub dirs: Vec<PathBuf>,
+    /// Stems of the modules in files that may run inside the server.
+    pub trust_native: Vec<String>,
+    /// Folder of mkts.yml: paths of modules begin here.
+    pub folder: PathBuf,
     /// Entries of `triggers`, `bgworkers` and `sources`, in this order.
     pub entries: Vec<Entry>,
     /// Where each of the entries stands.
@@ -25,7 +35,7 @@ pub struct Plugins {
 /// Values of `plugins.defaults`.
 struct Defaults {
     timeout: Duration,
-    wal_hold: u64,
+    wal_hold: (u64, Duration),
 }
 
 pub(super) fn read(top: &mut Section<'_, '_>, file: &Path) -> Plugins {
@@ -37,9 +47,10 @@ pub(super) fn read(top: &mut Section<'_, '_>, file: &Path) -> Plugins {
             .into_iter()
             .map(|name| dir.join(name))
             .collect(),
+        folder: dir.into(),
         ..Plugins::default()
     };
-    let defaults = defaults(top);
+    let defaults = defaults(top, &mut out.trust_native);
     let kinds = [
         ("triggers", EntryKind::Trigger),
         ("bgworkers", EntryKind::BgWorker),
@@ -66,28 +77,29 @@ pub(super) fn read(top: &mut Section<'_, '_>, file: &Path) -> Plugins {
     out
 }
 
-fn defaults(top: &mut Section<'_, '_>) -> Defaults {
+fn defaults(top: &mut Section<'_, '_>, trust_native: &mut Vec<String>) -> Defaults {
     let mut out = Defaults {
         timeout: plugin_host::TIMEOUT,
-        wal_hold: plugin_host::WAL_HOLD,
+        wal_hold: (plugin_host::WAL_HOLD, plugin_host::WAL_HOLD_TIME),
     };
     let Some(mut section) = top.section("plugins", PLUGINS_KEYS) else {
         return out;
     };
-    if section
-        .texts("trust_native")
-        .is_some_and(|list| !list.is_empty())
-    {
-        section.warn(
-            "trust_native",
-            "plugins in files are not available in this version; the built-in ones need no trust",
-        );
-    }
+    *trust_native = section.texts("trust_native").unwrap_or_default();
     if let Some(mut defaults) = section.section("defaults", DEFAULTS_KEYS) {
-        out.timeout = defaults.duration("timeout", None).unwrap_or(out.timeout);
-        out.wal_hold = defaults.size("wal_hold").unwrap_or(out.wal_hold);
+        out.timeout = timeout(&mut defaults).unwrap_or(out.timeout);
+        out.wal_hold = wal_hold(&mut defaults, out.wal_hold);
     }
     out
+}
+
+/// No time at all would fail every event.
+fn timeout(section: &mut Section<'_, '_>) -> Option<Duration> {
+    let timeout = section.duration("timeout", None)?;
+    if timeout.is_zero() {
+        section.error("timeout", "must be longer than 0");
+    }
+    Some(timeout)
 }
 
 fn list_of(top: &mut Section<'_, '_>, kind: &str) -> Vec<(usize, Value)> {
@@ -115,7 +127,7 @@ fn entry(
     let config = entry.get("config").cloned().unwrap_or(Value::Null);
     let config = plugin_config(&mut entry, config, dir);
     keys_of_kind(&mut entry, kind);
-    later(&mut entry);
+    let (wal_hold, wal_hold_time) = wal_hold(&mut entry, defaults.wal_hold);
     Some(Entry {
         kind,
         module,
@@ -128,6 +140,30 @@ fn entry(
             )
             .unwrap_or_default(),
         config,
+        host: entry.word(
+            "host",
+            &[
+                ("builtin", HostMode::Builtin),
+                ("native", HostMode::Native),
+                ("process", HostMode::Process),
+            ],
+        ),
+        start: start(&mut entry).unwrap_or_default(),
+        parallelism: entry
+            .int("parallelism", 1, 1024)
+            .and_then(|threads| usize::try_from(threads).ok())
+            .unwrap_or(1),
+        on_overflow: entry.word(
+            "on_overflow",
+            &[
+                ("coalesce", OnOverflow::Coalesce),
+                ("disable", OnOverflow::Disable),
+                ("drop", OnOverflow::Drop),
+                ("hold", OnOverflow::Hold),
+            ],
+        ),
+        schedule: schedule(&mut entry),
+        zone: zone(&mut entry),
         delivery: entry.word(
             "delivery",
             &[
@@ -147,12 +183,26 @@ fn entry(
                 ("disable", OnError::Disable),
             ],
         ),
-        timeout: entry.duration("timeout", None).unwrap_or(defaults.timeout),
+        timeout: timeout(&mut entry).unwrap_or(defaults.timeout),
         window: window(&mut entry),
         required: entry.flag("required").unwrap_or(false),
         enabled: entry.flag("enabled").unwrap_or(true),
         fire_on_own: entry.flag("fire_on_own").unwrap_or(false),
-        wal_hold: entry.size("wal_hold").unwrap_or(defaults.wal_hold),
+        wal_hold,
+        wal_hold_time,
+        env: env(&mut entry, dir),
+        limits: limits(&mut entry),
+        restart: entry
+            .word(
+                "restart",
+                &[
+                    ("always", Restart::Always),
+                    ("on-failure", Restart::OnFailure),
+                    ("never", Restart::Never),
+                ],
+            )
+            .unwrap_or_default(),
+        params: entry.text("params").unwrap_or_default(),
         place: String::new(),
     })
 }
@@ -195,67 +245,171 @@ fn window(entry: &mut Section<'_, '_>) -> WindowOptions {
     out
 }
 
+/// Keys that only an entry of one kind understands.
 fn keys_of_kind(entry: &mut Section<'_, '_>, kind: EntryKind) {
+    const OF_TRIGGERS: &[&str] = &[
+        "on",
+        "match",
+        "window",
+        "delivery",
+        "start",
+        "parallelism",
+        "max_attempts",
+        "on_error",
+        "on_overflow",
+        "fire_on_own",
+        "schedule",
+        "timezone",
+        "wal_hold",
+    ];
     let (foreign, owner): (&[&str], &str) = match kind {
         EntryKind::Trigger => (&["restart", "params"], "bgworkers and sources"),
-        _ => (&["on", "match", "window", "delivery", "start"], "triggers"),
+        _ => (OF_TRIGGERS, "triggers"),
     };
-    for key in foreign
-        .iter()
-        .filter(|key| entry.get(key).is_some())
-        .collect::<Vec<_>>()
-    {
-        entry.error(key, format!("belongs to {owner}"));
+    for key in foreign {
+        if entry.has(key) {
+            entry.error(key, format!("belongs to {owner}"));
+        }
     }
-    entry.word(
-        "restart",
-        &[("always", ()), ("on-failure", ()), ("never", ())],
-    );
-    entry.text("params");
 }
 
-/// Keys of plugins that run outside of the server, on a clock, or over stored rows: decided, not
-/// built. Where ignoring the key would change what is computed, the entry is refused.
-fn later(entry: &mut Section<'_, '_>) {
-    let host = [("builtin", true), ("native", false), ("process", false)];
-    if entry.word("host", &host) == Some(false) {
-        entry.error("host", "only builtin is available in this version");
+fn start(entry: &mut Section<'_, '_>) -> Option<Start> {
+    const HELP: &str = "write latest, earliest or {time: \"2024-01-31T09:30:00Z\"}";
+    let text = match entry.get("start")? {
+        Value::String(word) if word == "latest" => return Some(Start::Latest),
+        Value::String(word) if word == "earliest" => return Some(Start::Earliest),
+        Value::Object(map) if map.len() == 1 => map.get("time").and_then(Value::as_str),
+        _ => None,
+    };
+    let ns = text.and_then(|text| time_ns(text));
+    if ns.is_none() {
+        let found = entry.get("start").map(show).unwrap_or_default();
+        let found = text_of(entry.get("start")).map_or(found, |time| format!("\"{time}\""));
+        entry.error("start", format!("{found} is not known; {HELP}"));
     }
-    let latest = matches!(entry.get("start"), None | Some(Value::String(_)))
-        && entry.word("start", &[("latest", true), ("earliest", false)]) != Some(false);
-    if !latest {
-        entry.error("start", "only latest is available in this version");
-    }
-    for key in ["schedule", "timezone", "state_scope"] {
-        if entry.has(key) {
-            entry.error(key, "is not available in this version");
+    ns.map(Start::Time)
+}
+
+fn text_of(start: Option<&Value>) -> Option<String> {
+    start?.get("time")?.as_str().map(str::to_owned)
+}
+
+/// A time with its zone, or a day in UTC.
+fn time_ns(text: &str) -> Option<i64> {
+    let time = text.trim();
+    let moment = match time.parse::<jiff::Timestamp>() {
+        Ok(moment) => moment,
+        Err(_) => {
+            let day: jiff::civil::DateTime = time.parse().ok()?;
+            day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()
         }
+    };
+    i64::try_from(moment.as_nanosecond()).ok()
+}
+
+fn schedule(entry: &mut Section<'_, '_>) -> Option<Schedule> {
+    let text = entry.text("schedule")?;
+    Schedule::parse(&text)
+        .map_err(|why| entry.error("schedule", why))
+        .ok()
+}
+
+fn zone(entry: &mut Section<'_, '_>) -> Zone {
+    let Some(name) = entry.text("timezone") else {
+        return Zone::utc();
+    };
+    if !entry.has("schedule") {
+        entry.error("timezone", "is that of schedule, which is not there");
     }
-    if entry
-        .int("parallelism", 1, 1024)
-        .is_some_and(|threads| threads > 1)
-    {
-        entry.warn(
-            "parallelism",
-            "one thread is used in this version; the order per bucket holds",
-        );
-    }
-    let overflow = [
-        ("coalesce", ()),
-        ("disable", ()),
-        ("drop", ()),
-        ("hold", ()),
-    ];
-    if entry.word("on_overflow", &overflow).is_some() {
-        entry.warn("on_overflow", "is chosen by the plugin in this version");
-    }
-    for key in ["env", "limits"] {
-        if entry.has(key) {
-            entry.warn(
-                key,
-                "is for plugins in a process of their own; built-in ones ignore it",
+    Zone::parse(&name).unwrap_or_else(|error| {
+        entry.error("timezone", error);
+        Zone::utc()
+    })
+}
+
+/// Bytes and time; each keeps its default unless it is given.
+fn wal_hold(section: &mut Section<'_, '_>, default: (u64, Duration)) -> (u64, Duration) {
+    let (mut bytes, mut time) = default;
+    match section.get("wal_hold") {
+        Some(Value::Object(_)) => {
+            if let Some(mut both) = section.section("wal_hold", WAL_HOLD_KEYS) {
+                bytes = both.size("bytes").unwrap_or(bytes);
+                time = both.duration("time", None).unwrap_or(time);
+            }
+        }
+        Some(Value::String(text)) if parse_duration(text, None).is_some() => {
+            time = section.duration("wal_hold", None).unwrap_or(time);
+        }
+        Some(Value::String(text)) if parse_size(text).is_none() => {
+            let what = format!(
+                "must be a size like 4GiB, a time like 24h, or {{bytes: 4GiB, time: 24h}}, found \"{text}\""
             );
+            section.error("wal_hold", what);
         }
+        _ => bytes = section.size("wal_hold").unwrap_or(bytes),
+    }
+    if time.is_zero() {
+        section.error("wal_hold", "must be longer than 0");
+    }
+    (bytes, time)
+}
+
+fn limits(entry: &mut Section<'_, '_>) -> ProcessLimits {
+    let mut out = ProcessLimits::default();
+    if let Some(mut section) = entry.section("limits", PROCESS_LIMIT_KEYS) {
+        out.memory = section.size("memory");
+        // Below this a process cannot even open its own libraries.
+        out.nofile = section.int("nofile", 16, 1 << 30).map(i64::unsigned_abs);
+    }
+    out
+}
+
+/// Names and values for a process; numbers and bools are taken by their text.
+fn env(entry: &mut Section<'_, '_>, dir: &Path) -> Vec<(String, String)> {
+    let map = match entry.get("env").cloned() {
+        None => return Vec::new(),
+        Some(Value::Object(map)) => map,
+        Some(other) => {
+            let what = format!(
+                "must be names and values (`TOKEN: \"...\"`), found {}",
+                show(&other)
+            );
+            entry.error("env", what);
+            return Vec::new();
+        }
+    };
+    let place = entry.place.key("env");
+    let mut out = Vec::new();
+    for (name, mut value) in map {
+        let at = place.key(&name);
+        if name.is_empty() || name.contains(['=', '\0']) {
+            entry.report.error(&at, "is no name for a variable");
+            continue;
+        }
+        if name.starts_with("MKTS_PLUGIN_") {
+            entry
+                .report
+                .error(&at, "is set by the server; use another name");
+            continue;
+        }
+        expand_at(&mut value, &at, entry, &sources(dir));
+        match value {
+            Value::String(text) => out.push((name, text)),
+            Value::Null => out.push((name, String::new())),
+            Value::Number(_) | Value::Bool(_) => out.push((name, value.to_string())),
+            other => {
+                let what = format!("must be text, found {}", show(&other));
+                entry.report.error(&at, what);
+            }
+        }
+    }
+    out
+}
+
+fn sources(dir: &Path) -> Sources<'_> {
+    Sources {
+        env: &|name| std::env::var(name).ok(),
+        dir,
     }
 }
 
@@ -267,12 +421,8 @@ fn plugin_config(entry: &mut Section<'_, '_>, mut config: Value, dir: &Path) -> 
         );
         return Value::Object(Map::new());
     }
-    let sources = Sources {
-        env: &|name| std::env::var(name).ok(),
-        dir,
-    };
     let place = entry.place.key("config");
-    expand_at(&mut config, &place, entry, &sources);
+    expand_at(&mut config, &place, entry, &sources(dir));
     config
 }
 

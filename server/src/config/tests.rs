@@ -217,19 +217,9 @@ const BAD: &[(&str, usize, &str)] = &[
         "must be keys and values",
     ),
     (
-        "root_directory: d\ntriggers:\n - module: a\n   host: native\n",
-        4,
-        "only builtin",
-    ),
-    (
         "root_directory: d\nbgworkers:\n - module: own\n   on: \"*/*/*\"\n",
         4,
         "belongs to triggers",
-    ),
-    (
-        "root_directory: d\ntriggers:\n - module: own\n   start: earliest\n",
-        4,
-        "only latest",
     ),
     ("root_directory: d\n", 0, "listen_port is missing"),
     (
@@ -249,6 +239,90 @@ const BAD: &[(&str, usize, &str)] = &[
         "the YAML tag !secret is not known",
     ),
 ];
+
+/// Keys of a trigger, one under the other, and part of the message for the last one.
+const BAD_ENTRIES: &[(&str, &str)] = &[
+    (
+        "host: wasm",
+        "\"wasm\" is not one of builtin, native, process",
+    ),
+    ("hots: native", "did you mean host?"),
+    (
+        "start: noon",
+        "\"noon\" is not known; write latest, earliest or",
+    ),
+    ("start: {time: yesterday}", "\"yesterday\" is not known"),
+    ("start: {tome: 2020-01-01}", "keys and values is not known"),
+    ("parallelism: 0", "from 1 to 1024, found 0"),
+    ("on_overflow: explode", "not one of coalesce, disable"),
+    ("schedule: every 5", "every 5: write a time"),
+    ("schedule: \"61 * * * *\"", "minute \"61\""),
+    ("timezone: UTC", "is that of schedule, which is not there"),
+    (
+        "schedule: every 5m\n   timezone: Mars/Olympus",
+        "unknown time zone",
+    ),
+    ("timeout: 0s", "must be longer than 0"),
+    ("wal_hold: much", "a size like 4GiB, a time like 24h, or"),
+    ("wal_hold: {byte: 1GiB}", "did you mean bytes?"),
+    ("limits: {memory: 0}", "limits.memory: must be a size"),
+    (
+        "limits: {nofile: 1}",
+        "limits.nofile: must be a whole number from 16",
+    ),
+    ("limits: {memori: 1MiB}", "did you mean memory?"),
+    ("env: [A]", "must be names and values"),
+    (
+        "env: {MKTS_PLUGIN_COOKIE: x}",
+        "env.MKTS_PLUGIN_COOKIE: is set by the server",
+    ),
+    (
+        "env: {A: \"${env:MKTS_NO_SUCH}\"}",
+        "env.A: environment variable MKTS_NO_SUCH is not set",
+    ),
+    (
+        "env: {A: \"${file:no/such}\"}",
+        "env.A: file no/such cannot be read",
+    ),
+    ("env: {A: [1]}", "env.A: must be text"),
+    ("restart: always", "belongs to bgworkers and sources"),
+    ("params: x", "belongs to bgworkers and sources"),
+    ("state_scope: key", "unknown key"),
+];
+
+#[test]
+fn bad_entries_name_line_and_remedy() {
+    for (keys, part) in BAD_ENTRIES {
+        let text =
+            format!("root_directory: d\nlisten_port: 1\ntriggers:\n - module: a\n   {keys}\n");
+        let problems = run(&text).expect_err(keys);
+        let found = problems.list.iter().find(|p| p.message.contains(part));
+        let found = found.unwrap_or_else(|| panic!("{keys:?} gave {problems}"));
+        assert_eq!(found.severity, Severity::Error, "{keys:?}");
+        assert_eq!(found.line, 4 + keys.lines().count(), "{keys:?}");
+    }
+}
+
+/// A worker has no place in the log, so the keys about it are refused.
+#[test]
+fn keys_of_triggers_are_refused_for_workers() {
+    for key in [
+        "match: glob",
+        "delivery: exact",
+        "parallelism: 2",
+        "on_error: skip",
+        "schedule: every 5m",
+        "wal_hold: 1GiB",
+    ] {
+        for list in ["bgworkers", "sources"] {
+            let text =
+                format!("root_directory: d\nlisten_port: 1\n{list}:\n - module: a\n   {key}\n");
+            let problems = run(&text).expect_err(key).to_string();
+            assert!(problems.contains("mkts.yml:5: error: "), "{problems}");
+            assert!(problems.contains("belongs to triggers"), "{problems}");
+        }
+    }
+}
 
 #[test]
 fn bad_files_name_line_and_remedy() {
@@ -366,6 +440,53 @@ fn entries_know_every_key() {
     assert_eq!(entry.on_error, Some(plugin_host::OnError::Skip));
     assert_eq!(entry.timeout, Duration::from_secs(2));
     assert_eq!(entry.wal_hold, 1 << 30);
+}
+
+#[test]
+fn keys_of_files_processes_and_clocks_reach_their_fields() {
+    let config = good(
+        "plugin_dir: [plugins, /opt/mkts]\n\
+         plugins:\n  trust_native: [fast]\n  defaults: {timeout: 9s, wal_hold: {bytes: 1GiB, time: 2h}}\n\
+         triggers:\n  - module: alerts@^1.4\n    host: process\n    start: {time: \"2024-01-31\"}\n    \
+         parallelism: 4\n    on_overflow: coalesce\n    schedule: \"30 9 * * mon-fri\"\n    \
+         timezone: America/New_York\n    env: {A: x, B: 7}\n    \
+         limits: {memory: 256MiB, nofile: 64}\n    wal_hold: 48h\n  - module: b\n    \
+         start: earliest\n    wal_hold: 2GiB\n\
+         bgworkers:\n  - module: c\n    restart: on-failure\n\
+         sources:\n  - module: d\n    params: \"BTC-USD,ETH-USD\"\n",
+    );
+    let plugins = &config.plugins;
+    assert_eq!(plugins.dirs, [Path::new("plugins"), Path::new("/opt/mkts")]);
+    assert_eq!(plugins.trust_native, ["fast"]);
+    let [a, b, c, d] = &plugins.entries[..] else {
+        panic!("four entries");
+    };
+    assert_eq!(a.host, Some(plugin_host::HostMode::Process));
+    assert_eq!(a.start, plugin_host::Start::Time(1_706_659_200_000_000_000));
+    assert_eq!((a.parallelism, a.timeout), (4, Duration::from_secs(9)));
+    assert_eq!(a.on_overflow, Some(plugin_host::OnOverflow::Coalesce));
+    assert!(matches!(a.schedule, Some(plugin_host::Schedule::Cron(_))));
+    assert_eq!(a.zone.name(), "America/New_York");
+    assert_eq!(a.env, [("A".into(), "x".into()), ("B".into(), "7".into())]);
+    assert_eq!(
+        (a.limits.memory, a.limits.nofile),
+        (Some(256 << 20), Some(64))
+    );
+    let hours = |count: u64| Duration::from_secs(count * 3600);
+    assert_eq!((a.wal_hold, a.wal_hold_time), (1 << 30, hours(48)));
+    assert_eq!(b.start, plugin_host::Start::Earliest);
+    assert_eq!((b.wal_hold, b.wal_hold_time), (2 << 30, hours(2)));
+    assert_eq!(b.host, None);
+    assert_eq!(c.restart, plugin_host::Restart::OnFailure);
+    assert_eq!(d.params, "BTC-USD,ETH-USD");
+}
+
+/// Configs and variables hold secrets, and a log line may show an entry.
+#[test]
+fn an_entry_printed_for_developers_shows_no_config() {
+    let config = good("triggers:\n - {module: m, env: {A: s3cret}, config: {key: s3cret}}\n");
+    let text = format!("{:?}", config.plugins.entries[0]);
+    assert!(text.contains("\"m\"") && !text.contains("s3cret"), "{text}");
 }
 
 #[test]
