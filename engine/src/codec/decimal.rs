@@ -3,7 +3,7 @@
 //! ```text
 //! 0 u16 exceptions, 2 u8 codec of the integers (2 blocks, 4 pco), 3 u8 1 if they are small,
 //! 4 four zero bytes,
-//! 8 exceptions x value, then exceptions x u16 row, then the integers (blocks.rs, pco.rs)
+//! 8 exceptions x value, then exceptions x u16 row, then the integers (blocks, pco.rs)
 //! ```
 //! A value is `integer / 10^exponent` in the arithmetic of its type, exponent 0 to 10 (in the page
 //! table). What that does not give back to the bit (-0.0, NaN, infinities, too many digits) is an
