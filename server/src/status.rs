@@ -176,6 +176,7 @@ pub(crate) fn json(app: &App) -> Value {
 fn trigger(instance: &plugin_host::InstanceStatus) -> Value {
     json!({
         "id": instance.id,
+        "kind": instance.kind,
         "module": instance.module,
         "place": instance.place,
         "delivery": instance.delivery,
@@ -187,6 +188,12 @@ fn trigger(instance: &plugin_host::InstanceStatus) -> Value {
         "failures": instance.failures,
         "dead_letters": instance.dead_letters,
         "dropped": instance.dropped,
+        "rows": instance.rows,
+        "restarts": instance.restarts,
+        "progress": instance.progress.as_ref().map(|progress| json!({
+            "share": progress.share,
+            "text": progress.text,
+        })),
     })
 }
 

@@ -79,8 +79,8 @@ impl Effects {
 
     pub(crate) fn change(&mut self, change: Change) {
         self.bytes += WRITE_BYTES + change.key().len();
-        if let Change::TimerSet { payload, .. } = &change {
-            self.bytes += payload.len();
+        if let Change::TimerSet { payload: value, .. } | Change::Put { value, .. } = &change {
+            self.bytes += value.len();
         }
         self.touched.insert(change.key().clone());
         self.changes.push(change);

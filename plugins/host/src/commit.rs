@@ -17,6 +17,9 @@ use crate::status::State;
 /// again after a crash.
 const DURABLE_STORE: Duration = Duration::from_millis(100);
 
+/// Cursor of those that do not follow the log.
+pub(crate) const NO_CURSOR: Lsn = Lsn(0);
+
 /// Whether the engine took a window.
 #[derive(Debug)]
 pub(crate) enum Committed {
@@ -92,6 +95,21 @@ impl Dispatcher {
 }
 
 impl Run {
+    /// Makes the effects of a worker or source happen: a plugin commit without a place in the log.
+    pub(crate) fn commit(&self, mut effects: Effects) -> Result<Committed, End> {
+        let messages = std::mem::take(&mut effects.messages);
+        if !effects.writes.is_empty() || !effects.changes.is_empty() {
+            let committed = self.write(&effects, Some(NO_CURSOR), 0)?;
+            if let Committed::Refused(_) = committed {
+                return Ok(committed);
+            }
+            // A full disk may have been waited out.
+            self.stand(State::Running, "");
+        }
+        self.send(messages);
+        Ok(Committed::Yes)
+    }
+
     /// Writes one frame. With a cursor it is a plugin commit and visible on return; that of a worker
     /// or source is 0. A full disk is waited out.
     pub(crate) fn write(
@@ -126,6 +144,7 @@ impl Run {
             }
         }
         let rows: usize = effects.writes.iter().map(Write::rows).sum();
+        self.gauges.rows.fetch_add(rows as u64, Relaxed);
         self.meter.rows_out.increment(rows as u64);
         Ok(Committed::Yes)
     }

@@ -16,8 +16,9 @@ use engine::{CheckpointHook, Engine, Error, Lsn, Origin};
 use parking_lot::Mutex;
 
 use crate::entry::WAL_HOLD;
+use crate::feed::RESUME_KEY;
 use crate::instances::{self, Record};
-use crate::section::Section;
+use crate::section::{Change, Section};
 use crate::timers::Timers;
 
 /// The chain of plugin commits broke and nothing has mended the instance since.
@@ -42,6 +43,8 @@ struct Line {
     /// Why replay could not follow the instance's commits.
     broken: Option<String>,
     timers: Timers,
+    /// Where a source goes on.
+    resume: Option<Bytes>,
     in_flight: Option<InFlight>,
 }
 
@@ -64,6 +67,7 @@ pub(crate) struct Recovered {
     /// Why its state is incomplete.
     pub(crate) broken: Option<String>,
     pub(crate) timers: Timers,
+    pub(crate) resume: Option<Bytes>,
 }
 
 impl Book {
@@ -82,6 +86,7 @@ impl Book {
                 cursor: None,
                 broken: None,
                 timers: Timers::new(),
+                resume: None,
             };
         };
         line.record.id = id.into();
@@ -92,7 +97,16 @@ impl Book {
             cursor: (line.record.last_commit > 0).then_some(Lsn(line.record.cursor)),
             broken: line.broken.clone(),
             timers: std::mem::replace(&mut line.timers, Timers::new()),
+            resume: line.resume.take(),
         }
+    }
+
+    /// The epoch of an instance that begins anew while the host runs.
+    pub(crate) fn restart(&self, origin: Origin) -> u64 {
+        let mut lines = self.lines.lock();
+        let line = find(&mut lines, origin).expect("a running instance has a line");
+        line.record.epoch += 1;
+        line.record.epoch
     }
 
     /// Keeps as much log as `hold_bytes` says for an id, 0 for none. Lines of ids that no entry
@@ -248,6 +262,7 @@ impl Line {
             hold_bytes: WAL_HOLD,
             broken: incomplete.then(|| "found so at the last start".into()),
             timers: Timers::new(),
+            resume: None,
             in_flight: None,
         }
     }
@@ -281,7 +296,12 @@ impl Line {
             ));
         }
         for change in &section.changes {
-            self.timers.apply(change);
+            match change {
+                Change::Put { key, value } if key == RESUME_KEY => {
+                    self.resume = Some(value.clone())
+                }
+                _ => self.timers.apply(change),
+            }
         }
         self.record.last_commit = lsn.0;
         self.record.cursor = self.record.cursor.max(section.cursor);

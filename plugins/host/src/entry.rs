@@ -1,4 +1,4 @@
-//! One entry of `triggers:` or `bgworkers:` in mkts.yml, as the server parsed it.
+//! One entry of `triggers:`, `bgworkers:` or `sources:` in mkts.yml, as the server parsed it.
 
 use std::fmt;
 use std::time::Duration;
@@ -96,7 +96,7 @@ impl Entry {
             wal_hold_time: WAL_HOLD_TIME,
             env: Vec::new(),
             limits: ProcessLimits::default(),
-            restart: Restart::Always,
+            restart: Restart::default(),
             params: String::new(),
             place: String::new(),
         }
@@ -106,7 +106,16 @@ impl Entry {
     pub fn bgworker(module: &str) -> Self {
         Self {
             kind: EntryKind::BgWorker,
+            window: WindowOptions::source(),
             ..Self::trigger(module)
+        }
+    }
+
+    /// An entry of `sources:` with every default.
+    pub fn source(module: &str) -> Self {
+        Self {
+            kind: EntryKind::Source,
+            ..Self::bgworker(module)
         }
     }
 }
@@ -193,9 +202,9 @@ pub enum OnOverflow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Restart {
     /// However it ended.
-    #[default]
     Always,
     /// Only after an error or panic.
+    #[default]
     OnFailure,
     /// Never.
     Never,
@@ -232,7 +241,7 @@ pub enum OnError {
     Disable,
 }
 
-/// Limits of one window.
+/// Limits of one window, or of one batch of a source.
 #[derive(Debug, Clone)]
 pub struct WindowOptions {
     /// Matching rows that close a window.
@@ -243,6 +252,18 @@ pub struct WindowOptions {
     pub wait: Duration,
     /// How rows become events; `None` means by commit if durable, else by key.
     pub join: Option<Join>,
+}
+
+impl WindowOptions {
+    /// The defaults of a source's batches.
+    pub fn source() -> Self {
+        Self {
+            rows: 1024,
+            bytes: 4 << 20,
+            wait: Duration::from_millis(50),
+            join: None,
+        }
+    }
 }
 
 impl Default for WindowOptions {

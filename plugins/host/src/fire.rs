@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use plugin_sdk::{Batch, CloseReason, Delivery, Event, FireCtx, FireError, FireInfo, Init};
+use plugin_sdk::{AnyTrigger, Batch, CloseReason, Delivery, Event, FireCtx, FireError, FireInfo};
 
 use crate::calls::{Calls, Effects, effect_bytes_max};
 use crate::dispatch::Dispatcher;
@@ -197,9 +197,8 @@ impl Dispatcher {
                 self.judge(result, effects, is_over)
             }
             Err(panic) => {
-                let why = format!("panic: {}", panic_text(&*panic));
-                self.panicked(&why);
-                close(trigger, CloseReason::Panic);
+                let why = self.panicked(&*panic);
+                self.close(trigger, CloseReason::Panic);
                 Outcome::Failed(why, None)
             }
         }
@@ -239,13 +238,6 @@ impl Dispatcher {
             self.send(std::mem::take(&mut effects.messages));
         }
         effects
-    }
-
-    fn panicked(&self, why: &str) {
-        self.gauges.failures.fetch_add(1, Relaxed);
-        self.gauges.panics.fetch_add(1, Relaxed);
-        self.meter.fires_panic.increment(1);
-        tracing::error!(instance = &*self.id, "the plugin ended in a {why}");
     }
 
     fn is_last_attempt(&self, attempts: u32) -> bool {
@@ -322,32 +314,23 @@ impl Dispatcher {
     }
 
     /// Makes an object of the plugin.
-    pub(crate) fn create(&self) -> Result<Box<dyn plugin_sdk::AnyTrigger>, String> {
-        let mut init = Init::new(&self.id, self.epoch, &self.zone);
-        catch_unwind(AssertUnwindSafe(|| {
-            self.module.trigger(&self.config, &mut init)
-        }))
-        .map_err(|panic| format!("the plugin panicked when made: {}", panic_text(&*panic)))?
-        .map_err(|error| error.text)
+    pub(crate) fn create(&self) -> Result<Box<dyn AnyTrigger>, String> {
+        self.make(|module, config, init| module.trigger(config, init))
     }
 
     /// Ends the object. After anything but [`CloseReason::Stop`] the next fire makes a new one: so
     /// an object forgets events whose window was dropped.
     pub(crate) fn close_trigger(&mut self, why: CloseReason) {
         if let Some(trigger) = self.trigger.take() {
-            close(trigger, why);
+            self.close(trigger, why);
         }
     }
-}
 
-/// A plugin's last words may panic, too.
-fn close(mut trigger: Box<dyn plugin_sdk::AnyTrigger>, why: CloseReason) {
-    let closed = catch_unwind(AssertUnwindSafe(|| {
-        trigger.close(why);
-        drop(trigger);
-    }));
-    if let Err(panic) = closed {
-        tracing::error!("a plugin panicked when closed: {}", panic_text(&*panic));
+    fn close(&self, mut trigger: Box<dyn AnyTrigger>, why: CloseReason) {
+        self.closing(move || {
+            trigger.close(why);
+            drop(trigger);
+        });
     }
 }
 

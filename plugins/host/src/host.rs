@@ -10,13 +10,14 @@ use disk::{Clock, SystemClock};
 use engine::{CheckpointHook, Engine, Lsn};
 use model::Zone;
 use parking_lot::{Condvar, Mutex};
-use plugin_sdk::{BuiltIn, Delivery};
+use plugin_sdk::{BuiltIn, Delivery, Kind};
 
 use crate::cursor::Book;
 use crate::entry::Entry;
 use crate::meter;
 use crate::on::difference;
 use crate::registry::{Outcome, Plan, plan};
+use crate::restart::RestartOptions;
 use crate::status::{Gauges, InstanceStatus, State};
 use crate::stop::Stop;
 
@@ -64,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) book: Arc<Book>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) restart: Mutex<RestartOptions>,
     /// Between start and stop.
     engine: Mutex<Option<Engine>>,
 }
@@ -145,6 +147,7 @@ impl Host {
                 clock,
                 book: Arc::new(Book::default()),
                 progress: Arc::new(Progress::default()),
+                restart: Mutex::new(RestartOptions::default()),
                 engine: Mutex::new(None),
             }),
         })
@@ -166,10 +169,16 @@ impl Host {
         *inner.engine.lock() = Some(engine.clone());
         inner.book.lend(Some(engine.clone()));
         inner.book.hold(&engine, |id| inner.hold_bytes(id));
-        inner
-            .instances
-            .iter()
-            .try_for_each(|instance| inner.start(instance, &engine))
+        // Triggers first: a new one starts in front of what workers and sources write.
+        let (triggers, others): (Vec<_>, Vec<_>) =
+            inner.instances.iter().partition(|i| i.is_trigger());
+        let mut all = triggers.into_iter().chain(others);
+        all.try_for_each(|instance| inner.start(instance, &engine))
+    }
+
+    /// Sets how workers and sources come back, for those started from now on.
+    pub fn set_restart(&self, options: RestartOptions) {
+        *self.inner.restart.lock() = options;
     }
 
     /// Every instance, in the order of the entries. Also sets the gauges `mkts_plugin_state` (1 if
@@ -184,7 +193,7 @@ impl Host {
         status
     }
 
-    /// Waits until every running instance has fired all commits visible at the call, and then, as
+    /// Waits until every running trigger has fired all commits visible at the call, and then, as
     /// far as time allows, those that came of it. Whether the first was reached in time.
     pub fn drain(&self, deadline: Duration) -> bool {
         let inner = &self.inner;
@@ -236,6 +245,7 @@ impl Inner {
         let found = self.instances.iter().find(|i| i.plan.id == id);
         found.map_or(0, |instance| match &instance.plan.outcome {
             Outcome::Off => 0,
+            _ if !instance.is_trigger() => 0,
             _ if instance.plan.delivery() == Delivery::Volatile => 0,
             _ => instance.plan.entry.wal_hold,
         })
@@ -243,7 +253,8 @@ impl Inner {
 
     fn wait_for(&self, target: Lsn, until: Instant) -> bool {
         self.progress.wait(until, || {
-            self.instances.iter().all(|instance| {
+            let mut triggers = self.instances.iter().filter(|i| i.is_trigger());
+            triggers.all(|instance| {
                 let gauges = &instance.gauges;
                 !gauges.state().is_live() || gauges.cursor.load(Relaxed) >= target.0
             })
@@ -280,7 +291,7 @@ impl Inner {
             let hangs = instance.is_hung(self.clock.now_ns());
             if hangs || Instant::now() >= until {
                 instance.gauges.abandoned.store(true, Relaxed);
-                tracing::error!(instance = instance.plan.id, "hangs in an event; given up");
+                tracing::error!(instance = instance.plan.id, "hangs; given up");
                 return;
             }
         }
@@ -320,10 +331,14 @@ impl Instance {
         })
     }
 
+    pub(crate) fn is_trigger(&self) -> bool {
+        self.plan.kind() == Kind::Trigger
+    }
+
     /// Warns where MarketStore's reading of `on` and ours differ over the buckets there are.
     pub(crate) fn compare_readings(&self, engine: &Engine) {
         let entry = &self.plan.entry;
-        if !matches!(self.plan.outcome, Outcome::Ready(_)) {
+        if !matches!(self.plan.outcome, Outcome::Ready(_)) || !self.is_trigger() {
             return;
         }
         let buckets = engine.buckets();
@@ -360,6 +375,7 @@ impl Instance {
         };
         InstanceStatus {
             id: plan.id.clone(),
+            kind: plan.kind().name(),
             module: plan.entry.module.clone(),
             version: plan.version.clone(),
             place: plan.entry.place.clone(),
@@ -370,7 +386,7 @@ impl Instance {
             since: standing.since,
             warnings: self.warnings.lock().clone(),
             cursor,
-            lag_bytes: if standing.state.is_live() {
+            lag_bytes: if standing.state.is_live() && self.is_trigger() {
                 visible.0.saturating_sub(cursor)
             } else {
                 0
@@ -384,6 +400,9 @@ impl Instance {
             dropped: gauges.dropped.load(Relaxed),
             gaps: gauges.gaps.load(Relaxed),
             timers: gauges.timers.load(Relaxed),
+            rows: gauges.rows.load(Relaxed),
+            restarts: gauges.restarts.load(Relaxed),
+            progress: gauges.progress.lock().clone(),
         }
     }
 }

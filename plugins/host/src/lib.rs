@@ -1,4 +1,4 @@
-//! Runs plugins: registry, on-patterns, windows, cursors, dispatch.
+//! Runs plugins: registry, on-patterns, windows, cursors, dispatch, workers, sources.
 //!
 //! ```text
 //! mkts.yml -> registry -> instance -> dispatcher thread
@@ -12,9 +12,12 @@
 //! plugins only, for now; they are called through the same table ([`plugin_sdk::BuiltIn`]) that
 //! modules in files will fill.
 //!
-//! Not here yet: state store, stored dead letters (they are named in the log), timers that outlive
-//! the log, the time limit of `wal_hold`, background workers, modules in files and processes. The
-//! place of an instance that no entry names any more is kept, but no log for it.
+//! A background worker or a source has a thread, too, and the same commits, but no place in the log;
+//! a source's token rides in the commit of its rows.
+//!
+//! Not here yet: state store, stored dead letters (they are named in the log), timers and tokens that
+//! outlive the log, the time limit of `wal_hold`, modules in files and processes. The place of an
+//! instance that no entry names any more is kept, but no log for it.
 #![forbid(unsafe_code)]
 
 mod calls;
@@ -22,6 +25,7 @@ mod commit;
 mod cursor;
 mod dispatch;
 mod entry;
+mod feed;
 mod fire;
 mod gap;
 mod host;
@@ -30,6 +34,7 @@ mod meter;
 mod on;
 mod registry;
 mod resolve;
+mod restart;
 mod run;
 mod schedule;
 mod section;
@@ -38,6 +43,7 @@ mod status;
 mod stop;
 mod timers;
 mod window;
+mod worker;
 
 pub use entry::{
     Entry, EntryKind, HostMode, Join, Match, OnError, OnOverflow, ProcessLimits, Restart, Start,
@@ -45,5 +51,6 @@ pub use entry::{
 };
 pub use host::{Error, Host, Publisher};
 pub use registry::{Problem, check};
+pub use restart::RestartOptions;
 pub use schedule::{Cron, Schedule};
 pub use status::{InstanceStatus, State};

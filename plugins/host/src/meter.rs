@@ -22,6 +22,7 @@ pub(crate) struct Meter {
     pub(crate) gaps: Counter,
     pub(crate) ranges_skipped: Counter,
     pub(crate) timeouts: Counter,
+    pub(crate) restarts: Counter,
 }
 
 impl Meter {
@@ -56,6 +57,7 @@ impl Meter {
                 "mkts_plugin_deleted_ranges_skipped_total", "instance" => id()
             ),
             timeouts: counter!("mkts_plugin_timeouts_total", "instance" => id()),
+            restarts: counter!("mkts_plugin_restarts_total", "instance" => id()),
         }
     }
 }

@@ -91,7 +91,24 @@ pub(crate) struct Policy {
     pub(crate) accepts_gap: bool,
 }
 
+impl Ready {
+    /// What it runs as: the plugin's own kind, whatever list its entry stands in.
+    pub(crate) fn kind(&self) -> Kind {
+        self.module.description().kind
+    }
+}
+
 impl Plan {
+    /// What it runs as; of what cannot run, as the entry says.
+    pub(crate) fn kind(&self) -> Kind {
+        match (&self.outcome, self.entry.kind) {
+            (Outcome::Ready(ready), _) => ready.kind(),
+            (_, EntryKind::Trigger) => Kind::Trigger,
+            (_, EntryKind::BgWorker) => Kind::BgWorker,
+            (_, EntryKind::Source) => Kind::Source,
+        }
+    }
+
     /// State and reason before the start.
     pub(crate) fn state(&self) -> (State, String) {
         match &self.outcome {

@@ -1,13 +1,17 @@
 //! One run of an instance, of whatever kind: who it is, how it is asked to stop, where its effects go.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use disk::Clock;
 use engine::{Engine, Origin};
 use model::Zone;
-use plugin_sdk::Module;
+use plugin_sdk::{FireInfo, Init, Module, PluginError};
 
 use crate::cursor::Book;
+use crate::fire::panic_text;
 use crate::host::{Progress, Publisher};
 use crate::meter::Meter;
 use crate::status::{Gauges, State};
@@ -36,6 +40,8 @@ pub(crate) struct Run {
 #[derive(Debug)]
 pub(crate) enum End {
     Stopped,
+    /// There was nothing left to do.
+    Finished(String),
     Disabled(String),
     Failed(String),
 }
@@ -57,6 +63,7 @@ impl Run {
     pub(crate) fn conclude(&self, end: End) {
         let (state, reason) = match end {
             End::Stopped => (State::Stopped, String::new()),
+            End::Finished(what) => (State::Stopped, what),
             End::Disabled(why) => (State::Disabled, why),
             End::Failed(why) => (State::Failed, why),
         };
@@ -65,6 +72,66 @@ impl Run {
         }
         self.stand(state, &reason);
         self.progress.tell();
+    }
+
+    /// Where a worker or source stands, to whom no event says so.
+    pub(crate) fn info(&self) -> FireInfo {
+        let visible = self.engine.marks().visible.0;
+        FireInfo {
+            first_lsn: visible,
+            last_lsn: visible,
+            attempt: 1,
+            is_replay: false,
+            now: self.clock.now_ns(),
+            deadline: i64::MAX,
+        }
+    }
+
+    /// Whether a call of the plugin is to end.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.stop.is_asked() || self.gauges.is_abandoned()
+    }
+
+    /// Makes an object of the plugin; its panic is an error like any other.
+    pub(crate) fn make<T>(
+        &self,
+        make: impl FnOnce(&dyn Module, &serde_json::Value, &mut Init<'_>) -> Result<T, PluginError>,
+    ) -> Result<T, String> {
+        let mut init = Init::new(&self.id, self.epoch, &self.zone);
+        catch_unwind(AssertUnwindSafe(|| {
+            make(&*self.module, &self.config, &mut init)
+        }))
+        .map_err(|panic| format!("the plugin panicked when made: {}", panic_text(&*panic)))?
+        .map_err(|error| error.text)
+    }
+
+    /// A call whose length tells whether the plugin hangs.
+    pub(crate) fn timed<T>(&self, call: impl FnOnce() -> T) -> T {
+        self.gauges.fire_wall.store(self.clock.now_ns(), Relaxed);
+        let result = call();
+        self.gauges.fire_wall.store(0, Relaxed);
+        result
+    }
+
+    /// Counts a panic of the plugin and says what it was.
+    pub(crate) fn panicked(&self, panic: &(dyn Any + Send)) -> String {
+        let why = format!("panic: {}", panic_text(panic));
+        self.gauges.failures.fetch_add(1, Relaxed);
+        self.gauges.panics.fetch_add(1, Relaxed);
+        self.meter.fires_panic.increment(1);
+        tracing::error!(instance = &*self.id, "the plugin ended in a {why}");
+        why
+    }
+
+    /// A plugin's last words may panic, too.
+    pub(crate) fn closing(&self, close: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(close)) {
+            tracing::error!(
+                instance = &*self.id,
+                "the plugin panicked when closed: {}",
+                panic_text(&*panic)
+            );
+        }
     }
 
     /// Hands messages to the subscribers.

@@ -4,7 +4,7 @@
 //! u16 version = 1, u16 flags, u32 changes, u64 epoch, u64 previous plugin commit, u64 cursor
 //! change: u8 kind, u8 zero, u16 key length, u32 value length, key, value
 //! ```
-//! Little-endian. Kinds: 4 timer set (value: i64 due, payload), 5 timer cancelled. A reader rejects
+//! Little-endian. Kinds: 1 put (value: bytes), 4 timer set (value: i64 due, payload), 5 timer cancelled. A reader rejects
 //! every other kind: to pass a change over would be to run on wrong state.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -12,6 +12,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 32;
 const CHANGE_HEADER_BYTES: usize = 8;
+const KIND_PUT: u8 = 1;
 const KIND_TIMER: u8 = 4;
 const KIND_CANCEL: u8 = 5;
 
@@ -28,6 +29,10 @@ pub(crate) struct Section {
 /// One change of an instance's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
+    Put {
+        key: Bytes,
+        value: Bytes,
+    },
     TimerSet {
         key: Bytes,
         due: i64,
@@ -41,7 +46,7 @@ pub(crate) enum Change {
 impl Change {
     pub(crate) fn key(&self) -> &Bytes {
         match self {
-            Self::TimerSet { key, .. } | Self::TimerCancel { key } => key,
+            Self::Put { key, .. } | Self::TimerSet { key, .. } | Self::TimerCancel { key } => key,
         }
     }
 }
@@ -100,6 +105,7 @@ impl Section {
 
 fn encode_change(change: &Change, out: &mut BytesMut) {
     let (kind, value_bytes) = match change {
+        Change::Put { value, .. } => (KIND_PUT, value.len()),
         Change::TimerSet { payload, .. } => (KIND_TIMER, 8 + payload.len()),
         Change::TimerCancel { .. } => (KIND_CANCEL, 0),
     };
@@ -109,9 +115,13 @@ fn encode_change(change: &Change, out: &mut BytesMut) {
     out.put_u16_le(u16::try_from(key.len()).expect("timer keys are checked when set"));
     out.put_u32_le(u32::try_from(value_bytes).expect("timer payloads are checked when set"));
     out.put_slice(key);
-    if let Change::TimerSet { due, payload, .. } = change {
-        out.put_i64_le(*due);
-        out.put_slice(payload);
+    match change {
+        Change::Put { value, .. } => out.put_slice(value),
+        Change::TimerSet { due, payload, .. } => {
+            out.put_i64_le(*due);
+            out.put_slice(payload);
+        }
+        Change::TimerCancel { .. } => {}
     }
 }
 
@@ -129,6 +139,7 @@ fn decode_change(input: &mut &[u8]) -> Result<Change, String> {
     let key = input.copy_to_bytes(key_bytes);
     let mut value = input.copy_to_bytes(value_bytes);
     match kind {
+        KIND_PUT => Ok(Change::Put { key, value }),
         KIND_TIMER if value_bytes >= 8 => Ok(Change::TimerSet {
             key,
             due: value.get_i64_le(),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use crossbeam_channel::bounded;
 use engine::{Commit, Engine, Lsn, Origin};
-use plugin_sdk::Delivery;
+use plugin_sdk::{Delivery, Kind};
 
 use crate::cursor::Recovered;
 use crate::dispatch::Dispatcher;
+use crate::feed::{self, Feed};
 use crate::host::{Error, Inner, Instance};
 use crate::meter::Meter;
 use crate::on::Matcher;
@@ -18,6 +20,28 @@ use crate::section::Section;
 use crate::status::State;
 use crate::timers::{Timers, WINDOW_TIMERS_MAX};
 use crate::window::{Filter, Limits};
+use crate::worker::{self, Worker};
+
+/// What a thread of an instance does.
+enum Job {
+    Trigger(Box<Dispatcher>),
+    Worker(Box<Worker>),
+    Source(Box<Feed>),
+}
+
+impl Job {
+    fn run(self) {
+        match self {
+            Self::Trigger(dispatcher) => dispatcher.run(),
+            Self::Worker(worker) => worker.run(),
+            Self::Source(feed) => feed.run(),
+        }
+    }
+}
+
+fn incomplete(why: &str) -> String {
+    format!("state incomplete: {why}; give the entry a new \"name\" to start afresh")
+}
 
 /// Where an instance begins.
 struct Place {
@@ -34,8 +58,13 @@ impl Inner {
         let Outcome::Ready(ready) = &instance.plan.outcome else {
             return Ok(());
         };
-        let dispatcher = match self.dispatcher(instance, ready, engine)? {
-            Ok(dispatcher) => dispatcher,
+        let made = match ready.kind() {
+            Kind::Trigger => self.dispatcher(instance, ready, engine)?.map(Job::Trigger),
+            Kind::BgWorker => self.worker(instance, ready, engine)?.map(Job::Worker),
+            Kind::Source => self.feed(instance, ready, engine)?.map(Job::Source),
+        };
+        let job = match made {
+            Ok(job) => job,
             Err(reason) => {
                 let now = self.clock.now_ns();
                 instance.gauges.set(State::Failed, &reason, now);
@@ -45,14 +74,16 @@ impl Inner {
         };
         let now = self.clock.now_ns();
         instance.gauges.set(State::Running, "", now);
-        instance.gauges.cursor.store(dispatcher.cursor.0, Relaxed);
-        let timers = dispatcher.timers.len() as u64;
-        instance.gauges.timers.store(timers, Relaxed);
+        if let Job::Trigger(dispatcher) = &job {
+            instance.gauges.cursor.store(dispatcher.cursor.0, Relaxed);
+            let timers = dispatcher.timers.len() as u64;
+            instance.gauges.timers.store(timers, Relaxed);
+        }
         let (alive, ended) = bounded::<()>(0);
         std::thread::Builder::new()
-            .name(format!("trigger-{}", instance.plan.id))
+            .name(format!("{}-{}", ready.kind().name(), instance.plan.id))
             .spawn(move || {
-                dispatcher.run();
+                job.run();
                 drop(alive);
             })
             .map_err(|error| Error::Thread(error.to_string()))?;
@@ -60,21 +91,88 @@ impl Inner {
         Ok(())
     }
 
-    /// All an instance needs to run; the inner error is its own fault, not the store's.
+    /// All a worker needs to run. Its object is made here, so that a plugin that refuses shows before
+    /// the server is ready.
+    fn worker(
+        &self,
+        instance: &Instance,
+        ready: &Ready,
+        engine: &Engine,
+    ) -> Result<Result<Box<Worker>, String>, Error> {
+        let (run, _) = match self.without_cursor(instance, ready, engine)? {
+            Ok(made) => made,
+            Err(why) => return Ok(Err(why)),
+        };
+        Ok(worker::create(&run).map(|object| {
+            Box::new(Worker {
+                run,
+                restart: instance.plan.entry.restart,
+                options: *self.restart.lock(),
+                object: Some(object),
+            })
+        }))
+    }
+
+    /// All a source needs to run.
+    fn feed(
+        &self,
+        instance: &Instance,
+        ready: &Ready,
+        engine: &Engine,
+    ) -> Result<Result<Box<Feed>, String>, Error> {
+        let (run, resume) = match self.without_cursor(instance, ready, engine)? {
+            Ok(made) => made,
+            Err(why) => return Ok(Err(why)),
+        };
+        let entry = &instance.plan.entry;
+        Ok(feed::create(&run).map(|object| {
+            Box::new(Feed {
+                run,
+                restart: entry.restart,
+                options: *self.restart.lock(),
+                object: Some(object),
+                place: feed::Place {
+                    params: entry.params.clone(),
+                    rows: entry.window.rows.max(1),
+                    bytes: entry.window.bytes.max(1),
+                    linger: entry.window.wait,
+                    resume,
+                    progress_at: None,
+                },
+            })
+        }))
+    }
+
+    /// A run that does not follow the log, so none is kept for it, and the token of a source.
+    fn without_cursor(
+        &self,
+        instance: &Instance,
+        ready: &Ready,
+        engine: &Engine,
+    ) -> Result<Result<(Run, Option<Bytes>), String>, Error> {
+        let plan = &instance.plan;
+        let origin = engine.origin(&plan.id)?;
+        let recovered = self.book.start(origin, &plan.id, 0);
+        if let Some(why) = recovered.broken {
+            return Ok(Err(incomplete(&why)));
+        }
+        let run = self.run_of(instance, ready, engine, origin, recovered.epoch);
+        Ok(Ok((run, recovered.resume)))
+    }
+
+    /// All a trigger needs to run; the inner error is its own fault, not the store's.
     fn dispatcher(
         &self,
         instance: &Instance,
         ready: &Ready,
         engine: &Engine,
-    ) -> Result<Result<Dispatcher, String>, Error> {
+    ) -> Result<Result<Box<Dispatcher>, String>, Error> {
         let plan = &instance.plan;
         let origin = engine.origin(&plan.id)?;
         let place = self.place(plan, ready, origin, engine)?;
         let accepts_gap = ready.policy.accepts_gap;
         if let (Some(why), false) = (&place.broken, accepts_gap) {
-            return Ok(Err(format!(
-                "state incomplete: {why}; give the entry a new \"name\" to start afresh"
-            )));
+            return Ok(Err(incomplete(why)));
         }
         let mut dispatcher = Dispatcher {
             run: self.run_of(instance, ready, engine, origin, place.epoch),
@@ -110,7 +208,7 @@ impl Inner {
             Ok(trigger) => dispatcher.trigger = Some(trigger),
             Err(reason) => return Ok(Err(reason)),
         }
-        Ok(Ok(dispatcher))
+        Ok(Ok(Box::new(dispatcher)))
     }
 
     /// What a run has, of whatever kind.
@@ -164,6 +262,7 @@ impl Inner {
             cursor,
             broken,
             timers,
+            resume: _,
         } = self.book.start(origin, &plan.id, plan.entry.wal_hold);
         let cursor = match cursor {
             Some(cursor) => cursor,

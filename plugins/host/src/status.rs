@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+use plugin_sdk::Progress;
 
 /// Where an instance stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub enum State {
     Backoff,
     /// An event runs far longer than its `timeout`.
     Hung,
-    /// Ended with the server.
+    /// Ended with the server, or because there was nothing left to do.
     Stopped,
     /// Switched off, by its entry or by `on_error: disable`.
     Disabled,
@@ -57,6 +58,8 @@ impl std::fmt::Display for State {
 pub struct InstanceStatus {
     /// Instance id.
     pub id: String,
+    /// What it runs as: `trigger`, `bgworker` or `source`.
+    pub kind: &'static str,
     /// `module:` as written.
     pub module: String,
     /// Version of the plugin, empty if there is none.
@@ -97,6 +100,12 @@ pub struct InstanceStatus {
     pub gaps: u64,
     /// Timers pending.
     pub timers: u64,
+    /// Rows written.
+    pub rows: u64,
+    /// How often a worker or source was started again.
+    pub restarts: u64,
+    /// How far a source is, if it knows.
+    pub progress: Option<Progress>,
 }
 
 /// State with its reason.
@@ -126,6 +135,9 @@ pub(crate) struct Gauges {
     pub(crate) dropped: AtomicU64,
     pub(crate) gaps: AtomicU64,
     pub(crate) timers: AtomicU64,
+    pub(crate) rows: AtomicU64,
+    pub(crate) restarts: AtomicU64,
+    pub(crate) progress: Mutex<Option<Progress>>,
 }
 
 impl Gauges {
@@ -148,6 +160,9 @@ impl Gauges {
             dropped: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
             timers: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            progress: Mutex::new(None),
         }
     }
 

@@ -3,17 +3,36 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use plugin_sdk::Cancel;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Stop {
     asked: Mutex<bool>,
     changed: Condvar,
+    /// Ends what the object does at the moment.
+    cancel: Mutex<Option<Cancel>>,
 }
 
 impl Stop {
     pub(crate) fn ask(&self) {
         *self.asked.lock() = true;
         self.changed.notify_all();
+        self.cancel();
+    }
+
+    /// What to call when the instance is asked to stop; at once if it is already.
+    pub(crate) fn call_when_asked(&self, cancel: Option<Cancel>) {
+        *self.cancel.lock() = cancel;
+        if self.is_asked() {
+            self.cancel();
+        }
+    }
+
+    fn cancel(&self) {
+        let cancel = self.cancel.lock().clone();
+        if let Some(cancel) = cancel {
+            cancel();
+        }
     }
 
     pub(crate) fn is_asked(&self) -> bool {

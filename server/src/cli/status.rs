@@ -126,17 +126,28 @@ fn screen(status: &Value) -> String {
     lines.join("\n") + "\n"
 }
 
+/// A line of a trigger, worker or source.
 fn trigger_line(trigger: &Value) -> String {
     let text = |name: &str| trigger[name].as_str().unwrap_or("");
-    let mut line = format!(
-        "trigger      {}: {}, {} behind ({:.1} s), {}",
-        text("id"),
-        text("state"),
-        words::bytes(number(trigger, "lag_bytes")),
-        trigger["lag_seconds"].as_f64().unwrap_or(0.0),
-        words::count(number(trigger, "fires"), "fire")
-    );
+    let mut line = match text("kind") {
+        kind @ ("bgworker" | "source") => format!(
+            "{kind:<12} {}: {}, {} written{}",
+            text("id"),
+            text("state"),
+            words::count(number(trigger, "rows"), "row"),
+            progress(&trigger["progress"])
+        ),
+        _ => format!(
+            "trigger      {}: {}, {} behind ({:.1} s), {}",
+            text("id"),
+            text("state"),
+            words::bytes(number(trigger, "lag_bytes")),
+            trigger["lag_seconds"].as_f64().unwrap_or(0.0),
+            words::count(number(trigger, "fires"), "fire")
+        ),
+    };
     for (name, word) in [
+        ("restarts", "restarts"),
         ("failures", "failed"),
         ("dead_letters", "given up"),
         ("dropped", "rows dropped"),
@@ -227,6 +238,17 @@ fn summary_json(summary: &Summary) -> Value {
     })
 }
 
+/// How far a feed with an end is.
+fn progress(progress: &Value) -> String {
+    let share = progress["share"].as_f64();
+    let text = progress["text"].as_str().filter(|text| !text.is_empty());
+    match (share, text) {
+        (Some(share), Some(text)) => format!(", {:.1} % ({text})", 100.0 * share),
+        (Some(share), None) => format!(", {:.1} %", 100.0 * share),
+        _ => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,7 +262,9 @@ mod tests {
             "damage": ["wal/1: 5..9"],
             "last_commit_ns": 0,
             "merge_error": "no space",
-            "triggers": [{"id": "agg", "state": "failed", "reason": "why", "dead_letters": 3}],
+            "triggers": [{"id": "agg", "state": "failed", "reason": "why", "dead_letters": 3},
+                {"id": "f", "kind": "source", "state": "backoff", "reason": "line lost", "rows": 5,
+                    "restarts": 2, "progress": {"share": 0.25, "text": "1 of 4"}}],
             "rejected": {"body": 2},
         });
         let text = screen(&status);
@@ -249,6 +273,7 @@ mod tests {
             "everything up to 1970-01-01T00:00:00Z",
             "failed: no space",
             "agg: failed, 0 B behind (0.0 s), 0 fires, 3 given up: why",
+            "source       f: backoff, 5 rows written, 25.0 % (1 of 4), 2 restarts: line lost",
             "refused      2 body",
             "damage       wal/1: 5..9",
         ] {

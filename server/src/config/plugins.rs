@@ -184,7 +184,7 @@ fn entry(
             ],
         ),
         timeout: timeout(&mut entry).unwrap_or(defaults.timeout),
-        window: window(&mut entry),
+        window: window(&mut entry, kind),
         required: entry.flag("required").unwrap_or(false),
         enabled: entry.flag("enabled").unwrap_or(true),
         fire_on_own: entry.flag("fire_on_own").unwrap_or(false),
@@ -229,8 +229,13 @@ fn patterns(entry: &mut Section<'_, '_>) -> Vec<String> {
     patterns
 }
 
-fn window(entry: &mut Section<'_, '_>) -> WindowOptions {
-    let mut out = WindowOptions::default();
+/// Of a trigger's windows, or of a source's batches.
+fn window(entry: &mut Section<'_, '_>, kind: EntryKind) -> WindowOptions {
+    let mut out = match kind {
+        EntryKind::Trigger => WindowOptions::default(),
+        // A source may stand in MarketStore's one list for all that feeds.
+        EntryKind::BgWorker | EntryKind::Source => WindowOptions::source(),
+    };
     let Some(mut section) = entry.section("window", WINDOW_KEYS) else {
         return out;
     };
@@ -241,6 +246,9 @@ fn window(entry: &mut Section<'_, '_>) -> WindowOptions {
         out.bytes = usize::try_from(bytes).unwrap_or(out.bytes);
     }
     out.wait = section.duration("wait", None).unwrap_or(out.wait);
+    if kind != EntryKind::Trigger && section.has("join") {
+        section.error("join", "belongs to triggers");
+    }
     out.join = section.word("join", &[("key", Join::Key), ("commit", Join::Commit)]);
     out
 }
@@ -250,7 +258,6 @@ fn keys_of_kind(entry: &mut Section<'_, '_>, kind: EntryKind) {
     const OF_TRIGGERS: &[&str] = &[
         "on",
         "match",
-        "window",
         "delivery",
         "start",
         "parallelism",

@@ -419,6 +419,23 @@ fn limits_and_sizes_reach_their_fields() {
 }
 
 #[test]
+fn a_window_is_that_of_batches_where_feeds_stand() {
+    let config = good(
+        "bgworkers:\n  - module: a\nsources:\n  - module: b\n    \
+         window: {rows: 10, bytes: 1MiB, wait: 5ms}\n",
+    );
+    let windows: Vec<_> = config.plugins.entries.iter().map(|e| &e.window).collect();
+    assert_eq!((windows[0].rows, windows[0].bytes), (1024, 4 << 20));
+    assert_eq!(windows[0].wait, Duration::from_millis(50));
+    assert_eq!((windows[1].rows, windows[1].bytes), (10, 1 << 20));
+    assert_eq!(windows[1].wait, Duration::from_millis(5));
+    let text = run("root_directory: d\nsources:\n  - module: b\n    window: {join: key}\n")
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("belongs to triggers"), "{text}");
+}
+
+#[test]
 fn entries_know_every_key() {
     let config = good(
         "triggers:\n  - module: stream.so\n    name: live\n    on: [\"A/*/*\", \"B/*/*\"]\n    \

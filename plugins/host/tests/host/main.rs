@@ -9,4 +9,6 @@ mod crash;
 mod deliver;
 mod entries;
 mod faults;
+mod sources;
 mod support;
+mod workers;

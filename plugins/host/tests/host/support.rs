@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use disk::sim::SimDisk;
 use disk::{Clock, ManualClock};
 use engine::{Commit, Engine, Options, Origin, Rows, Scan};
 use model::{BucketKey, Column, ColumnBatch, ColumnDef, ColumnType, RowKind, Schema, Zone};
-use plugin_host::{Entry, Host, Publisher};
+use plugin_host::{Entry, Host, InstanceStatus, Publisher, RestartOptions, State};
 use plugin_sdk::{
-    BuiltIn, CloseReason, Delivery, Event, FireCtx, FireError, Init, Manifest, Plugin, PluginError,
-    Trigger,
+    BgWorker, BuiltIn, CloseReason, Delivery, Event, FireCtx, FireError, Init, Manifest, More,
+    Plugin, PluginError, Progress, Source, SourceOut, Trigger, WorkerCtx,
 };
 
 pub(crate) type Act = dyn Fn(&mut FireCtx<'_>, &Event<'_>) -> Result<(), FireError> + Send + Sync;
@@ -53,8 +53,145 @@ impl<const GAPS: bool> Trigger for Probe<GAPS> {
     }
 }
 
+pub(crate) type Work = dyn Fn(&mut WorkerCtx<'_>) -> Result<(), PluginError> + Send + Sync;
+
+static WORKS: LazyLock<Mutex<HashMap<usize, Arc<Work>>>> = LazyLock::new(Mutex::default);
+
+/// A worker that runs a closure of the test.
+pub(crate) struct Labour(Arc<Work>, usize);
+
+impl Plugin for Labour {
+    type Config = Config;
+    const MANIFEST: Manifest = Manifest::new("labour", "1.0.0");
+    fn new(config: Config, _init: &mut Init<'_>) -> Result<Self, PluginError> {
+        let works = WORKS.lock().unwrap();
+        let work = works.get(&config.act).ok_or("no such work")?;
+        Ok(Self(Arc::clone(work), config.act))
+    }
+    fn close(&mut self, why: CloseReason) {
+        CLOSED.lock().unwrap().push((self.1, why));
+    }
+}
+
+impl BgWorker for Labour {
+    fn run(&mut self, ctx: &mut WorkerCtx<'_>) -> Result<(), PluginError> {
+        (self.0)(ctx)
+    }
+}
+
+/// An entry of a worker that runs `work`.
+pub(crate) fn labour<F>(name: &str, work: F) -> Entry
+where
+    F: Fn(&mut WorkerCtx<'_>) -> Result<(), PluginError> + Send + Sync + 'static,
+{
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    WORKS.lock().unwrap().insert(number, Arc::new(work));
+    Entry {
+        name: Some(name.into()),
+        config: serde_json::json!({ "act": number }),
+        place: format!("mkts.yml:{number}"),
+        ..Entry::bgworker("labour.so")
+    }
+}
+
+/// Answers `next_batch` from the place where the feed was opened.
+pub(crate) type Fetch =
+    dyn Fn(&mut Feed, &mut SourceOut<'_>, Instant) -> Result<More, PluginError> + Send + Sync;
+
+static FETCHES: LazyLock<Mutex<HashMap<usize, Arc<Fetch>>>> = LazyLock::new(Mutex::default);
+
+/// A source that counts: its token is the next number.
+pub(crate) struct Feed {
+    fetch: Option<Arc<Fetch>>,
+    number: usize,
+    pub(crate) params: String,
+    pub(crate) next: i64,
+}
+
+impl Plugin for Feed {
+    type Config = Config;
+    const MANIFEST: Manifest = Manifest::new("feed", "1.0.0");
+    fn new(config: Config, _init: &mut Init<'_>) -> Result<Self, PluginError> {
+        let fetches = FETCHES.lock().unwrap();
+        let fetch = fetches.get(&config.act).ok_or("no such feed")?;
+        Ok(Self {
+            fetch: Some(Arc::clone(fetch)),
+            number: config.act,
+            params: String::new(),
+            next: -1,
+        })
+    }
+    fn close(&mut self, why: CloseReason) {
+        CLOSED.lock().unwrap().push((self.number, why));
+    }
+}
+
+impl Source for Feed {
+    fn open(&mut self, params: &str, resume: Option<&[u8]>) -> Result<(), PluginError> {
+        self.params = params.into();
+        let token = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().unwrap());
+        self.next = resume.map_or(0, token);
+        Ok(())
+    }
+    fn next_batch(
+        &mut self,
+        out: &mut SourceOut<'_>,
+        deadline: Instant,
+    ) -> Result<More, PluginError> {
+        let fetch = self.fetch.take().unwrap();
+        let result = fetch(self, out, deadline);
+        self.fetch = Some(fetch);
+        result
+    }
+    fn progress(&mut self) -> Option<Progress> {
+        Some(Progress {
+            share: self.next as f64 / 100.0,
+            text: format!("at {}", self.next),
+        })
+    }
+}
+
+impl Feed {
+    /// Appends the next `count` ticks and says where they end.
+    pub(crate) fn bring(&mut self, out: &mut SourceOut<'_>, count: i64) -> Result<(), PluginError> {
+        let times: Vec<i64> = (self.next..self.next + count).collect();
+        out.append(&key("FEED/1Min/T"), RowKind::Tick, ticks(&times))?;
+        self.next += count;
+        out.set_resume(&self.next.to_le_bytes())
+    }
+}
+
+/// An entry of a source that answers with `fetch`.
+pub(crate) fn feed<F>(name: &str, fetch: F) -> Entry
+where
+    F: Fn(&mut Feed, &mut SourceOut<'_>, Instant) -> Result<More, PluginError>
+        + Send
+        + Sync
+        + 'static,
+{
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    FETCHES.lock().unwrap().insert(number, Arc::new(fetch));
+    Entry {
+        name: Some(name.into()),
+        config: serde_json::json!({ "act": number }),
+        place: format!("mkts.yml:{number}"),
+        ..Entry::source("feed.so")
+    }
+}
+
+/// Restarts without pauses worth the name.
+pub(crate) fn quick() -> RestartOptions {
+    RestartOptions {
+        pause_min: Duration::from_micros(1),
+        pause_max: Duration::from_micros(1),
+        ..RestartOptions::default()
+    }
+}
+
 pub(crate) fn builtins() -> Vec<BuiltIn> {
     vec![
+        BuiltIn::bgworker::<Labour>(),
+        BuiltIn::source::<Feed>(),
         BuiltIn::trigger::<Probe<false>>(),
         BuiltIn::trigger::<Probe<true>>(),
     ]
@@ -81,6 +218,12 @@ pub(crate) fn closed(entry: &Entry, why: CloseReason) -> usize {
     let act = entry.config["act"].as_u64().unwrap() as usize;
     let closed = CLOSED.lock().unwrap();
     closed.iter().filter(|end| **end == (act, why)).count()
+}
+
+/// How often objects of an entry ended with the server or their work; the one that the check of the
+/// config makes is not counted.
+pub(crate) fn ended(entry: &Entry) -> usize {
+    closed(entry, CloseReason::Stop) - 1
 }
 
 #[derive(Default)]
@@ -120,6 +263,7 @@ pub(crate) fn try_open(
     .map_err(|e| e.to_string())?;
     let (engine, _) = Engine::open_on(Arc::new(disk.clone()), shared, options, host.hook())
         .map_err(|e| e.to_string())?;
+    host.set_restart(quick());
     host.start(engine.clone()).map_err(|e| e.to_string())?;
     Ok(Store {
         engine,
@@ -178,6 +322,32 @@ impl Store {
         };
         let snapshot = self.engine.snapshot(&[bucket.id]);
         snapshot.scan(0, &Scan::all()).unwrap().times().to_vec()
+    }
+
+    pub(crate) fn status(&self, id: &str) -> InstanceStatus {
+        let all = self.host.status();
+        all.into_iter().find(|one| one.id == id).unwrap()
+    }
+
+    /// Waits until an instance is in a state.
+    pub(crate) fn until(&self, id: &str, state: State) -> InstanceStatus {
+        self.until_it(id, |status| status.state == state)
+    }
+
+    pub(crate) fn until_it(
+        &self,
+        id: &str,
+        is: impl Fn(&InstanceStatus) -> bool,
+    ) -> InstanceStatus {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let status = self.status(id);
+            if is(&status) {
+                return status;
+            }
+            assert!(Instant::now() < end, "{status:#?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     pub(crate) fn close(self) {
