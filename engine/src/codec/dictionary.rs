@@ -42,7 +42,8 @@ pub(crate) fn encode(values: &[Text], dense: bool, bytes_max: usize) -> Option<V
     for (index, number) in (0..).zip(&order) {
         indices[*number] = index;
     }
-    let rows: Vec<i64> = rows.into_iter().map(|number| indices[number]).collect();
+    let rows = rows.into_iter().map(|number| indices[usize::from(number)]);
+    let rows: Vec<i64> = rows.collect();
     let (codec, packed) = integer::encode(&rows, dense);
 
     let mut page = Vec::with_capacity(HEADER_BYTES + 17 * distinct.len() + packed.len());
@@ -62,33 +63,60 @@ pub(crate) fn encode(values: &[Text], dense: bool, bytes_max: usize) -> Option<V
 }
 
 /// The distinct values as they come, and for each row the number of its own.
-fn distinct(values: &[Text], bytes_max: usize) -> Option<(Vec<Distinct<'_>>, Vec<usize>)> {
+fn distinct(values: &[Text], bytes_max: usize) -> Option<(Vec<Distinct<'_>>, Vec<u16>)> {
     let mut numbers = HashMap::new();
     let mut distinct: Vec<Distinct<'_>> = Vec::new();
-    let mut rows: Vec<usize> = Vec::with_capacity(values.len());
+    let mut rows: Vec<u16> = Vec::with_capacity(values.len());
     let mut bytes = HEADER_BYTES;
+    // The number last seen in a place: few values take nearly all rows, and the map is slower.
+    let mut seen = [0_u16; 256];
     for text in values {
-        // Runs are frequent, and a look at the row before is cheaper than a hash.
-        let last = rows.last().copied();
-        let number = match last.filter(|number| distinct[*number].text == text) {
-            Some(number) => number,
-            None => match numbers.entry(text) {
+        let place = &mut seen[place(text)];
+        let near = usize::from(*place);
+        if distinct.get(near).is_none_or(|near| !same(near.text, text)) {
+            *place = match numbers.entry(text) {
                 Entry::Occupied(number) => *number.get(),
-                Entry::Vacant(place) => {
+                Entry::Vacant(entry) => {
                     let (length, point_bytes) = sizes(head(text)).expect("a head just made");
                     bytes += 1 + length * point_bytes;
                     if bytes > bytes_max {
                         return None;
                     }
+                    let number = distinct.len() as u16;
                     distinct.push(Distinct { text, rows: 0 });
-                    *place.insert(distinct.len() - 1)
+                    *entry.insert(number)
                 }
-            },
-        };
-        distinct[number].rows += 1;
-        rows.push(number);
+            };
+        }
+        distinct[usize::from(*place)].rows += 1;
+        rows.push(*place);
     }
     Some((distinct, rows))
+}
+
+/// One of 256, by all code points. The products do not wait for each other.
+fn place(text: &Text) -> usize {
+    const ODD: [u64; 8] = [
+        0x9E37_79B9_7F4A_7C15,
+        0xC2B2_AE3D_27D4_EB4F,
+        0x1656_67B1_9E37_79F9,
+        0x85EB_CA77_C2B2_AE63,
+        0x27D4_EB2F_1656_67C5,
+        0xBF58_476D_1CE4_E5B9,
+        0x94D0_49BB_1331_11EB,
+        0xD6E8_FEB8_6659_FD93,
+    ];
+    let products = text.as_chunks::<2>().0.iter().zip(ODD);
+    let mix = products.fold(0_u64, |mix, ([low, high], odd)| {
+        let word = u64::from(*low) | u64::from(*high) << 32;
+        mix.wrapping_add(word.wrapping_mul(odd))
+    });
+    (mix >> 56) as usize
+}
+
+/// Whether all code points are equal, in a few vector instructions.
+fn same(a: &Text, b: &Text) -> bool {
+    a.iter().zip(b).fold(0, |bits, (a, b)| bits | (a ^ b)) == 0
 }
 
 fn head(text: &Text) -> u8 {

@@ -2,16 +2,18 @@
 
 use std::ops::Range;
 
-use crate::codec::blocks::{self, Page};
+use crate::codec::blocks::{Page, Plan};
 use crate::codec::{Codec, pco};
 
-/// The page of some integers. Where they are to be `dense`, pco is taken if it saves a quarter.
+/// The page of some integers. Where they are to be `dense`, pco is taken if it saves an eighth of
+/// what blocks would take by the plan: both are never packed.
 pub(crate) fn encode(values: &[i64], dense: bool) -> (Codec, Vec<u8>) {
-    let page = blocks::encode(values);
-    if dense && let Some(denser) = pco::encode(values, page.len() - page.len() / 4) {
-        return (Codec::Pco, denser);
+    let plan = Plan::new(values);
+    let bytes_max = plan.bytes() - plan.bytes() / 8;
+    match dense.then(|| pco::encode(values, &plan, bytes_max)) {
+        Some(Some(page)) => (Codec::Pco, page),
+        _ => (Codec::Blocks, plan.page()),
     }
-    (Codec::Blocks, page)
 }
 
 /// Some values of a page, as they were packed.
@@ -120,12 +122,15 @@ mod tests {
         Some(back)
     }
 
+    fn pages(values: &[i64]) -> [(Codec, Vec<u8>); 2] {
+        let plan = Plan::new(values);
+        let dense = pco::encode(values, &plan, usize::MAX).unwrap();
+        [(Codec::Blocks, plan.page()), (Codec::Pco, dense)]
+    }
+
     fn round_trip(values: &[i64]) {
         let rows = values.len();
-        let mut pages = vec![(Codec::Blocks, blocks::encode(values))];
-        pages.extend(pco::encode(values, usize::MAX).map(|page| (Codec::Pco, page)));
-        assert_eq!(pages.len(), 2);
-        for (codec, page) in pages {
+        for (codec, page) in pages(values) {
             assert_eq!(read(codec, &page, rows, 0..rows).unwrap(), values);
             let part = rows / 3..rows - rows / 4;
             let found = read(codec, &page, rows, part.clone()).unwrap();
@@ -175,7 +180,7 @@ mod tests {
         #[test]
         fn damaged_pages_never_panic(values in proptest::collection::vec(near(20), 1..600), at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
             let rows = values.len();
-            for (codec, mut page) in [(Codec::Blocks, blocks::encode(&values)), (Codec::Pco, pco::encode(&values, usize::MAX).unwrap())] {
+            for (codec, mut page) in pages(&values) {
                 let at = at.index(page.len());
                 page[at] = byte;
                 let _ = read(codec, &page, rows, 0..rows);

@@ -5,10 +5,12 @@ mod bitpack;
 mod blocks;
 pub(crate) mod decimal;
 pub(crate) mod dictionary;
+mod entropy;
 pub(crate) mod grid;
 pub(crate) mod integer;
 mod pco;
 pub(crate) mod raw;
+mod unit;
 
 /// How the bytes of a page are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

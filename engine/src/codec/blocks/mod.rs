@@ -14,6 +14,7 @@
 mod read;
 
 use crate::codec::bitpack::{self, BLOCK};
+use crate::codec::unit::Multiples;
 
 pub(crate) use read::Page;
 
@@ -31,19 +32,68 @@ struct Shape {
     bytes: usize,
 }
 
-/// The page of some values.
-pub(crate) fn encode(values: &[i64]) -> Vec<u8> {
-    let base = values.iter().copied().min().unwrap_or(0);
-    let unit = unit(values, base);
-    let numbers: Vec<u64> = match unit {
-        1 => values.iter().map(|v| v.wrapping_sub(base) as u64).collect(),
-        _ => {
-            let number = |v: &i64| v.wrapping_sub(base) as u64 / unit;
-            values.iter().map(number).collect()
+/// Values as numbers, and how to pack them.
+pub(crate) struct Plan {
+    base: i64,
+    unit: u64,
+    numbers: Vec<u64>,
+    wide: bool,
+    delta: bool,
+    /// Of the page, about.
+    bytes: usize,
+}
+
+impl Plan {
+    pub(crate) fn new(values: &[i64]) -> Self {
+        let base = values.iter().copied().min().unwrap_or(0);
+        let multiples = Multiples::of(values, base);
+        let differences = values.iter().map(|v| v.wrapping_sub(base) as u64);
+        let numbers: Vec<u64> = match multiples.unit {
+            1 => differences.collect(),
+            _ => differences.map(|v| multiples.divide(v)).collect(),
+        };
+        let wide = numbers.iter().fold(0, |all, n| all | n) > u64::from(u32::MAX);
+        let (delta, bytes) = is_delta(&numbers, wide);
+        Self {
+            base,
+            unit: multiples.unit,
+            numbers,
+            wide,
+            delta,
+            bytes,
         }
-    };
-    let wide = numbers.iter().fold(0, |all, n| all | n) > u64::from(u32::MAX);
-    let delta = is_delta(&numbers, wide);
+    }
+
+    /// What divides all differences between the values.
+    pub(crate) fn unit(&self) -> u64 {
+        self.unit
+    }
+
+    /// The values over their unit, from the least.
+    pub(crate) fn numbers(&self) -> &[u64] {
+        &self.numbers
+    }
+
+    /// About the bytes of the page, judged by two of its blocks.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn page(&self) -> Vec<u8> {
+        encode(self)
+    }
+}
+
+/// The page of some values.
+fn encode(plan: &Plan) -> Vec<u8> {
+    let Plan {
+        base,
+        unit,
+        ref numbers,
+        wide,
+        delta,
+        ..
+    } = *plan;
     let mut packed = Vec::with_capacity(numbers.len() * 2);
     let mut heads = Vec::with_capacity(numbers.len().div_ceil(BLOCK));
     let mut block = [0; BLOCK];
@@ -90,44 +140,28 @@ fn word_bytes(flags: u8) -> usize {
     }
 }
 
-/// The greatest common divisor of the differences to the base.
-fn unit(values: &[i64], base: i64) -> u64 {
-    let mut unit = 0;
-    for value in values {
-        let difference = value.wrapping_sub(base) as u64;
-        if !difference.is_multiple_of(unit) {
-            unit = gcd(difference, unit);
-        }
-        if unit == 1 {
-            break;
-        }
-    }
-    unit.max(1)
-}
-
-fn gcd(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
-}
-
 /// Whether differences are smaller, judged by the first and a middle block: planning is most of the
-/// work of encoding. Without them it decodes faster, so they have to save a sixteenth.
-fn is_delta(numbers: &[u64], wide: bool) -> bool {
-    let blocks: Vec<&[u64]> = numbers.chunks(BLOCK).collect();
-    let (mut plain, mut delta) = (0, 0);
+/// work of encoding. Without them it decodes faster, so they have to save a sixteenth. Also the
+/// bytes that all would take if they were like these.
+fn is_delta(numbers: &[u64], wide: bool) -> (bool, usize) {
+    let count = numbers.len().div_ceil(BLOCK);
+    let (mut plain, mut delta, mut rows) = (0, 0, 0);
     let mut block = [0; BLOCK];
-    let middle = blocks.len() / 2;
-    let sampled = blocks.iter().enumerate();
-    for (_, numbers) in sampled.filter(|(index, _)| *index == 0 || *index == middle) {
+    for (index, numbers) in numbers.chunks(BLOCK).enumerate() {
+        if index != 0 && index != count / 2 {
+            continue;
+        }
         let block = &mut block[..numbers.len()];
         reduce(numbers, false, wide, block);
         plain += shape(block).bytes;
         reduce(numbers, true, wide, block);
         delta += shape(block).bytes + 4;
+        rows += numbers.len();
     }
-    delta < plain - plain / 16
+    let is_delta = delta < plain - plain / 16;
+    let sampled = if is_delta { delta } else { plain };
+    let bytes = sampled * numbers.len() / rows.max(1);
+    (is_delta, HEADER_BYTES + 6 * count + bytes)
 }
 
 /// The values to pack, with the least of the numbers or differences and the start.
