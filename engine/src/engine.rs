@@ -23,6 +23,7 @@ use crate::latest::{self, LastRows};
 use crate::snapshot::Snapshot;
 use crate::store::{Store, Token, rows_payload};
 use crate::ticket::{Outcome, Ticket};
+use crate::view::View;
 use crate::{Error, Options, Recovery, backup, checkpoint, frame, ingest, merge, recover};
 
 /// How long a writer sleeps at most before it looks again at what it waits for.
@@ -478,8 +479,8 @@ impl Engine {
         {
             let views = self.store().views.read();
             let lsn = self.store().visible();
-            let found = ids.iter().filter_map(|id| views.get(id));
-            let found: Vec<_> = found.map(AsRef::as_ref).collect();
+            let mut found: Vec<&View> = Vec::with_capacity(ids.len());
+            found.extend(ids.iter().filter_map(|id| views.get(id)).map(AsRef::as_ref));
             // No page is read under the lock.
             if let Some(rows) = latest::gather(&found, lsn, false)? {
                 return Ok(rows);

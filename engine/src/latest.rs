@@ -134,6 +134,10 @@ pub struct LastRows {
 /// are still in the nearest cache.
 const STRIPE_ROWS: usize = 256;
 
+/// Buckets that are looked at before their rows are copied. What is read of each lies somewhere
+/// else: in a loop that does no more than look, several are on their way from memory at a time.
+const LOOK_AHEAD: usize = 32;
+
 /// Last rows on their way into [`LastRows`].
 pub(crate) struct Gathered<'a> {
     schema: &'a Schema,
@@ -176,7 +180,14 @@ impl<'a> Gathered<'a> {
         let row = &mut self.stripe[start..];
         row[..size_of::<i64>()].copy_from_slice(&time.to_le_bytes());
         for (column, (at, size)) in self.places[1..].iter().enumerate() {
-            row[*at..at + size].copy_from_slice(value(column, *size));
+            let value = value(column, *size);
+            let target = &mut row[*at..at + size];
+            // A copy of a size that is known is one instruction.
+            match size {
+                4 => target[..4].copy_from_slice(&value[..4]),
+                8 => target[..8].copy_from_slice(&value[..8]),
+                _ => target.copy_from_slice(value),
+            }
         }
     }
 
@@ -247,33 +258,65 @@ pub(crate) fn gather(
 ) -> Result<Option<Vec<LastRows>>, Error> {
     let mut groups: Vec<Gathered<'_>> = Vec::new();
     let mut group = 0;
-    for view in views {
-        let schema = &view.info.schema;
-        // Neighbours are mostly alike.
-        if groups.get(group).is_none_or(|known| known.schema != schema) {
-            let known = groups.iter().position(|known| known.schema == schema);
-            group = known.unwrap_or(groups.len());
-            if known.is_none() {
-                groups.push(Gathered::new(schema, views.len()));
+    for some in views.chunks(LOOK_AHEAD) {
+        if let Some(target) = groups.get_mut(group)
+            && some
+                .iter()
+                .all(|view| is_at_rest(view) && view.info.schema == *target.schema)
+        {
+            for view in some {
+                if push(view, view.latest.as_ref(), target)? {
+                    target.finish_row(view.info.id);
+                }
             }
+            continue;
         }
-        let target = &mut groups[group];
-        let is_simple = view.frozen.is_empty() && view.unsure.is_none();
-        let found = if is_simple {
-            let latest = view.latest.as_ref();
-            let at_least = latest.map_or(i64::MIN, Latest::time);
-            view.tail.push_last(lsn, at_least, target) || push(view, latest, target)?
-        } else if may_scan || (view.unsure.is_none() && !view.has_past()) {
-            push(view, of_view(view, lsn)?.as_ref(), target)?
-        } else {
-            return Ok(None);
-        };
-        if found {
-            target.finish_row(view.info.id);
+        for view in some {
+            group = group_of(&mut groups, group, &view.info.schema, views.len());
+            let target = &mut groups[group];
+            let found = if is_simple(view) {
+                let latest = view.latest.as_ref();
+                let at_least = latest.map_or(i64::MIN, Latest::time);
+                view.tail.push_last(lsn, at_least, target) || push(view, latest, target)?
+            } else if may_scan || (view.unsure.is_none() && !view.has_past()) {
+                push(view, of_view(view, lsn)?.as_ref(), target)?
+            } else {
+                return Ok(None);
+            };
+            if found {
+                target.finish_row(view.info.id);
+            }
         }
     }
     let filled = groups.into_iter().filter(|group| !group.buckets.is_empty());
     Ok(Some(filled.map(Gathered::finish).collect()))
+}
+
+/// The group of a schema; `last` is that of the bucket before, which is mostly alike.
+fn group_of<'a>(
+    groups: &mut Vec<Gathered<'a>>,
+    last: usize,
+    schema: &'a Schema,
+    rows: usize,
+) -> usize {
+    if groups.get(last).is_some_and(|known| known.schema == schema) {
+        return last;
+    }
+    let known = groups.iter().position(|known| known.schema == schema);
+    known.unwrap_or_else(|| {
+        groups.push(Gathered::new(schema, rows));
+        groups.len() - 1
+    })
+}
+
+/// Whether the last row is in the tail or the one kept of chunks.
+fn is_simple(view: &View) -> bool {
+    view.frozen.is_empty() && view.unsure.is_none()
+}
+
+/// Whether the last row is the one kept of chunks.
+fn is_at_rest(view: &View) -> bool {
+    is_simple(view) && !view.tail.is_filled()
 }
 
 /// Whether there is a row.

@@ -211,9 +211,14 @@ impl Tail {
         Some(Latest::of_batch(&block.batch, row - block.first_row))
     }
 
+    /// Whether there may be rows; if not, none is visible yet.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Acquire)
+    }
+
     /// [`Tail::last`] into `target`, without an allocation; whether there was such a row.
     pub(crate) fn push_last(&self, lsn: Lsn, at_least: i64, target: &mut Gathered<'_>) -> bool {
-        if !self.filled.load(Ordering::Acquire) {
+        if !self.is_filled() {
             return false;
         }
         let state = self.state.read();
