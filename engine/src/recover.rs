@@ -293,11 +293,9 @@ fn replay(store: &Arc<Store>) -> Result<Recovery, Error> {
     };
     let mut recovery = Recovery::default();
     let mut visit = |frame: FrameView| -> Result<(), Error> {
-        if frame.lsn >= from {
-            recovery.rows += replay_frame(store, &frame)?;
-            recovery.frames += 1;
-            store.note_commit(frame.wall_ns);
-        }
+        recovery.rows += replay_frame(store, &frame)?;
+        recovery.frames += 1;
+        store.note_commit(frame.wall_ns);
         Ok(())
     };
     let (disk, clock) = (store.disk.clone(), store.clock.clone());

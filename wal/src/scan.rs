@@ -94,6 +94,9 @@ pub(crate) struct Scan {
     handle: Box<dyn ReadFile>,
     window: Bytes,
     window_start: Lsn,
+    /// Bytes of the frame before: neighbours are often alike, so windows end where frames do, and
+    /// none is read twice.
+    last_frame: u64,
 }
 
 impl Scan {
@@ -106,6 +109,7 @@ impl Scan {
             handle,
             window,
             window_start,
+            last_frame: 0,
         })
     }
 
@@ -122,7 +126,9 @@ impl Scan {
     fn window_at(&mut self, position: Lsn, len: u64) -> Result<&[u8]> {
         let window_end = self.window_start.advanced(self.window.len() as u64);
         if position < self.window_start || position.advanced(len) > window_end {
-            self.window = self.range(position, position.advanced(len.max(WINDOW_BYTES)))?;
+            let frames = WINDOW_BYTES.checked_div(self.last_frame);
+            let window = frames.map_or(WINDOW_BYTES, |count| self.last_frame * count.max(1));
+            self.window = self.range(position, position.advanced(len.max(window)))?;
             self.window_start = position;
         }
         Ok(&self.window[(position.0 - self.window_start.0) as usize..])
@@ -134,6 +140,7 @@ impl Scan {
             return Ok(Found::End);
         }
         let Some(header) = self.header_at(position)? else {
+            self.last_frame = 0;
             return Ok(Found::Bad(self.next_header(position)?));
         };
         self.window_at(position, header.end().0 - position.0)?;
@@ -141,6 +148,7 @@ impl Scan {
         let end = start + header.payload_len as usize;
         let whole = end <= self.window.len();
         if whole && crc32fast::hash(&self.window[start..end]) == header.payload_crc {
+            self.last_frame = header.end().0 - position.0;
             return Ok(Found::Frame(header, self.window.slice(start..end)));
         }
         // The header holds, so its length does: do not look for frames inside the payload.

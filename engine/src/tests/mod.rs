@@ -1,6 +1,7 @@
 //! Tests of the whole store, most of them on the simulated disk.
 
 mod backup;
+mod backup_sweep;
 mod behave;
 mod change;
 mod check;

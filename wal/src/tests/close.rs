@@ -252,3 +252,18 @@ fn a_segment_that_nobody_needs_any_more_is_given_up() {
     drop(segment::prepare(&disk, &STORE, first, &roomy(), &go_on, || None).unwrap());
     assert_eq!(disk.len(&segment::path_of(first)).unwrap(), 64 << 10);
 }
+
+#[test]
+fn frames_longer_than_a_window_are_read_once() {
+    let disk = SimDisk::new(1);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (log, ..) = replay(&shared, &roomy(), Lsn::ZERO).unwrap();
+    let wal = log.start(Box::new(Outcomes::default())).unwrap();
+    for token in LONG_TOKENS..LONG_TOKENS + 40 {
+        wal.append(payload_of(token), token).unwrap();
+    }
+    wal.close().unwrap();
+    let (reads, _, frames) = reads_of(&disk.restart(), Lsn::ZERO);
+    assert_eq!(frames, 40);
+    assert!(reads < 40 + 12, "{reads} reads of 40 frames");
+}

@@ -78,10 +78,10 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "replay-everything",
-        what: "replay does not compare LSNs: ticks double",
+        what: "replay begins below the checkpoint: ticks double",
         file: "engine/src/recover.rs",
-        from: "        if frame.lsn >= from {",
-        to: "        if frame.lsn >= from || frame.lsn < from {",
+        from: "store_id, options, from, &mut visit)?",
+        to: "store_id, options, wal::Lsn::ZERO.min(from), &mut visit)?",
         tests: CRASH,
     },
     Fault {
