@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use benches::{YEAR_ROWS, minutes, open_quiet, trades};
+use benches::{YEAR_ROWS, minutes, open_quiet, quotes, taped_trades, trades};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use engine::{Engine, Rows};
 use model::{BucketKey, ColumnBatch, RowKind};
@@ -36,6 +36,8 @@ fn ingest(criterion: &mut Criterion) {
     let day = ten.slice(0..390);
     let few = ten.slice(0..8);
     let ticks = trades(1_000_000);
+    let taped = taped_trades(1_000_000);
+    let quotes = quotes();
     let mut number = 0;
     for (name, buckets, kind, batch) in [
         ("ten_years", 1, RowKind::Bar, &ten),
@@ -43,6 +45,8 @@ fn ingest(criterion: &mut Criterion) {
         ("day_of_1000", 1000, RowKind::Bar, &day),
         ("8_rows_of_20000", 20_000, RowKind::Bar, &few),
         ("trades", 1, RowKind::Tick, &ticks),
+        ("trades_with_text", 1, RowKind::Tick, &taped),
+        ("quotes", 1, RowKind::Tick, &quotes),
     ] {
         group.throughput(Throughput::Elements((buckets * batch.rows()) as u64));
         group.bench_function(name, |b| {
