@@ -196,7 +196,8 @@ pub fn check_entries(
 ) -> Result<Problems, Problems> {
     let text = read_text(file)?;
     let report = Report::new(&text);
-    let found = plugin_host::check(&config.plugins.entries, builtins, &config.timezone);
+    let modules = config.plugins.modules(builtins, &config.root_directory);
+    let found = plugin_host::check(&config.plugins.entries, &modules, &config.timezone);
     let list = found.into_iter().map(|problem| Problem {
         severity: match problem.fatal {
             true => Severity::Error,

@@ -10,10 +10,11 @@ use disk::{Clock, SystemClock};
 use engine::{CheckpointHook, Engine, Lsn};
 use model::Zone;
 use parking_lot::{Condvar, Mutex};
-use plugin_sdk::{BuiltIn, Delivery, Kind};
+use plugin_sdk::{Delivery, Kind};
 
 use crate::cursor::Book;
 use crate::entry::Entry;
+use crate::find::Modules;
 use crate::meter;
 use crate::on::difference;
 use crate::registry::{Outcome, Plan, plan};
@@ -115,12 +116,12 @@ impl Host {
     /// If such an entry is `required`.
     pub fn new(
         entries: Vec<Entry>,
-        builtins: Vec<BuiltIn>,
+        modules: impl Into<Modules>,
         zone: Zone,
         publisher: Arc<dyn Publisher>,
     ) -> Result<Self, Error> {
         let clock = Arc::new(SystemClock::new());
-        Self::with_clock(entries, builtins, zone, publisher, clock)
+        Self::with_clock(entries, modules, zone, publisher, clock)
     }
 
     /// [`Host::new`] with a clock of one's own: timers are due by it.
@@ -129,13 +130,13 @@ impl Host {
     /// As [`Host::new`].
     pub fn with_clock(
         entries: Vec<Entry>,
-        builtins: Vec<BuiltIn>,
+        modules: impl Into<Modules>,
         zone: Zone,
         publisher: Arc<dyn Publisher>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let now = clock.now_ns();
-        let instances = plan(&entries, &builtins)
+        let instances = plan(&entries, &modules.into())
             .into_iter()
             .map(|plan| Instance::new(plan, now))
             .collect::<Result<_, _>>()?;
@@ -378,6 +379,8 @@ impl Instance {
             kind: plan.kind().name(),
             module: plan.entry.module.clone(),
             version: plan.version.clone(),
+            host: plan.host,
+            path: plan.path.clone(),
             place: plan.entry.place.clone(),
             required: plan.entry.required,
             delivery,

@@ -26,6 +26,7 @@ mod cursor;
 mod dispatch;
 mod entry;
 mod feed;
+mod find;
 mod fire;
 mod gap;
 mod host;
@@ -33,7 +34,6 @@ mod instances;
 mod meter;
 mod on;
 mod registry;
-mod resolve;
 mod restart;
 mod run;
 mod schedule;
@@ -48,6 +48,9 @@ mod worker;
 pub use entry::{
     Entry, EntryKind, HostMode, Join, Match, OnError, OnOverflow, ProcessLimits, Restart, Start,
     TIMEOUT, WAL_HOLD, WAL_HOLD_TIME, WindowOptions,
+};
+pub use find::{
+    Found, How, Installed, Modules, NotFound, Removed, Search, install, nearest, remove,
 };
 pub use host::{Error, Host, Publisher};
 pub use registry::{Problem, check};

@@ -1,14 +1,15 @@
 //! From entries to instances: id, module, patterns, config, all checked before anything starts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::Zone;
-use plugin_sdk::{BuiltIn, ConfigError, Delivery, Kind, Module};
+use plugin_sdk::{ConfigError, Delivery, Kind, Module};
 
-use crate::entry::{Entry, EntryKind, HostMode, Join, Match, OnError, ProcessLimits, Start};
+use crate::entry::{Entry, EntryKind, Join, Match, OnError, ProcessLimits, Start};
+use crate::find::{self, Finder, Found, How, Modules, NotFound, stem};
 use crate::on::Patterns;
-use crate::resolve::{Resolved, missing_text, resolve, stem};
 use crate::status::State;
 
 /// Longest `name` in bytes: with the hash of a second entry it still fits the store's 255.
@@ -28,9 +29,9 @@ pub struct Problem {
 
 /// Checks entries without starting anything. No built-in plugin's check depends on the zone of the
 /// server, so `_zone` waits for one whose does.
-pub fn check(entries: &[Entry], builtins: &[BuiltIn], _zone: &Zone) -> Vec<Problem> {
+pub fn check(entries: &[Entry], modules: &Modules, _zone: &Zone) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for plan in plan(entries, builtins) {
+    for plan in plan(entries, modules) {
         let place = plan.entry.place.clone();
         let mut add = |message: String, fatal: bool| {
             problems.push(Problem {
@@ -57,6 +58,10 @@ pub(crate) struct Plan {
     pub(crate) id: String,
     pub(crate) entry: Entry,
     pub(crate) version: String,
+    /// `builtin`, `native` or `process`; empty if there is no module.
+    pub(crate) host: &'static str,
+    /// File or package of the module.
+    pub(crate) path: Option<PathBuf>,
     pub(crate) warnings: Vec<String>,
     pub(crate) outcome: Outcome,
 }
@@ -129,35 +134,44 @@ impl Plan {
 }
 
 /// Looks at every entry, in order.
-pub(crate) fn plan(entries: &[Entry], builtins: &[BuiltIn]) -> Vec<Plan> {
-    let builtins: Vec<Arc<dyn Module>> = builtins.iter().map(BuiltIn::module).collect();
+pub(crate) fn plan(entries: &[Entry], modules: &Modules) -> Vec<Plan> {
     let mut plans: Vec<Plan> = Vec::new();
     for entry in entries {
-        let mut plan = plan_one(entry, &builtins);
+        let mut plan = plan_one(entry, modules);
         tell_apart(&mut plan, &plans);
         plans.push(plan);
     }
     plans
 }
 
-fn plan_one(entry: &Entry, builtins: &[Arc<dyn Module>]) -> Plan {
+fn plan_one(entry: &Entry, modules: &Modules) -> Plan {
     let mut plan = Plan {
         id: instance_id(entry),
         entry: entry.clone(),
         version: String::new(),
+        host: "",
+        path: None,
         warnings: Vec::new(),
         outcome: Outcome::Off,
     };
-    let resolved = resolve(&entry.module, builtins);
-    let Resolved::BuiltIn(module) = resolved else {
-        plan.outcome = Outcome::Missing {
-            text: missing_text(&entry.module, &resolved, builtins),
-            known: matches!(resolved, Resolved::Known),
-        };
-        return plan;
+    let found = match Finder::new(modules).find(&entry.module, entry.host) {
+        Ok(found) => found,
+        Err(not_found) => {
+            plan.outcome = match not_found {
+                NotFound::Known(text) => Outcome::Missing { text, known: true },
+                NotFound::Missing(text) => Outcome::Missing { text, known: false },
+                NotFound::Refused(text) => Outcome::Failed(text),
+            };
+            return plan;
+        }
     };
-    plan.version.clone_from(&module.description().version);
-    match ready(entry, module, &mut plan.warnings) {
+    plan.version.clone_from(&found.version);
+    plan.host = found.how.name();
+    plan.path.clone_from(&found.path);
+    plan.warnings.clone_from(&found.warnings);
+    let made = find::make(&found, entry)
+        .and_then(|module| ready(entry, &found, module, &mut plan.warnings));
+    match made {
         Err(text) => plan.outcome = Outcome::Failed(text),
         Ok(ready) if entry.enabled => plan.outcome = Outcome::Ready(Box::new(ready)),
         Ok(_) => {}
@@ -167,12 +181,13 @@ fn plan_one(entry: &Entry, builtins: &[Arc<dyn Module>]) -> Plan {
 
 fn ready(
     entry: &Entry,
+    found: &Found,
     module: Arc<dyn Module>,
     warnings: &mut Vec<String>,
 ) -> Result<Ready, String> {
     check_kind(entry, module.description().kind)?;
     check_name(entry)?;
-    not_built(entry, warnings)?;
+    not_built(entry, found, warnings)?;
     let patterns = Patterns::parse(&entry.on, entry.match_mode)?;
     warnings.extend(patterns.warnings());
     if entry.match_mode == Match::MarketStore && entry.on.is_empty() {
@@ -210,11 +225,7 @@ fn check_kind(entry: &Entry, kind: Kind) -> Result<(), String> {
 
 /// Keys that are read and not acted on yet. Where passing a key over would change what is computed the
 /// instance fails: it must not run otherwise than asked.
-fn not_built(entry: &Entry, warnings: &mut Vec<String>) -> Result<(), String> {
-    if let Some(host @ (HostMode::Native | HostMode::Process)) = entry.host {
-        let host = host.name();
-        return Err(format!("host: {host} is not available in this version"));
-    }
+fn not_built(entry: &Entry, found: &Found, warnings: &mut Vec<String>) -> Result<(), String> {
     if entry.start != Start::Latest {
         return Err("start: only latest is available in this version".into());
     }
@@ -229,7 +240,9 @@ fn not_built(entry: &Entry, warnings: &mut Vec<String>) -> Result<(), String> {
     if entry.on_overflow.is_some() {
         warnings.push("on_overflow: is chosen by the plugin in this version".into());
     }
-    if !entry.env.is_empty() || entry.limits != ProcessLimits::default() {
+    let is_child = matches!(found.how, How::Library(_) | How::Program { .. });
+    let for_child = !entry.env.is_empty() || entry.limits != ProcessLimits::default();
+    if for_child && !is_child {
         warnings.push(
             "env and limits are for plugins in a process of their own; built-in ones ignore them"
                 .into(),

@@ -1,5 +1,6 @@
 //! What an operator sees of an instance.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
@@ -64,6 +65,10 @@ pub struct InstanceStatus {
     pub module: String,
     /// Version of the plugin, empty if there is none.
     pub version: String,
+    /// `builtin`, `native` or `process`; empty if there is no module.
+    pub host: &'static str,
+    /// File or package of the module; `None` if it is linked in.
+    pub path: Option<PathBuf>,
     /// Where the entry stands: `mkts.yml:12`.
     pub place: String,
     /// Whether the server is ready only when this runs.

@@ -176,7 +176,7 @@ fn open(config: &Config, builtins: Vec<BuiltIn>) -> Result<Running, Failure> {
     let hub = Arc::new(Hub::new(&config.limits));
     let host = Host::new(
         config.plugins.entries.clone(),
-        builtins,
+        config.plugins.modules(&builtins, &config.root_directory),
         config.timezone.clone(),
         hub.clone(),
     )

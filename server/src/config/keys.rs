@@ -1,4 +1,4 @@
-//! The names of all keys, and which one was meant.
+//! The names of all keys.
 
 /// Keys at the top level that do something.
 pub const TOP_KEYS: &[&str] = &[
@@ -133,49 +133,10 @@ pub(super) const WAL_HOLD_KEYS: &[&str] = &["bytes", "time"];
 /// Keys of `window`.
 pub(super) const WINDOW_KEYS: &[&str] = &["rows", "bytes", "wait", "join"];
 
-/// The known key that is closest to a wrong one, if one is close enough to be meant.
-pub(super) fn nearest<'k>(
-    wrong: &str,
-    known: impl IntoIterator<Item = &'k str>,
-) -> Option<&'k str> {
-    let lower = wrong.to_ascii_lowercase().replace('-', "_");
-    known
-        .into_iter()
-        .map(|key| {
-            // A part of the name is as good as a slip of the finger: `master`, `origins`.
-            let part = lower.len() >= 4 && key.contains(&lower);
-            (if part { 1 } else { distance(&lower, key) }, key)
-        })
-        .filter(|(far, key)| *far <= 1 + key.len().max(lower.len()) / 4)
-        .min_by_key(|(far, _)| *far)
-        .map(|(_, key)| key)
-}
-
-/// Edits (insert, delete, replace, swap of neighbours) that turn `a` into `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
-    let width = b.len() + 1;
-    let mut cost = vec![0usize; (a.len() + 1) * width];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            let at = i * width + j;
-            if i == 0 || j == 0 {
-                cost[at] = i + j;
-                continue;
-            }
-            let replace = cost[at - width - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut best = replace.min(cost[at - width] + 1).min(cost[at - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(cost[at - 2 * width - 2] + 1);
-            }
-            cost[at] = best;
-        }
-    }
-    cost[a.len() * width + b.len()]
-}
-
 #[cfg(test)]
 mod tests {
+    use plugin_host::nearest;
+
     use super::*;
 
     #[test]
@@ -186,7 +147,5 @@ mod tests {
         assert_eq!(near("time_zone"), Some("timezone"));
         assert_eq!(near("trigger"), Some("triggers"));
         assert_eq!(near("colour"), None);
-        assert_eq!(distance("ab", "ba"), 1);
-        assert_eq!(distance("", "abc"), 3);
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use model::Zone;
 use plugin_host::{
-    Entry, EntryKind, HostMode, Join, Match, OnError, OnOverflow, ProcessLimits, Restart, Schedule,
-    Start, WindowOptions,
+    Entry, EntryKind, HostMode, Join, Match, Modules, OnError, OnOverflow, ProcessLimits, Restart,
+    Schedule, Search, Start, WindowOptions,
 };
-use plugin_sdk::Delivery;
+use plugin_sdk::{BuiltIn, Delivery};
 use serde_json::{Map, Value};
 
 use super::expand::{Sources, expand};
@@ -30,6 +30,20 @@ pub struct Plugins {
     pub entries: Vec<Entry>,
     /// Where each of the entries stands.
     pub(super) places: Vec<Place>,
+}
+
+impl Plugins {
+    /// What an entry may name: built-in modules, and those in files. `root` is the store's.
+    pub fn modules(&self, builtins: &[BuiltIn], root: &Path) -> Modules {
+        let search = Search {
+            folder: self.folder.clone(),
+            plugin_dir: self.dirs.clone(),
+            trust_native: self.trust_native.clone(),
+            cache: root.join("plugins/_cache"),
+            ..Search::default()
+        };
+        Modules::new(builtins, search.with_environment())
+    }
 }
 
 /// Values of `plugins.defaults`.

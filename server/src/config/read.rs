@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use plugin_host::nearest;
 use serde_json::{Map, Value};
 
-use super::keys::nearest;
 use super::{Problem, Severity, line_of};
 
 /// One step from the top of the file to a value.

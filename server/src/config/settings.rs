@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use engine::{RetentionRule, SyncMode};
 use model::Zone;
+use plugin_host::nearest;
 use serde_json::Value;
 
-use super::keys::{CHECKPOINT_KEYS, DROPPED_KEYS, LIMIT_KEYS, REPLICATION_KEYS, TOP_KEYS, nearest};
+use super::keys::{CHECKPOINT_KEYS, DROPPED_KEYS, LIMIT_KEYS, REPLICATION_KEYS, TOP_KEYS};
 use super::plugins::{self, Plugins};
 use super::read::{Place, Report, Section, parse_duration, show};
 use super::retention;

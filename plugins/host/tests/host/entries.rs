@@ -58,15 +58,15 @@ fn check_names_place_and_fix() {
             ..entry
         })
         .collect();
-    let found: Vec<String> = check(&entries, &builtins(), &Zone::utc())
+    let found: Vec<String> = check(&entries, &builtins().into(), &Zone::utc())
         .iter()
         .map(|p| format!("{} {} {}", p.place, p.fatal, p.message))
         .collect();
     let expected = [
-        "mkts.yml:1 true no module \"nothing.so\": looked for a built-in module \"nothing\"; there are probe, gapprobe",
+        "mkts.yml:1 true no module \"nothing.so\"; looked for nothing.so, libnothing.so, ",
         "mkts.yml:2 false \"gdaxfeeder.so\" is a known MarketStore module, not included in this build",
         "mkts.yml:3 true \"polygon.so\" is a known MarketStore module, not included in this build",
-        "mkts.yml:4 true module \"/opt/probe.so\" is a path; this build runs built-in modules only: probe, gapprobe",
+        "mkts.yml:4 true module \"/opt/probe.so\": there is no /opt/probe.so",
         "mkts.yml:5 true \"probe\" is a trigger, move the entry to \"triggers:\"",
         "mkts.yml:6 true on: pattern \"*/1Min\": it has 2 parts",
         "mkts.yml:7 true on: \"(\" is no regular expression",
