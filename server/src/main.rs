@@ -11,5 +11,5 @@ fn main() -> ExitCode {
 
 /// The plugins that are linked in. Only this file knows them.
 fn built_in() -> Vec<BuiltIn> {
-    vec![ondiskagg::BUILT_IN, stream::BUILT_IN]
+    vec![ondiskagg::BUILT_IN, stream::BUILT_IN, replay::BUILT_IN]
 }

@@ -22,6 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("calendar", &["model"]),
     ("ondiskagg", &["plugin-sdk", "calendar", "model"]),
+    ("replay", &["plugin-sdk", "model"]),
     ("stream", &["plugin-sdk", "calendar", "model"]),
     ("client", &["model"]),
     (
@@ -33,6 +34,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "client",
             "model",
             "ondiskagg",
+            "replay",
             "stream",
         ],
     ),
@@ -77,6 +79,7 @@ const CORE: &[&str] = &[
     "engine",
     "plugin-sdk",
     "ondiskagg",
+    "replay",
     "stream",
 ];
 
@@ -90,6 +93,7 @@ const OUTSIDE_SERVER: &[&str] = &[
     "plugin-host",
     "calendar",
     "ondiskagg",
+    "replay",
     "stream",
     "client",
 ];
@@ -193,7 +197,7 @@ fn contrib_is_named_in_one_place_of_the_server() {
             continue;
         }
         let text = std::fs::read_to_string(&file).expect("readable");
-        for word in ["ondiskagg::", "use stream::", "::stream::Trigger"] {
+        for word in ["ondiskagg::", "replay::BUILT_IN", "use stream::", "::stream::Trigger"] {
             let at = text
                 .lines()
                 .position(|l| !l.trim_start().starts_with("//") && l.contains(word));
