@@ -18,7 +18,7 @@
 //! Not here yet: state store, stored dead letters (they are named in the log), timers and tokens that
 //! outlive the log, the time limit of `wal_hold`, modules in files and processes. The place of an
 //! instance that no entry names any more is kept, but no log for it.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod calls;
 mod commit;
@@ -32,6 +32,7 @@ mod gap;
 mod host;
 mod instances;
 mod meter;
+pub mod native;
 mod on;
 mod registry;
 mod restart;

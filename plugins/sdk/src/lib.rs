@@ -29,16 +29,20 @@
 //!         Ok(())
 //!     }
 //! }
+//!
+//! // Makes the crate a module that can be loaded, too. The name is that of the crate if left out.
+//! plugin_sdk::export_plugin!(Spikes: trigger as "spikes");
 //! ```
 //!
 //! Everything a fire does through its [`FireCtx`] is held back until it returns `Ok`; an error or a
 //! panic drops it (I19).
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod bgworker;
 mod builtin;
 mod ctx;
 mod error;
+pub mod export;
 mod feed;
 mod manifest;
 mod module;
@@ -57,6 +61,8 @@ pub use feed::{BatchOptions, Piece};
 pub use manifest::{Delivery, Description, Kind, Manifest, Scope, StateScope};
 pub use module::{AnySource, AnyTrigger, AnyWorker, Cancel, Module};
 pub use plugin::{CloseReason, Init, Plugin};
+/// The C border, for what `export_plugin!` makes.
+pub use plugin_abi as abi;
 pub use pull::{PullSource, Pulled};
 pub use push::{PushSender, PushSource, WhenFull};
 pub use source::{More, Progress, Source, SourceCalls, SourceOut};
