@@ -34,6 +34,7 @@ mod instances;
 mod meter;
 pub mod native;
 mod on;
+pub mod process;
 mod registry;
 mod restart;
 mod run;
