@@ -39,6 +39,7 @@ mod registry;
 mod restart;
 mod run;
 mod schedule;
+mod secrets;
 mod section;
 mod start;
 mod status;
@@ -52,10 +53,11 @@ pub use entry::{
     TIMEOUT, WAL_HOLD, WAL_HOLD_TIME, WindowOptions,
 };
 pub use find::{
-    Found, How, Installed, Modules, NotFound, Removed, Search, install, nearest, remove,
+    Found, How, Installed, Modules, NotFound, Removed, Search, install, installed, nearest, remove,
 };
 pub use host::{Error, Host, Publisher};
-pub use registry::{Problem, check};
+pub use registry::{Listed, Problem, check, list};
 pub use restart::RestartOptions;
 pub use schedule::{Cron, Schedule};
+pub use secrets::Secrets;
 pub use status::{InstanceStatus, State};

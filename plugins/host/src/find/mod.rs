@@ -26,11 +26,10 @@ mod unpack;
 mod want;
 
 pub use finder::{Found, How, NotFound};
-pub use install::{Installed, Removed, install, remove};
+pub use install::{Installed, Removed, install, installed, remove};
 pub use near::nearest;
 pub use search::{Modules, Search};
 
-pub(crate) use finder::Finder;
 pub(crate) use want::stem;
 
 #[cfg(test)]
