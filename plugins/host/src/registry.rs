@@ -152,7 +152,7 @@ fn plan_one(entry: &Entry, modules: &Modules) -> Plan {
     let Some(found) = found else {
         return plan;
     };
-    let made = find::make(&found, entry).and_then(|module| {
+    let made = find::make(&found, entry, modules).and_then(|module| {
         plan.secrets = Secrets::of(&entry.config, &module.description().secrets);
         plan.version.clone_from(&module.description().version);
         ready(entry, &found, module, &mut plan.warnings)

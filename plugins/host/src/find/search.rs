@@ -21,8 +21,8 @@ pub struct Search {
     pub working_dir: PathBuf,
     /// Stems that may run inside the server from a file.
     pub trust_native: Vec<String>,
-    /// Where libraries are copied before they are loaded.
-    pub cache: PathBuf,
+    /// The store: libraries are copied there before they are loaded.
+    pub root: PathBuf,
 }
 
 impl Search {
@@ -36,7 +36,7 @@ impl Search {
         }
         self.working_dir = std::env::current_dir().unwrap_or_default();
         let folders = self.plugin_dir.iter_mut().chain(&mut self.plugin_path);
-        for folder in folders.chain([&mut self.folder, &mut self.cache]) {
+        for folder in folders.chain([&mut self.folder, &mut self.root]) {
             // Relative to the working directory, which is what an empty path means, too.
             *folder = self.working_dir.join(&*folder);
         }
