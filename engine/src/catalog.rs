@@ -292,6 +292,12 @@ impl Catalog {
         self.origins.get(index).map(String::as_str)
     }
 
+    pub(crate) fn origin_names(&self) -> impl Iterator<Item = (Origin, &str)> {
+        (1..)
+            .map(Origin)
+            .zip(self.origins.iter().map(String::as_str))
+    }
+
     pub(crate) fn origins(&self) -> usize {
         self.origins.len()
     }

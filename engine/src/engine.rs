@@ -42,6 +42,8 @@ pub trait CheckpointHook: Send + Sync {
     /// A plugin commit found in the log, in LSN order. Also called for commits below a cursor the
     /// host already stored; the host compares LSNs.
     fn replayed(&self, lsn: Lsn, origin: Origin, section: &[u8]);
+    /// The name of an origin. Called for each there is, behind the replay and before any checkpoint.
+    fn named(&self, _origin: Origin, _name: &str) {}
     /// Save plugin files up to `upto`; WAL from the answer on stays. An error abandons the
     /// checkpoint. Runs inside a checkpoint: it must not start another one, nor wait for one.
     ///

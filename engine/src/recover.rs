@@ -109,6 +109,9 @@ fn open_store(
     disk::failpoint::pass("recover.opened");
     let mut recovery = replay(&store)?;
     disk::failpoint::pass("recover.replayed");
+    for (origin, name) in store.catalog.read().origin_names() {
+        store.hook.named(origin, name);
+    }
     recovery.segments = manifest.segments.len();
     if recovery.frames > 0 {
         save_replayed(&store)?;
