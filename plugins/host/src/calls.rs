@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use engine::{BucketInfo, Engine, Limit, Rows, Scan};
-use foldhash::{HashSet, HashSetExt as _};
 use model::{BucketKey, ColumnBatch, ColumnType, RowKind, Timeframe};
-use plugin_sdk::{FireInfo, HostCalls, Level, PluginError, Query, QueryLimit};
+use plugin_sdk::{
+    Code, FireInfo, HostCalls, Level, PluginError, Query, QueryLimit, StateCalls, StateValue,
+};
 
-use crate::section::Change;
-use crate::timers::{KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, TIMERS_BYTES_MAX, TIMERS_MAX};
+use crate::section::{CHANGE_HEADER_BYTES, Change};
+use crate::state::{LetterId, Overlay, SharedTable, StateView, state_key};
+use crate::timers::{KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, TIMERS_BYTES_MAX, TIMERS_MAX, Timer};
 
 /// Most bytes one window may write, however large frames may be.
 const EFFECT_BYTES_MAX: usize = 24 << 20;
@@ -17,22 +19,21 @@ pub(crate) fn effect_bytes_max(engine: &Engine) -> usize {
     EFFECT_BYTES_MAX.min(engine.options().frame_bytes_max / 4 * 3)
 }
 
-/// Most timers set or cancelled by one fire.
-const CHANGES_MAX: usize = 10_000;
-
 /// Bytes a write costs besides its values.
 const WRITE_BYTES: usize = 64;
 
 /// What fires want done.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) writes: Vec<Write>,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) state: Overlay,
+    /// Dead letters, encoded.
+    pub(crate) letters: Vec<Bytes>,
+    /// Dead letters that have fired after all.
+    pub(crate) letters_gone: Vec<LetterId>,
     pub(crate) messages: Vec<(String, Bytes)>,
-    /// Size of all that.
-    pub(crate) bytes: usize,
-    /// Keys of `changes`.
-    touched: HashSet<Bytes>,
+    /// Size of writes and letters.
+    bytes: usize,
 }
 
 /// Rows to write; kept so that a commit can be tried again.
@@ -59,80 +60,160 @@ impl Write {
 
 impl Effects {
     pub(crate) fn new() -> Self {
-        Self {
-            writes: Vec::new(),
-            changes: Vec::new(),
-            messages: Vec::new(),
-            bytes: 0,
-            touched: HashSet::new(),
-        }
+        Self::default()
+    }
+
+    /// Size of all that a commit has of them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes + self.state.bytes()
+    }
+
+    /// Whether there is nothing to commit.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.writes.is_empty()
+            && self.state.is_empty()
+            && self.letters.is_empty()
+            && self.letters_gone.is_empty()
     }
 
     /// Appends the effects of a later fire.
     pub(crate) fn append(&mut self, mut other: Self) {
         self.writes.append(&mut other.writes);
-        self.changes.append(&mut other.changes);
+        self.state.append(other.state);
+        self.letters.append(&mut other.letters);
+        self.letters_gone.append(&mut other.letters_gone);
         self.messages.append(&mut other.messages);
-        self.touched.extend(other.touched);
         self.bytes += other.bytes;
     }
 
-    pub(crate) fn change(&mut self, change: Change) {
-        self.bytes += WRITE_BYTES + change.key().len();
-        if let Change::TimerSet { payload: value, .. } | Change::Put { value, .. } = &change {
-            self.bytes += value.len();
-        }
-        self.touched.insert(change.key().clone());
-        self.changes.push(change);
+    pub(crate) fn bury(&mut self, letter: Bytes) {
+        self.bytes += CHANGE_HEADER_BYTES + letter.len();
+        self.letters.push(letter);
     }
 
-    /// Whether the timer of this key was set or cancelled.
-    pub(crate) fn touches(&self, key: &Bytes) -> bool {
-        self.touched.contains(key)
+    /// The timer of this state key is no longer pending.
+    pub(crate) fn cancel_timer(&mut self, key: Bytes) {
+        self.state.set_timer(key, None);
+    }
+
+    /// Sets a key of the host's own, which no plugin changes.
+    pub(crate) fn put_host(&mut self, key: &[u8], value: StateValue) {
+        self.state.set_value(state_key(b"", key), Some(value));
+    }
+
+    /// What the section of a commit says of them.
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        self.state.changes(&mut changes);
+        changes.extend(self.letters.iter().cloned().map(Change::Letter));
+        changes.extend(self.letters_gone.iter().copied().map(Change::LetterGone));
+        changes
     }
 }
 
-/// The calls of one fire.
+/// Whose state a call sees, and in whose order its timers fire.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scope {
+    /// Empty, or the bucket key with `state_scope: key`.
+    pub(crate) namespace: Bytes,
+    /// Bucket key of the event; empty if it has none.
+    pub(crate) lane: Bytes,
+}
+
+/// The calls of one fire, or of a worker between two commits.
 pub(crate) struct Calls<'a> {
-    pub(crate) engine: &'a Engine,
-    pub(crate) instance: &'a str,
-    pub(crate) info: FireInfo,
-    pub(crate) effects: Effects,
+    engine: &'a Engine,
+    instance: &'a str,
+    info: FireInfo,
+    effects: Effects,
+    state: StateView<'a>,
+    lane: Bytes,
     /// Bytes the window has left.
-    pub(crate) room: usize,
+    room: usize,
     /// Whether the fire asked for more than that.
-    pub(crate) is_over: bool,
-    pub(crate) timers_pending: usize,
-    /// Bytes of those, and of the ones set in this fire.
-    pub(crate) timer_bytes: usize,
+    is_over: bool,
 }
 
-impl Calls<'_> {
+impl<'a> Calls<'a> {
+    /// `window`: effects of the fires before in the window, if it is one.
+    pub(crate) fn new(
+        engine: &'a Engine,
+        instance: &'a str,
+        table: &'a SharedTable,
+        window: Option<&'a Effects>,
+        scope: Scope,
+        info: FireInfo,
+    ) -> Self {
+        let used = window.map_or(0, Effects::bytes);
+        let room = effect_bytes_max(engine).saturating_sub(used);
+        let changed = window.map(|effects| &effects.state);
+        Self {
+            engine,
+            instance,
+            info,
+            effects: Effects::new(),
+            state: StateView::new(table, changed, scope.namespace, room),
+            lane: scope.lane,
+            room,
+            is_over: false,
+        }
+    }
+
+    /// What was asked for, and whether it was more than the window has room for.
+    pub(crate) fn finish(mut self) -> (Effects, bool) {
+        let is_over = self.is_over || self.state.is_over;
+        (self.take(), is_over)
+    }
+
+    /// What was asked for since the last time.
+    pub(crate) fn take(&mut self) -> Effects {
+        let mut effects = std::mem::take(&mut self.effects);
+        effects.state = self.state.take();
+        effects
+    }
+
+    /// Bytes asked for so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.effects.bytes + self.state.own.bytes()
+    }
+
+    /// A timer that fires is no longer pending; not a change of the plugin's.
+    pub(crate) fn take_timer(&mut self, key: Bytes) {
+        self.state.own.set_timer(key, None);
+    }
+
     fn reserve(&mut self, bytes: usize) -> Result<(), PluginError> {
-        if self.effects.bytes.saturating_add(bytes) <= self.room {
+        if self.bytes().saturating_add(bytes) <= self.room {
             return Ok(());
         }
         self.is_over = true;
-        Err(PluginError::from(format!(
-            "LIMIT: a window may write {} bytes, this fire wants over {}",
-            effect_bytes_max(self.engine),
-            self.room
-        )))
+        Err(PluginError::new(
+            Code::Limit,
+            format!(
+                "LIMIT: a window may write {} bytes, this fire wants over {}",
+                effect_bytes_max(self.engine),
+                self.room
+            ),
+        ))
     }
 
     fn reserve_change(&mut self, key: &[u8], payload: usize) -> Result<(), PluginError> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX || payload > PAYLOAD_BYTES_MAX {
-            return Err(PluginError::from(format!(
-                "LIMIT: timer key of {} bytes (1 to {KEY_BYTES_MAX}), payload of {payload} bytes (at most {PAYLOAD_BYTES_MAX})",
-                key.len()
-            )));
+            return Err(PluginError::new(
+                Code::Limit,
+                format!(
+                    "LIMIT: timer key of {} bytes (1 to {KEY_BYTES_MAX}), payload of {payload} bytes (at most {PAYLOAD_BYTES_MAX})",
+                    key.len()
+                ),
+            ));
         }
-        if self.effects.changes.len() >= CHANGES_MAX {
-            return Err(PluginError::from(format!(
-                "LIMIT: a fire may set and cancel {CHANGES_MAX} timers"
-            )));
-        }
-        self.reserve(WRITE_BYTES + key.len() + payload)
+        self.state.room = self.room.saturating_sub(self.effects.bytes);
+        let bytes = self.state.namespace.len() + self.lane.len() + key.len() + payload;
+        self.state.count_change(CHANGE_HEADER_BYTES + 16 + bytes)
+    }
+
+    fn timer_key(&self, key: &[u8]) -> Bytes {
+        state_key(&self.state.namespace, key)
     }
 }
 
@@ -200,34 +281,45 @@ impl HostCalls for Calls<'_> {
 
     fn set_timer(&mut self, key: &[u8], due: i64, payload: &[u8]) -> Result<(), PluginError> {
         self.reserve_change(key, payload.len())?;
-        if self.timers_pending + self.effects.changes.len() >= TIMERS_MAX {
-            return Err(PluginError::from(format!(
-                "LIMIT: {TIMERS_MAX} timers are pending"
-            )));
+        let (pending, bytes) = self.state.timers();
+        if pending >= TIMERS_MAX {
+            return Err(PluginError::new(
+                Code::Limit,
+                format!("LIMIT: {TIMERS_MAX} timers are pending"),
+            ));
         }
-        let bytes = self.timer_bytes + key.len() + payload.len();
-        if bytes > TIMERS_BYTES_MAX {
-            return Err(PluginError::from(format!(
-                "LIMIT: keys and payloads of pending timers may have {TIMERS_BYTES_MAX} bytes"
-            )));
+        if bytes + key.len() + payload.len() > TIMERS_BYTES_MAX {
+            return Err(PluginError::new(
+                Code::Limit,
+                format!(
+                    "LIMIT: keys and payloads of pending timers may have {TIMERS_BYTES_MAX} bytes"
+                ),
+            ));
         }
-        self.timer_bytes = bytes;
-        self.effects.change(Change::TimerSet {
-            key: Bytes::copy_from_slice(key),
+        let timer = Timer {
             due,
+            lane: self.lane.clone(),
             payload: Bytes::copy_from_slice(payload),
-        });
+        };
+        let key = self.timer_key(key);
+        self.state.own.set_timer(key, Some(timer));
         Ok(())
     }
 
     fn cancel_timer(&mut self, key: &[u8]) {
         match self.reserve_change(key, 0) {
-            Ok(()) => self.effects.change(Change::TimerCancel {
-                key: Bytes::copy_from_slice(key),
-            }),
+            Ok(()) => {
+                let key = self.timer_key(key);
+                self.state.own.set_timer(key, None);
+            }
             // The call has no answer; a key that cannot be set needs no cancelling.
             Err(error) => self.log(Level::Warn, &format!("cancel_timer: {error}")),
         }
+    }
+
+    fn state(&mut self) -> Option<&mut dyn StateCalls> {
+        self.state.room = self.room.saturating_sub(self.effects.bytes);
+        Some(&mut self.state)
     }
 
     fn publish(&mut self, stream: &str, payload: Bytes) {

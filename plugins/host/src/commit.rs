@@ -1,4 +1,4 @@
-//! I16: rows, timers and cursor of a window are one frame.
+//! I16: rows, state, timers, dead letters and cursor of a window are one frame.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -10,7 +10,6 @@ use crate::calls::{Effects, Write};
 use crate::dispatch::Dispatcher;
 use crate::fire::backoff;
 use crate::run::{End, Run};
-use crate::section::Section;
 use crate::status::State;
 
 /// A `durable` instance stores its cursor at the latest after this: the windows of this time fire
@@ -36,7 +35,7 @@ impl Dispatcher {
         cursor: Lsn,
         hops: u8,
     ) -> Result<Committed, End> {
-        let is_idle = effects.writes.is_empty() && effects.changes.is_empty();
+        let is_idle = effects.is_idle();
         let messages = std::mem::take(&mut effects.messages);
         let committed = match self.policy.delivery {
             Delivery::Volatile if effects.writes.is_empty() => Committed::Yes,
@@ -49,8 +48,11 @@ impl Dispatcher {
             Delivery::Durable | Delivery::Exact => self.write(&effects, Some(cursor), hops)?,
         };
         if let Committed::Yes = committed {
-            effects.changes.iter().for_each(|c| self.timers.apply(c));
-            self.gauges.timers.store(self.timers.len() as u64, Relaxed);
+            if self.policy.delivery == Delivery::Volatile {
+                self.table.write().apply_volatile(&effects.changes());
+            }
+            let timers = self.table.read().timers.len();
+            self.gauges.timers.store(timers as u64, Relaxed);
             self.moved(cursor);
             self.send(messages);
         }
@@ -98,7 +100,7 @@ impl Run {
     /// Makes the effects of a worker or source happen: a plugin commit without a place in the log.
     pub(crate) fn commit(&self, mut effects: Effects) -> Result<Committed, End> {
         let messages = std::mem::take(&mut effects.messages);
-        if !effects.writes.is_empty() || !effects.changes.is_empty() {
+        if !effects.is_idle() {
             let committed = self.write(&effects, Some(NO_CURSOR), 0)?;
             if let Committed::Refused(_) = committed {
                 return Ok(committed);
@@ -150,29 +152,19 @@ impl Run {
     }
 
     fn write_once(&self, effects: &Effects, cursor: Option<Lsn>, hops: u8) -> Result<(), Error> {
-        let section = cursor.map(|cursor| {
-            let base = self.engine.marks().visible;
-            self.book.begin(self.origin, base, cursor);
-            let section = Section {
-                epoch: self.epoch,
-                previous: self.book.last_commit(self.origin),
-                cursor: cursor.0,
-                changes: effects.changes.clone(),
-            };
-            section.encode()
-        });
-        let ticket = self.engine.write(Commit {
+        let commit = Commit {
             origin: self.origin,
             hops,
             rows: effects.writes.iter().map(Write::to_rows).collect(),
-            section,
-        });
-        if cursor.is_none() {
+            section: None,
+        };
+        let Some(cursor) = cursor else {
             // Volatile: nobody waits for the sync; an error of it shows at the next write.
-            return ticket.map(drop);
-        }
-        let result = ticket.and_then(engine::Ticket::wait_visible);
-        self.book.finish(self.origin, result.as_ref().ok().copied());
-        result.map(drop)
+            return self.engine.write(commit).map(drop);
+        };
+        let changes = effects.changes().into();
+        self.book
+            .commit(&self.engine, commit, self.epoch, cursor, changes)
+            .map(drop)
     }
 }

@@ -5,56 +5,65 @@
 //! lines to `plugins/_instances`; recovery reads them and replays the plugin commits behind them.
 //! The book, not the host, is what the engine holds, so the two do not keep each other alive.
 //!
+//! The state of an instance belongs to its line: the changes of a plugin commit are applied in the
+//! same moment as the line moves, here and nowhere else.
+//!
 //! A checkpoint may meet a plugin commit that is visible but whose dispatcher has not heard of it
 //! yet. The log below the checkpoint is not replayed, so the checkpoint looks it up in the log.
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use disk::Disk;
-use engine::{CheckpointHook, Engine, Error, Lsn, Origin};
+use disk::{Clock, Disk};
+use engine::{Commit, Engine, Error, Lsn, Origin, Ticket};
 use parking_lot::Mutex;
 
+use crate::checkpoint::Files;
 use crate::entry::WAL_HOLD;
-use crate::feed::RESUME_KEY;
-use crate::instances::{self, Record};
-use crate::section::{Change, Section};
-use crate::timers::Timers;
-
-/// The chain of plugin commits broke and nothing has mended the instance since.
-const FLAG_INCOMPLETE: u16 = 4;
+use crate::instances::{FLAG_INCOMPLETE, Record};
+use crate::section::{Change, Section, encode};
+use crate::state::SharedTable;
 
 /// Where every instance stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Book {
-    lines: Mutex<Vec<Line>>,
-    /// Bytes of the file as published. Held over a checkpoint; taken before `lines`.
-    file: Mutex<Option<Bytes>>,
-    disk: OnceLock<Arc<dyn Disk>>,
+    pub(crate) lines: Mutex<Vec<Line>>,
+    /// Held over a checkpoint; taken before `lines`.
+    pub(crate) files: Mutex<Files>,
+    pub(crate) disk: OnceLock<Arc<dyn Disk>>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Between start and stop of the host.
     engine: Mutex<Option<Engine>>,
 }
 
 #[derive(Debug)]
-struct Line {
-    record: Record,
+pub(crate) struct Line {
+    pub(crate) record: Record,
     /// Bytes of log kept behind the cursor; 0 if none.
     hold_bytes: u64,
-    /// Why replay could not follow the instance's commits.
-    broken: Option<String>,
-    timers: Timers,
-    /// Where a source goes on.
-    resume: Option<Bytes>,
+    /// Why replay could not follow the instance's commits, or its state cannot be read.
+    pub(crate) broken: Option<String>,
+    /// Whether its `state.snap` is there and cannot be used.
+    state_lost: bool,
+    pub(crate) table: SharedTable,
+    /// Version of the table that `state.snap` has.
+    pub(crate) snapped: u64,
     in_flight: Option<InFlight>,
 }
 
 /// A plugin commit handed to the engine.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone)]
 struct InFlight {
     /// The commit is not below.
     base: Lsn,
     /// Where the cursor will be.
     cursor: Lsn,
+    changes: Arc<[Change]>,
+}
+
+impl InFlight {
+    fn is(&self, other: &Self) -> bool {
+        (self.base, self.cursor) == (other.base, other.cursor)
+    }
 }
 
 /// What is known of an instance at its start.
@@ -66,11 +75,23 @@ pub(crate) struct Recovered {
     pub(crate) cursor: Option<Lsn>,
     /// Why its state is incomplete.
     pub(crate) broken: Option<String>,
-    pub(crate) timers: Timers,
-    pub(crate) resume: Option<Bytes>,
+    /// Whether there is state that the break may have made wrong: reading rows again mends the
+    /// rest, not that.
+    pub(crate) has_wrong_state: bool,
+    pub(crate) table: SharedTable,
 }
 
 impl Book {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            lines: Mutex::default(),
+            files: Mutex::default(),
+            disk: OnceLock::new(),
+            clock,
+            engine: Mutex::default(),
+        }
+    }
+
     /// Lends the engine for checkpoints; `None` takes it back.
     pub(crate) fn lend(&self, engine: Option<Engine>) {
         *self.engine.lock() = engine;
@@ -80,13 +101,15 @@ impl Book {
     pub(crate) fn start(&self, origin: Origin, id: &str, hold_bytes: u64) -> Recovered {
         let mut lines = self.lines.lock();
         let Some(line) = find(&mut lines, origin) else {
-            lines.push(Line::new(origin, id, hold_bytes));
+            let line = Line::new(origin, id, hold_bytes);
+            let table = Arc::clone(&line.table);
+            lines.push(line);
             return Recovered {
                 epoch: 1,
                 cursor: None,
                 broken: None,
-                timers: Timers::new(),
-                resume: None,
+                has_wrong_state: false,
+                table,
             };
         };
         line.record.id = id.into();
@@ -96,8 +119,9 @@ impl Book {
             epoch: line.record.epoch,
             cursor: (line.record.last_commit > 0).then_some(Lsn(line.record.cursor)),
             broken: line.broken.clone(),
-            timers: std::mem::replace(&mut line.timers, Timers::new()),
-            resume: line.resume.take(),
+            has_wrong_state: line.broken.is_some()
+                && (line.state_lost || !line.table.read().has_no_values()),
+            table: Arc::clone(&line.table),
         }
     }
 
@@ -150,28 +174,55 @@ impl Book {
         line.record.cursor = cursor.0;
     }
 
+    /// Writes a plugin commit: rows, changes and cursor in one frame. On return it is visible, and
+    /// its changes are applied.
+    pub(crate) fn commit(
+        &self,
+        engine: &Engine,
+        rows: Commit,
+        epoch: u64,
+        cursor: Lsn,
+        changes: Arc<[Change]>,
+    ) -> Result<Lsn, Error> {
+        let origin = rows.origin;
+        let previous = self.last_commit(origin);
+        let section = encode(epoch, previous, cursor.0, &changes);
+        self.begin(origin, engine.marks().visible, cursor, changes);
+        let commit = Commit {
+            section: Some(section),
+            ..rows
+        };
+        let result = engine.write(commit).and_then(Ticket::wait_visible);
+        self.finish(origin, result.as_ref().ok().copied());
+        result
+    }
+
     /// A plugin commit that moves the cursor goes to the engine; nothing below `base` can be it.
-    pub(crate) fn begin(&self, origin: Origin, base: Lsn, cursor: Lsn) {
+    fn begin(&self, origin: Origin, base: Lsn, cursor: Lsn, changes: Arc<[Change]>) {
         let mut lines = self.lines.lock();
         let line = find(&mut lines, origin).expect("a running instance has a line");
         assert!(cursor.0 >= line.record.cursor, "a cursor never goes back");
-        line.in_flight = Some(InFlight { base, cursor });
+        line.in_flight = Some(InFlight {
+            base,
+            cursor,
+            changes,
+        });
     }
 
     /// The commit begun is visible at `lsn`, or failed.
-    pub(crate) fn finish(&self, origin: Origin, lsn: Option<Lsn>) {
+    fn finish(&self, origin: Origin, lsn: Option<Lsn>) {
         if let Some(line) = find(&mut self.lines.lock(), origin) {
             line.finish(lsn);
         }
     }
 
     /// Looks for commits in flight that are visible below `upto`.
-    fn settle(&self, upto: Lsn) -> Result<(), Error> {
+    pub(crate) fn settle(&self, upto: Lsn) -> Result<(), Error> {
         let in_flight: Vec<(Origin, InFlight)> = self
             .lines
             .lock()
             .iter()
-            .filter_map(|line| Some((Origin(line.record.origin), line.in_flight?)))
+            .filter_map(|line| Some((Origin(line.record.origin), line.in_flight.clone()?)))
             .filter(|(_, commit)| commit.base < upto)
             .collect();
         // Borrowed, not cloned: a last handle dropped here would join the thread it is dropped on.
@@ -186,7 +237,7 @@ impl Book {
                     break;
                 }
                 if found.origin == origin {
-                    self.settled(origin, commit, found.lsn);
+                    self.settled(origin, &commit, found.lsn);
                     break;
                 }
             }
@@ -196,16 +247,16 @@ impl Book {
 
     /// A checkpoint found `commit` visible at `lsn`. Its dispatcher may have heard of it meanwhile,
     /// and have begun the next one, which this is not about.
-    fn settled(&self, origin: Origin, commit: InFlight, lsn: Lsn) {
+    fn settled(&self, origin: Origin, commit: &InFlight, lsn: Lsn) {
         let mut lines = self.lines.lock();
-        if let Some(line) = find(&mut lines, origin).filter(|l| l.in_flight == Some(commit)) {
+        let is_it = |line: &&mut Line| line.in_flight.as_ref().is_some_and(|c| c.is(commit));
+        if let Some(line) = find(&mut lines, origin).filter(is_it) {
             line.finish(Some(lsn));
         }
     }
 
     /// The lines as stored, and the LSN from which on log is needed.
-    fn stored(&self, upto: Lsn) -> (Vec<Record>, Lsn) {
-        let lines = self.lines.lock();
+    pub(crate) fn stored(lines: &[Line], upto: Lsn) -> (Vec<Record>, Lsn) {
         let stored = lines.iter().filter(|line| line.record.last_commit > 0);
         let floor = stored
             .clone()
@@ -221,7 +272,7 @@ impl Book {
         (records, Lsn(floor.unwrap_or(upto.0)).min(upto))
     }
 
-    fn replay(&self, lsn: Lsn, origin: Origin, section: &[u8]) {
+    pub(crate) fn replay(&self, lsn: Lsn, origin: Origin, section: &[u8]) {
         let mut lines = self.lines.lock();
         if find(&mut lines, origin).is_none() {
             lines.push(Line::new(origin, "", WAL_HOLD));
@@ -234,7 +285,7 @@ impl Book {
     }
 }
 
-fn find(lines: &mut [Line], origin: Origin) -> Option<&mut Line> {
+pub(crate) fn find(lines: &mut [Line], origin: Origin) -> Option<&mut Line> {
     lines.iter_mut().find(|line| line.record.origin == origin.0)
 }
 
@@ -254,15 +305,16 @@ impl Line {
         }
     }
 
-    fn of(record: Record) -> Self {
+    pub(crate) fn of(record: Record) -> Self {
         let incomplete = record.flags & FLAG_INCOMPLETE != 0;
         Self {
             record,
             // Until the entries are known every line may be one of theirs.
             hold_bytes: WAL_HOLD,
             broken: incomplete.then(|| "found so at the last start".into()),
-            timers: Timers::new(),
-            resume: None,
+            state_lost: false,
+            table: SharedTable::default(),
+            snapped: 0,
             in_flight: None,
         }
     }
@@ -276,6 +328,7 @@ impl Line {
             return;
         };
         assert!(lsn >= commit.base, "a commit is behind what it followed");
+        self.table.write().apply(lsn.0, &commit.changes);
         self.record.cursor = commit.cursor.0;
         self.record.last_commit = lsn.0;
     }
@@ -295,17 +348,17 @@ impl Line {
                 lsn.0, section.previous
             ));
         }
-        for change in &section.changes {
-            match change {
-                Change::Put { key, value } if key == RESUME_KEY => {
-                    self.resume = Some(value.clone())
-                }
-                _ => self.timers.apply(change),
-            }
-        }
+        self.table.write().apply(lsn.0, &section.changes);
         self.record.last_commit = lsn.0;
         self.record.cursor = self.record.cursor.max(section.cursor);
         self.record.epoch = self.record.epoch.max(section.epoch);
+    }
+
+    /// Its `state.snap` cannot be used: nothing can be computed anew from half a state.
+    pub(crate) fn lose_state(&mut self, why: String) {
+        self.broken = Some(why);
+        self.state_lost = true;
+        self.record.flags |= FLAG_INCOMPLETE;
     }
 
     /// The first break is the one worth telling.
@@ -315,64 +368,15 @@ impl Line {
     }
 }
 
-impl CheckpointHook for Book {
-    fn opened(&self, disk: &Arc<dyn Disk>) -> Result<(), Error> {
-        let io = |error: std::io::Error| Error::Io(error.to_string());
-        if disk.exists(instances::FILE).map_err(io)? {
-            let bytes = disk.read_all(instances::FILE).map_err(io)?;
-            let records = instances::decode(&bytes)?;
-            *self.lines.lock() = records.into_iter().map(Line::of).collect();
-            *self.file.lock() = Some(bytes);
-        }
-        // A second open would mix the instances of two stores.
-        self.disk
-            .set(Arc::clone(disk))
-            .map_err(|_| Error::Invalid("a plugin host serves one store".into()))
-    }
-
-    fn replayed(&self, lsn: Lsn, origin: Origin, section: &[u8]) {
-        self.replay(lsn, origin, section);
-    }
-
-    fn checkpoint(&self, upto: Lsn) -> Result<Lsn, Error> {
-        let mut file = self.file.lock();
-        self.settle(upto)?;
-        let (records, floor) = self.stored(upto);
-        if records.is_empty() && file.is_none() {
-            return Ok(floor);
-        }
-        let bytes = instances::encode(&records);
-        if file.as_ref() != Some(&bytes) {
-            let disk = self
-                .disk
-                .get()
-                .expect("the engine opened before it checkpoints");
-            store(&**disk, &bytes).map_err(|error| store_error(&error))?;
-            *file = Some(bytes);
-        }
-        Ok(floor)
-    }
-}
-
-fn store(disk: &dyn Disk, bytes: &[u8]) -> std::io::Result<()> {
-    disk.create_dir_all(instances::DIR)?;
-    disk::publish(disk, instances::FILE, |file| file.write_at(0, bytes))
-}
-
-fn store_error(error: &std::io::Error) -> Error {
-    if disk::is_full(error) {
-        return Error::DiskFull(error.to_string());
-    }
-    Error::Io(error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use disk::SystemClock;
     use disk::sim::SimDisk;
-    use engine::{Commit, Options};
+    use engine::{CheckpointHook, Options};
 
     use super::*;
+    use crate::instances;
 
     fn section(previous: u64, cursor: u64) -> Bytes {
         let changes = Vec::new();
@@ -386,7 +390,7 @@ mod tests {
     }
 
     fn book(disk: &SimDisk) -> Book {
-        let book = Book::default();
+        let book = Book::new(Arc::new(SystemClock::new()));
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         book.opened(&disk).unwrap();
         book
@@ -427,24 +431,23 @@ mod tests {
         let book = book(&SimDisk::new(4));
         let one = Origin(1);
         book.start(one, "one", WAL_HOLD);
-        book.begin(one, Lsn(100), Lsn(90));
-        let seen = InFlight {
-            base: Lsn(100),
-            cursor: Lsn(90),
+        let none: Arc<[Change]> = Arc::default();
+        let in_flight = |base, cursor| InFlight {
+            base: Lsn(base),
+            cursor: Lsn(cursor),
+            changes: Arc::clone(&none),
         };
+        book.begin(one, Lsn(100), Lsn(90), Arc::clone(&none));
+        let seen = in_flight(100, 90);
         book.finish(one, Some(Lsn(110)));
-        book.begin(one, Lsn(200), Lsn(190));
-        book.settled(one, seen, Lsn(110));
+        book.begin(one, Lsn(200), Lsn(190), Arc::clone(&none));
+        book.settled(one, &seen, Lsn(110));
         assert_eq!(book.last_commit(one), 110);
         book.finish(one, Some(Lsn(210)));
         assert_eq!(book.last_commit(one), 210);
         // In time: the dispatcher hears of it later.
-        book.begin(one, Lsn(300), Lsn(290));
-        let seen = InFlight {
-            base: Lsn(300),
-            cursor: Lsn(290),
-        };
-        book.settled(one, seen, Lsn(310));
+        book.begin(one, Lsn(300), Lsn(290), Arc::clone(&none));
+        book.settled(one, &in_flight(300, 290), Lsn(310));
         assert_eq!(book.last_commit(one), 310);
         book.finish(one, Some(Lsn(310)));
         assert_eq!(book.last_commit(one), 310);
@@ -480,7 +483,7 @@ mod tests {
         let book = book(&SimDisk::new(5));
         book.replayed(Lsn(100), Origin(1), &section(0, 90));
         book.start(Origin(1), "one", WAL_HOLD);
-        book.begin(Origin(1), Lsn(120), Lsn(120));
+        book.begin(Origin(1), Lsn(120), Lsn(120), Arc::default());
         book.finish(Origin(1), None);
         assert_eq!(book.last_commit(Origin(1)), 100);
         assert_eq!(book.checkpoint(Lsn(400)).unwrap(), Lsn(90));
@@ -491,7 +494,7 @@ mod tests {
     #[test]
     fn a_checkpoint_finds_a_commit_its_dispatcher_has_not_heard_of() {
         let disk = SimDisk::new(6);
-        let book = Arc::new(Book::default());
+        let book = Arc::new(Book::new(Arc::new(SystemClock::new())));
         let hook = Arc::clone(&book) as Arc<dyn CheckpointHook>;
         let clock = Arc::new(SystemClock::new());
         let (engine, _) =
@@ -509,13 +512,21 @@ mod tests {
             };
             engine.write(commit).unwrap().wait_visible().unwrap()
         };
-        book.begin(origin, base, base);
+        let kept = Change::Counter {
+            key: crate::state::state_key(b"", b"n"),
+            value: 7,
+        };
+        book.begin(origin, base, base, Arc::new([kept.clone()]));
         let lsn = write(section(0, base.0));
         let upto = engine.marks().visible;
         assert!(lsn < upto);
         book.checkpoint(upto).unwrap();
         let records = instances::decode(&disk.read_all(instances::FILE).unwrap()).unwrap();
         assert_eq!((records[0].last_commit, records[0].cursor), (lsn.0, base.0));
+        // Its changes, too.
+        let snap = disk.read_all("plugins/one/state.snap").unwrap();
+        let (header, table) = crate::state::decode_snapshot(&snap).unwrap();
+        assert_eq!((header.covered, table.contents()), (lsn.0, vec![kept]));
         // The dispatcher hears of it later; nothing moves twice.
         book.advance(origin, upto);
         book.finish(origin, Some(lsn));

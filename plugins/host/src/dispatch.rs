@@ -21,8 +21,8 @@ use crate::fire::{Fired, backoff, panic_text};
 use crate::registry::Policy;
 use crate::run::{End, Run};
 use crate::status::State;
-use crate::timers::{Timers, WINDOW_TIMERS_MAX};
-use crate::window::{Filter, Limits, What, Window};
+use crate::timers::{DueTimer, WINDOW_TIMERS_MAX};
+use crate::window::{Filter, Limits, Window};
 
 /// Longest wait for news: the bound on noticing that the wall clock was set.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -40,7 +40,6 @@ pub(crate) struct Dispatcher {
 
     pub(crate) filter: Filter,
     pub(crate) trigger: Option<Box<dyn AnyTrigger>>,
-    pub(crate) timers: Timers,
     /// Everything below has been fired.
     pub(crate) cursor: Lsn,
     /// What was visible at the start: below, an event may have fired before.
@@ -88,6 +87,7 @@ impl Dispatcher {
         }
         loop {
             self.check_stop()?;
+            self.obey()?;
             // Taken before the log is read: what is visible later is news.
             let seen = self.engine.marks().visible;
             match self.take() {
@@ -149,15 +149,19 @@ impl Dispatcher {
 
     /// Adds the timers that are due, behind the rows; how many.
     fn add_timers(&self, window: &mut Window) -> usize {
-        if self.timers.next_due().is_none() {
+        if self.table.read().timers.next_due().is_none() {
             return 0;
         }
-        let due = self.timers.due(self.clock.now_ns(), self.timers_max);
+        let due = self.due(self.timers_max);
         let count = due.len();
         for timer in due {
-            window.add_alone(What::Timer(timer));
+            window.add_timer(timer);
         }
         count
+    }
+
+    fn due(&self, max: usize) -> Vec<DueTimer> {
+        self.table.read().timers.due(self.clock.now_ns(), max)
     }
 
     fn count_hops(&self, window: &Window) {
@@ -210,7 +214,7 @@ impl Dispatcher {
     }
 
     fn wait_time(&self) -> Duration {
-        let timer = self.timers.next_due().map(|due| {
+        let timer = self.table.read().timers.next_due().map(|due| {
             let nanos = due.saturating_sub(self.clock.now_ns()).max(0);
             Duration::from_nanos(nanos.unsigned_abs())
         });
@@ -280,8 +284,8 @@ impl Dispatcher {
     fn give_up_window(&mut self, window: &Window, timers: usize) -> Result<(), End> {
         let mut effects = crate::calls::Effects::new();
         if timers > 0 {
-            for timer in self.timers.due(self.clock.now_ns(), timers) {
-                effects.change(crate::section::Change::TimerCancel { key: timer.key });
+            for timer in self.due(timers) {
+                effects.cancel_timer(timer.key);
             }
         }
         self.commit_window(effects, window.end, 0)?;

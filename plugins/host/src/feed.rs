@@ -15,14 +15,14 @@ use bytes::Bytes;
 use model::{BucketKey, ColumnBatch, RowKind};
 use plugin_sdk::{
     AnySource, CloseReason, Code, HostCalls as _, Level, More, PluginError, SourceCalls, SourceOut,
+    StateValue,
 };
 
-use crate::calls::{Calls, Effects, effect_bytes_max};
+use crate::calls::{Calls, Effects};
 use crate::commit::Committed;
 use crate::entry::Restart;
 use crate::restart::{Exit, RestartOptions, keep};
 use crate::run::Run;
-use crate::section::Change;
 use crate::status::State;
 
 /// State key of the token: `__resume` in the namespace of the instance.
@@ -80,7 +80,7 @@ impl Feed {
 
 /// Makes an object of the plugin.
 pub(crate) fn create(run: &Run) -> Result<Box<dyn AnySource>, String> {
-    run.make(|module, config, init| module.source(config, init))
+    run.make(None, |module, config, init| module.source(config, init))
 }
 
 /// One run of one object, with its end.
@@ -124,7 +124,7 @@ fn follow(run: &Run, source: &mut dyn AnySource, place: &mut Place) -> Exit {
             Ok(more) => more,
             Err(error) => return Exit::of(error),
         };
-        let (effects, token) = (out.calls.effects, out.token);
+        let (effects, token) = (out.calls.take(), out.token);
         let brought = !effects.writes.is_empty() || token.is_some();
         if let Err(exit) = place.commit(run, effects, token) {
             return exit;
@@ -151,10 +151,7 @@ impl Place {
     ) -> Result<(), Exit> {
         let moved = token.filter(|token| self.resume.as_ref() != Some(token));
         if let Some(value) = &moved {
-            effects.change(Change::Put {
-                key: Bytes::from_static(RESUME_KEY),
-                value: value.clone(),
-            });
+            effects.put_host(RESUME_KEY, StateValue::Bytes(value.clone()));
         }
         match run.commit(effects) {
             Ok(Committed::Yes) => {
@@ -190,16 +187,7 @@ impl<'a> Out<'a> {
     fn new(run: &'a Run, place: &Place) -> Self {
         Self {
             run,
-            calls: Calls {
-                engine: &run.engine,
-                instance: &run.id,
-                info: run.info(),
-                effects: Effects::new(),
-                room: effect_bytes_max(&run.engine),
-                is_over: false,
-                timers_pending: 0,
-                timer_bytes: 0,
-            },
+            calls: run.calls(),
             token: None,
             rows_left: place.rows,
             bytes_left: place.bytes,
@@ -217,10 +205,10 @@ impl SourceCalls for Out<'_> {
         rows: ColumnBatch,
     ) -> Result<(), PluginError> {
         let count = rows.rows();
-        let before = self.calls.effects.bytes;
+        let before = self.calls.bytes();
         self.calls.write(key, kind, rows)?;
         self.rows_left = self.rows_left.saturating_sub(count);
-        let bytes = self.calls.effects.bytes - before;
+        let bytes = self.calls.bytes() - before;
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
         Ok(())
     }

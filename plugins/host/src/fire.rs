@@ -9,14 +9,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use plugin_sdk::{AnyTrigger, Batch, CloseReason, Delivery, Event, FireCtx, FireError, FireInfo};
+use bytes::Bytes;
+use model::BucketKey;
+use plugin_sdk::{
+    AnyTrigger, Batch, CloseReason, Code, Delivery, Event, FireCtx, FireError, FireInfo, StateScope,
+};
 
-use crate::calls::{Calls, Effects, effect_bytes_max};
+use crate::calls::{Calls, Effects, Scope, effect_bytes_max};
 use crate::dispatch::Dispatcher;
 use crate::entry::OnError;
 use crate::run::End;
-use crate::section::Change;
+use crate::state::{EventOf, LETTER_ROWS_BYTES_MAX, Letter, split_key};
 use crate::status::State;
+use crate::timers::DueTimer;
 use crate::window::{Lane, Pending, What};
 
 /// First pause after a failure; each further one is twice as long.
@@ -42,11 +47,28 @@ enum LaneEnd {
 
 enum Outcome {
     Ok(Effects),
-    /// With the pause the plugin asks for.
-    Failed(String, Option<Duration>),
+    Failed(Failure),
     Skipped(String),
     Fatal(String),
     TooLarge(String),
+}
+
+/// Why a fire has to be tried again.
+struct Failure {
+    code: Code,
+    why: String,
+    /// The pause the plugin asks for.
+    after: Option<Duration>,
+}
+
+impl Failure {
+    fn of(code: Code, why: String) -> Self {
+        Self {
+            code,
+            why,
+            after: None,
+        }
+    }
 }
 
 /// The message of a panic, as one line.
@@ -105,22 +127,28 @@ impl Dispatcher {
                 lane.next();
                 continue;
             }
-            let room = effect_bytes_max(&self.engine).saturating_sub(effects.bytes);
-            match self.fire_one(event, lane.attempts + 1, room) {
-                Outcome::Ok(more) => effects.append(self.send_at_once(more)),
+            match self.fire_one(event, lane.attempts + 1, effects) {
+                Outcome::Ok(more) => {
+                    effects.append(self.send_at_once(more));
+                    effects.letters_gone.extend(event.letter);
+                }
                 Outcome::TooLarge(_) if can_split => return Ok(LaneEnd::TooLarge),
                 Outcome::Fatal(why) => return Err(End::Failed(why)),
                 Outcome::Skipped(why) => {
                     self.skip(event, &why);
                     drop_timer(event, effects);
                 }
-                Outcome::Failed(why, after) => {
-                    if self.is_tried_again(&mut lane, effects, &why, after)? {
+                Outcome::Failed(failure) => {
+                    if self.is_tried_again(&mut lane, effects, &failure)? {
                         return Ok(LaneEnd::Later(lane));
+                    }
+                    if can_split && effects.bytes() > effect_bytes_max(&self.engine) {
+                        return Ok(LaneEnd::TooLarge);
                     }
                 }
                 Outcome::TooLarge(why) => {
-                    if self.is_tried_again(&mut lane, effects, &why, None)? {
+                    let failure = Failure::of(Code::Limit, why);
+                    if self.is_tried_again(&mut lane, effects, &failure)? {
                         return Ok(LaneEnd::Later(lane));
                     }
                 }
@@ -135,56 +163,59 @@ impl Dispatcher {
         &mut self,
         lane: &mut Lane,
         effects: &mut Effects,
-        why: &str,
-        after: Option<Duration>,
+        failure: &Failure,
     ) -> Result<bool, End> {
         lane.attempts += 1;
+        let letter = lane.events.front().and_then(|event| event.letter);
+        if let Some(id) = letter {
+            tracing::error!(
+                instance = &*self.id,
+                "{}; dead letter {id} stays",
+                failure.why
+            );
+            return Ok(false);
+        }
         if !self.is_last_attempt(lane.attempts) {
-            self.retry_later(lane, why, after);
+            self.retry_later(lane, &failure.why, failure.after);
             return Ok(true);
         }
         if let Some(event) = lane.events.front() {
-            self.give_up(event, lane.attempts, why)?;
+            self.give_up(event, lane.attempts, failure, effects)?;
             drop_timer(event, effects);
         }
         Ok(false)
     }
 
-    fn fire_one(&mut self, event: &mut Pending, attempt: u32, room: usize) -> Outcome {
+    /// `window`: effects of the events before it.
+    fn fire_one(&mut self, event: &mut Pending, attempt: u32, window: &Effects) -> Outcome {
         event.joined();
-        let mut trigger = match self.trigger.take().map_or_else(|| self.create(), Ok) {
+        let made = self.trigger.take();
+        let mut trigger = match made.map_or_else(|| self.create(Some(window)), Ok) {
             Ok(trigger) => trigger,
-            Err(why) => return Outcome::Failed(why, None),
+            Err(why) => return Outcome::Failed(Failure::of(Code::Error, why)),
         };
         let now = self.clock.now_ns();
         self.gauges.fire_wall.store(now, Relaxed);
         let started = Instant::now();
-        let mut calls = Calls {
-            engine: &self.engine,
-            instance: &self.id,
-            info: FireInfo {
-                first_lsn: event.first.0,
-                last_lsn: event.last.0,
-                attempt,
-                is_replay: event.first < self.replay_below,
-                now,
-                deadline: now.saturating_add(nanos(self.timeout)),
-            },
-            effects: Effects::new(),
-            room,
-            is_over: false,
-            timers_pending: self.timers.len(),
-            timer_bytes: self.timers.bytes(),
+        let info = FireInfo {
+            first_lsn: event.first.0,
+            last_lsn: event.last.0,
+            attempt,
+            is_replay: event.first < self.replay_below,
+            now,
+            deadline: now.saturating_add(nanos(self.timeout)),
         };
-        if let What::Timer(timer) = &event.what {
+        let run = &self.run;
+        let scope = event.scope(self.policy.state_scope);
+        let mut calls = Calls::new(&run.engine, &run.id, &run.table, Some(window), scope, info);
+        if let (What::Timer(timer), None) = (&event.what, event.letter) {
             // Removal and effects of a timer are one commit.
-            let key = timer.key.clone();
-            calls.effects.change(Change::TimerCancel { key });
+            calls.take_timer(timer.key.clone());
         }
         let result = catch_unwind(AssertUnwindSafe(|| {
             trigger.fire(&mut FireCtx::new(&mut calls), &event.to_sdk())
         }));
-        let (effects, is_over) = (calls.effects, calls.is_over);
+        let (effects, is_over) = calls.finish();
         self.note_time(started.elapsed());
         self.gauges.fires.fetch_add(1, Relaxed);
         if attempt > 1 {
@@ -199,7 +230,7 @@ impl Dispatcher {
             Err(panic) => {
                 let why = self.panicked(&*panic);
                 self.close(trigger, CloseReason::Panic);
-                Outcome::Failed(why, None)
+                Outcome::Failed(Failure::of(Code::Panic, why))
             }
         }
     }
@@ -225,8 +256,11 @@ impl Dispatcher {
             FireError::Retry(why) | FireError::RetryAfter { text: why, .. } if is_over => {
                 Outcome::TooLarge(why)
             }
-            FireError::Retry(why) => Outcome::Failed(why, None),
-            FireError::RetryAfter { text, after } => Outcome::Failed(text, Some(after)),
+            FireError::Retry(why) => Outcome::Failed(Failure::of(Code::Error, why)),
+            FireError::RetryAfter { text, after } => Outcome::Failed(Failure {
+                after: Some(after),
+                ..Failure::of(Code::Error, text)
+            }),
             FireError::Skip(why) => Outcome::Skipped(why),
             FireError::Fatal(why) => Outcome::Fatal(why),
         }
@@ -286,8 +320,14 @@ impl Dispatcher {
     }
 
     /// The attempts of an event are used up.
-    fn give_up(&self, event: &Pending, attempts: u32, why: &str) -> Result<(), End> {
-        let name = event.name();
+    fn give_up(
+        &self,
+        event: &Pending,
+        attempts: u32,
+        failure: &Failure,
+        effects: &mut Effects,
+    ) -> Result<(), End> {
+        let (name, why) = (event.name(), &failure.why);
         match self.policy.on_error {
             OnError::Disable => {
                 return Err(End::Disabled(format!(
@@ -305,6 +345,7 @@ impl Dispatcher {
                     "{why}; dead letter: {name}, times {}",
                     event.times()
                 );
+                self.bury(event, attempts, failure, effects);
                 self.gauges.dead_letters.fetch_add(1, Relaxed);
                 self.meter.dead_letters.increment(1);
             }
@@ -313,9 +354,30 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Makes an object of the plugin.
-    pub(crate) fn create(&self) -> Result<Box<dyn AnyTrigger>, String> {
-        self.make(|module, config, init| module.trigger(config, init))
+    /// Keeps the event as a dead letter, in the commit of its window. A `volatile` instance has no
+    /// commits to keep one in: the line in the log is all there is.
+    fn bury(&self, event: &Pending, attempts: u32, failure: &Failure, effects: &mut Effects) {
+        if self.policy.delivery == Delivery::Volatile {
+            return;
+        }
+        let left = effect_bytes_max(&self.engine).saturating_sub(effects.bytes());
+        let letter = Letter {
+            first: event.first.0,
+            last: event.last.0,
+            time: self.clock.now_ns(),
+            attempts,
+            code: failure.code as i32,
+            key: event.key().cloned(),
+            message: failure.why.clone(),
+            event: event.keep(left.min(LETTER_ROWS_BYTES_MAX)),
+        };
+        effects.bury(letter.encode());
+    }
+
+    /// Makes an object of the plugin, which finds the state as the events of `window` left it.
+    pub(crate) fn create(&self, window: Option<&Effects>) -> Result<Box<dyn AnyTrigger>, String> {
+        let changed = window.map(|effects| &effects.state);
+        self.make(changed, |module, config, init| module.trigger(config, init))
     }
 
     /// Ends the object. After anything but [`CloseReason::Stop`] the next fire makes a new one: so
@@ -336,14 +398,13 @@ impl Dispatcher {
 
 /// A timer that this window has set or cancelled since is no longer due.
 fn is_stale(event: &Pending, effects: &Effects) -> bool {
-    matches!(&event.what, What::Timer(timer) if effects.touches(&timer.key))
+    matches!(&event.what, What::Timer(timer) if effects.state.touches_timer(&timer.key))
 }
 
 /// A timer given up must not come again.
 fn drop_timer(event: &Pending, effects: &mut Effects) {
-    if let What::Timer(timer) = &event.what {
-        let key = timer.key.clone();
-        effects.change(Change::TimerCancel { key });
+    if let (What::Timer(timer), None) = (&event.what, event.letter) {
+        effects.cancel_timer(timer.key.clone());
     }
 }
 
@@ -370,23 +431,75 @@ impl Pending {
                 to: *to,
             },
             What::Deleted(bucket) => Event::Deleted(&bucket.key),
-            What::Timer(timer) => Event::Timer {
-                key: &timer.key,
+            What::Timer(DueTimer { key, timer }) => Event::Timer {
+                key: split_key(key).map_or(&[], |(_, key)| key),
                 due: timer.due,
                 payload: &timer.payload,
             },
         }
     }
 
-    /// Range of times for a dead letter's line.
-    fn times(&self) -> String {
+    /// Bucket of the event, if it has one.
+    fn key(&self) -> Option<&BucketKey> {
+        match &self.what {
+            What::Write(bucket, _) | What::Gap(bucket, ..) | What::Deleted(bucket) => {
+                Some(&bucket.key)
+            }
+            What::Timer(_) => None,
+        }
+    }
+
+    fn scope(&self, scope: StateScope) -> Scope {
+        let (namespace, lane) = match &self.what {
+            What::Timer(DueTimer { key, timer }) => {
+                let namespace = split_key(key).map_or(&[][..], |(namespace, _)| namespace);
+                (key.slice_ref(namespace), timer.lane.clone())
+            }
+            _ => {
+                let key = self.key().map_or("", BucketKey::as_str);
+                let key = Bytes::copy_from_slice(key.as_bytes());
+                (key.clone(), key)
+            }
+        };
+        let namespace = match scope {
+            StateScope::Key => namespace,
+            StateScope::Instance => Bytes::new(),
+        };
+        Scope { namespace, lane }
+    }
+
+    /// What a dead letter keeps of the event: rows up to this many bytes.
+    fn keep(&self, bytes_max: usize) -> EventOf {
+        match &self.what {
+            What::Write(bucket, parts) => match &parts[..] {
+                [rows] if rows.bytes() <= bytes_max => EventOf::Write(bucket.kind, rows.clone()),
+                _ => {
+                    let (from, to) = self.range().unwrap_or_default();
+                    let rows = u32::try_from(self.rows()).unwrap_or(u32::MAX);
+                    EventOf::Large { from, to, rows }
+                }
+            },
+            What::Gap(_, from, to) => EventOf::Gap(*from, *to),
+            What::Deleted(_) => EventOf::Deleted,
+            What::Timer(DueTimer { key, timer }) => EventOf::Timer {
+                due: timer.due,
+                key: key.clone(),
+                payload: timer.payload.clone(),
+            },
+        }
+    }
+
+    fn range(&self) -> Option<(i64, i64)> {
         let What::Write(_, parts) = &self.what else {
-            return "none".into();
+            return None;
         };
         let times = || parts.iter().flat_map(|part| part.times());
-        match (times().min(), times().max()) {
-            (Some(from), Some(to)) => format!("{from}..={to}"),
-            _ => "none".into(),
-        }
+        Some((*times().min()?, *times().max()?))
+    }
+
+    /// Range of times for a dead letter's line.
+    fn times(&self) -> String {
+        self.range()
+            .map_or_else(|| "none".into(), |(from, to)| format!("{from}..={to}"))
     }
 }

@@ -99,7 +99,6 @@ impl Dispatcher {
         match self.write(&effects, Some(cursor), 1)? {
             Committed::Refused(why) => Err(End::Failed(why)),
             Committed::Yes => {
-                effects.changes.iter().for_each(|c| self.timers.apply(c));
                 self.moved(cursor);
                 self.send(messages);
                 Ok(())

@@ -19,7 +19,7 @@ use crate::meter;
 use crate::on::difference;
 use crate::registry::{Outcome, Plan, plan};
 use crate::restart::RestartOptions;
-use crate::secrets::Secrets;
+use crate::state::{Orders, SharedTable};
 use crate::status::{Gauges, InstanceStatus, State};
 use crate::stop::Stop;
 
@@ -49,6 +49,14 @@ pub enum Error {
     /// The store refused.
     #[error(transparent)]
     Engine(#[from] engine::Error),
+    /// Something asked of an instance cannot be done.
+    #[error("instance \"{id}\": {reason}")]
+    Instance {
+        /// Instance id.
+        id: String,
+        /// Why.
+        reason: String,
+    },
     /// The system refused a thread.
     #[error("cannot start a dispatcher thread: {0}")]
     Thread(String),
@@ -57,7 +65,7 @@ pub enum Error {
 /// Runs the instances of mkts.yml. Cheap to clone; dropping the last clone stops them.
 #[derive(Clone)]
 pub struct Host {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -76,6 +84,9 @@ pub(crate) struct Instance {
     pub(crate) plan: Plan,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) stop: Arc<Stop>,
+    pub(crate) orders: Orders,
+    /// While it runs, or after that.
+    table: Mutex<Option<SharedTable>>,
     warnings: Mutex<Vec<String>>,
     /// Disconnected when the thread has ended.
     pub(crate) thread: Mutex<Option<Receiver<()>>>,
@@ -146,22 +157,13 @@ impl Host {
                 instances,
                 zone,
                 publisher,
+                book: Arc::new(Book::new(Arc::clone(&clock))),
                 clock,
-                book: Arc::new(Book::default()),
                 progress: Arc::new(Progress::default()),
                 restart: Mutex::new(RestartOptions::default()),
                 engine: Mutex::new(None),
             }),
         })
-    }
-
-    /// What no log line may show: secrets of all configs.
-    pub fn secrets(&self) -> Secrets {
-        let mut secrets = Secrets::default();
-        for instance in &self.inner.instances {
-            secrets.merge(&instance.plan.secrets);
-        }
-        secrets
     }
 
     /// What the engine calls at open and at checkpoints.
@@ -245,7 +247,26 @@ impl Drop for Inner {
     }
 }
 
+impl Error {
+    pub(crate) fn instance(id: &str, reason: impl Into<String>) -> Self {
+        Self::Instance {
+            id: id.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
 impl Inner {
+    pub(crate) fn instance(&self, id: &str) -> Result<&Instance, Error> {
+        let found = self.instances.iter().find(|i| i.plan.id == id);
+        found.ok_or_else(|| Error::instance(id, "no entry has this id"))
+    }
+
+    /// Between start and stop.
+    pub(crate) fn running_engine(&self) -> Option<Engine> {
+        self.engine.lock().clone()
+    }
+
     fn visible(&self) -> Lsn {
         let engine = self.engine.lock();
         engine.as_ref().map_or(Lsn(0), |e| e.marks().visible)
@@ -317,7 +338,7 @@ impl Plan {
         Err(Error::Required {
             place: self.entry.place.clone(),
             id: self.id.clone(),
-            reason: self.secrets.scrub(reason),
+            reason: reason.into(),
         })
     }
 }
@@ -336,6 +357,8 @@ impl Instance {
         Ok(Self {
             gauges: Arc::new(Gauges::new(state, reason, now)),
             stop: Arc::new(Stop::default()),
+            orders: Orders::default(),
+            table: Mutex::default(),
             warnings: Mutex::new(plan.warnings.clone()),
             thread: Mutex::new(None),
             plan,
@@ -344,6 +367,19 @@ impl Instance {
 
     pub(crate) fn is_trigger(&self) -> bool {
         self.plan.kind() == Kind::Trigger
+    }
+
+    /// Whether its thread may commit.
+    pub(crate) fn is_live(&self) -> bool {
+        self.gauges.state().is_live()
+    }
+
+    pub(crate) fn table(&self) -> Option<SharedTable> {
+        self.table.lock().clone()
+    }
+
+    pub(crate) fn set_table(&self, table: &SharedTable) {
+        *self.table.lock() = Some(Arc::clone(table));
     }
 
     /// Warns where MarketStore's reading of `on` and ours differ over the buckets there are.
@@ -395,15 +431,9 @@ impl Instance {
             required: plan.entry.required,
             delivery,
             state: if hung { State::Hung } else { standing.state },
-            reason: plan.secrets.scrub(standing.reason),
+            reason: standing.reason,
             since: standing.since,
-            warnings: {
-                let warnings = self.warnings.lock();
-                warnings
-                    .iter()
-                    .map(|w| plan.secrets.scrub(w.as_str()))
-                    .collect()
-            },
+            warnings: self.warnings.lock().clone(),
             cursor,
             lag_bytes: if standing.state.is_live() && self.is_trigger() {
                 visible.0.saturating_sub(cursor)

@@ -16,6 +16,11 @@ pub(crate) const FILE: &str = "plugins/_instances";
 /// Its directory.
 pub(crate) const DIR: &str = "plugins";
 
+/// The chain of plugin commits broke and nothing has mended the instance since.
+pub(crate) const FLAG_INCOMPLETE: u16 = 4;
+/// There is a `state.snap`, without which the instance must not run.
+pub(crate) const FLAG_STATE: u16 = 8;
+
 const MAGIC: &[u8; 8] = b"MKTSINS1";
 const VERSION: u32 = 1;
 const CRC_BYTES: usize = 4;
@@ -24,7 +29,7 @@ const CRC_BYTES: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) origin: u16,
-    /// 1 disabled, 2 quarantined, 4 state incomplete; kept as found.
+    /// 1 disabled, 2 quarantined, 4 state incomplete, 8 has a `state.snap`; kept as found.
     pub(crate) flags: u16,
     pub(crate) id: String,
     pub(crate) epoch: u64,

@@ -15,12 +15,15 @@
 //! A background worker or a source has a thread, too, and the same commits, but no place in the log;
 //! a source's token rides in the commit of its rows.
 //!
-//! Not here yet: state store, stored dead letters (they are named in the log), timers and tokens that
-//! outlive the log, the time limit of `wal_hold`, modules in files and processes. The place of an
+//! What an instance keeps (state, timers, dead letters) changes with its plugin commits and is stored
+//! at checkpoints ([`Host::state_get`], [`Host::dead_letters`]).
+//!
+//! Not here yet: `parallelism`, the time limit of `wal_hold`, modules in processes. The place of an
 //! instance that no entry names any more is kept, but no log for it.
 #![deny(unsafe_code)]
 
 mod calls;
+mod checkpoint;
 mod commit;
 mod cursor;
 mod dispatch;
@@ -34,14 +37,13 @@ mod instances;
 mod meter;
 pub mod native;
 mod on;
-pub mod process;
 mod registry;
 mod restart;
 mod run;
 mod schedule;
-mod secrets;
 mod section;
 mod start;
+mod state;
 mod status;
 mod stop;
 mod timers;
@@ -53,11 +55,11 @@ pub use entry::{
     TIMEOUT, WAL_HOLD, WAL_HOLD_TIME, WindowOptions,
 };
 pub use find::{
-    Found, How, Installed, Modules, NotFound, Removed, Search, install, installed, nearest, remove,
+    Found, How, Installed, Modules, NotFound, Removed, Search, install, nearest, remove,
 };
 pub use host::{Error, Host, Publisher};
-pub use registry::{Listed, Problem, check, list};
+pub use registry::{Problem, check};
 pub use restart::RestartOptions;
 pub use schedule::{Cron, Schedule};
-pub use secrets::Secrets;
+pub use state::{DeadLetter, LetterId};
 pub use status::{InstanceStatus, State};

@@ -8,12 +8,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use disk::Clock;
 use engine::{Engine, Origin};
 use model::Zone;
-use plugin_sdk::{FireInfo, Init, Module, PluginError};
+use plugin_sdk::{FireInfo, Init, Module, PluginError, State as StateOf};
 
+use crate::calls::{Calls, Scope};
 use crate::cursor::Book;
 use crate::fire::panic_text;
 use crate::host::{Progress, Publisher};
 use crate::meter::Meter;
+use crate::state::{Orders, Overlay, SharedTable, StateView};
 use crate::status::{Gauges, State};
 use crate::stop::Stop;
 
@@ -34,6 +36,8 @@ pub(crate) struct Run {
     pub(crate) zone: Zone,
     pub(crate) origin: Origin,
     pub(crate) epoch: u64,
+    pub(crate) table: SharedTable,
+    pub(crate) orders: Orders,
 }
 
 /// Why an instance no longer runs.
@@ -87,6 +91,19 @@ impl Run {
         }
     }
 
+    /// The calls of a worker or source.
+    pub(crate) fn calls(&self) -> Calls<'_> {
+        let scope = Scope::default();
+        Calls::new(
+            &self.engine,
+            &self.id,
+            &self.table,
+            None,
+            scope,
+            self.info(),
+        )
+    }
+
     /// Whether a call of the plugin is to end.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.stop.is_asked() || self.gauges.is_abandoned()
@@ -95,9 +112,12 @@ impl Run {
     /// Makes an object of the plugin; its panic is an error like any other.
     pub(crate) fn make<T>(
         &self,
+        changed: Option<&Overlay>,
         make: impl FnOnce(&dyn Module, &serde_json::Value, &mut Init<'_>) -> Result<T, PluginError>,
     ) -> Result<T, String> {
+        let mut state = StateView::read_only(&self.table, changed);
         let mut init = Init::new(&self.id, self.epoch, &self.zone);
+        init.state = StateOf::new(&mut state);
         catch_unwind(AssertUnwindSafe(|| {
             make(&*self.module, &self.config, &mut init)
         }))

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use crossbeam_channel::bounded;
 use engine::{Commit, Engine, Lsn, Origin};
-use plugin_sdk::{Delivery, Kind};
+use plugin_sdk::{Delivery, Kind, StateValue};
 
-use crate::cursor::Recovered;
+use crate::commit;
 use crate::dispatch::Dispatcher;
 use crate::feed::{self, Feed};
 use crate::host::{Error, Inner, Instance};
@@ -16,9 +16,9 @@ use crate::meter::Meter;
 use crate::on::Matcher;
 use crate::registry::{Outcome, Plan, Ready};
 use crate::run::Run;
-use crate::section::Section;
+use crate::state::SharedTable;
 use crate::status::State;
-use crate::timers::{Timers, WINDOW_TIMERS_MAX};
+use crate::timers::WINDOW_TIMERS_MAX;
 use crate::window::{Filter, Limits};
 use crate::worker::{self, Worker};
 
@@ -48,7 +48,8 @@ struct Place {
     epoch: u64,
     cursor: Lsn,
     broken: Option<String>,
-    timers: Timers,
+    has_wrong_state: bool,
+    table: SharedTable,
 }
 
 impl Inner {
@@ -76,8 +77,8 @@ impl Inner {
         instance.gauges.set(State::Running, "", now);
         if let Job::Trigger(dispatcher) = &job {
             instance.gauges.cursor.store(dispatcher.cursor.0, Relaxed);
-            let timers = dispatcher.timers.len() as u64;
-            instance.gauges.timers.store(timers, Relaxed);
+            let timers = dispatcher.table.read().timers.len();
+            instance.gauges.timers.store(timers as u64, Relaxed);
         }
         let (alive, ended) = bounded::<()>(0);
         std::thread::Builder::new()
@@ -156,8 +157,21 @@ impl Inner {
         if let Some(why) = recovered.broken {
             return Ok(Err(incomplete(&why)));
         }
-        let run = self.run_of(instance, ready, engine, origin, recovered.epoch);
-        Ok(Ok((run, recovered.resume)))
+        let run = self.run_of(
+            instance,
+            ready,
+            engine,
+            origin,
+            (recovered.epoch, recovered.table),
+        );
+        if let Err(why) = run.bring_state_forward(commit::NO_CURSOR)? {
+            return Ok(Err(why));
+        }
+        let resume = match run.table.read().host_value(feed::RESUME_KEY) {
+            Some(StateValue::Bytes(token)) => Some(token.clone()),
+            _ => None,
+        };
+        Ok(Ok((run, resume)))
     }
 
     /// All a trigger needs to run; the inner error is its own fault, not the store's.
@@ -171,11 +185,19 @@ impl Inner {
         let origin = engine.origin(&plan.id)?;
         let place = self.place(plan, ready, origin, engine)?;
         let accepts_gap = ready.policy.accepts_gap;
-        if let (Some(why), false) = (&place.broken, accepts_gap) {
+        if let Some(why) = &place.broken
+            && (!accepts_gap || place.has_wrong_state)
+        {
             return Ok(Err(incomplete(why)));
         }
+        let run = self.run_of(instance, ready, engine, origin, (place.epoch, place.table));
+        if ready.policy.delivery != Delivery::Volatile
+            && let Err(why) = run.bring_state_forward(place.cursor)?
+        {
+            return Ok(Err(why));
+        }
         let mut dispatcher = Dispatcher {
-            run: self.run_of(instance, ready, engine, origin, place.epoch),
+            run,
             policy: ready.policy,
             limits: Limits {
                 rows: plan.entry.window.rows.max(1),
@@ -193,7 +215,6 @@ impl Inner {
                 accepts_gap: ready.policy.accepts_gap,
             },
             trigger: None,
-            timers: place.timers,
             cursor: place.cursor,
             replay_below: engine.marks().visible,
             reader: None,
@@ -204,7 +225,7 @@ impl Inner {
             refusals: 0,
         };
         // Made here, so that a plugin that refuses shows before the server is ready.
-        match dispatcher.create() {
+        match dispatcher.create(None) {
             Ok(trigger) => dispatcher.trigger = Some(trigger),
             Err(reason) => return Ok(Err(reason)),
         }
@@ -218,9 +239,10 @@ impl Inner {
         ready: &Ready,
         engine: &Engine,
         origin: Origin,
-        epoch: u64,
+        (epoch, table): (u64, SharedTable),
     ) -> Run {
         let plan = &instance.plan;
+        instance.set_table(&table);
         Run {
             engine: engine.clone(),
             book: Arc::clone(&self.book),
@@ -236,6 +258,8 @@ impl Inner {
             zone: self.zone.clone(),
             origin,
             epoch,
+            table,
+            orders: Arc::clone(&instance.orders),
         }
     }
 
@@ -254,25 +278,21 @@ impl Inner {
                 epoch: 1,
                 cursor: visible,
                 broken: None,
-                timers: Timers::new(),
+                has_wrong_state: false,
+                table: SharedTable::default(),
             });
         }
-        let Recovered {
-            epoch,
-            cursor,
-            broken,
-            timers,
-            resume: _,
-        } = self.book.start(origin, &plan.id, plan.entry.wal_hold);
-        let cursor = match cursor {
+        let recovered = self.book.start(origin, &plan.id, plan.entry.wal_hold);
+        let cursor = match recovered.cursor {
             Some(cursor) => cursor,
-            None => self.first_commit(engine, origin, epoch, visible)?,
+            None => self.first_commit(engine, origin, recovered.epoch, visible)?,
         };
         Ok(Place {
-            epoch,
+            epoch: recovered.epoch,
             cursor,
-            broken,
-            timers,
+            broken: recovered.broken,
+            has_wrong_state: recovered.has_wrong_state,
+            table: recovered.table,
         })
     }
 
@@ -283,22 +303,19 @@ impl Inner {
         epoch: u64,
         cursor: Lsn,
     ) -> Result<Lsn, Error> {
-        self.book.begin(origin, cursor, cursor);
-        let section = Section {
-            epoch,
-            previous: 0,
-            cursor: cursor.0,
-            changes: Vec::new(),
-        };
-        let commit = Commit {
-            origin,
-            hops: 0,
-            rows: Vec::new(),
-            section: Some(section.encode()),
-        };
-        let result = engine.write(commit).and_then(engine::Ticket::wait_visible);
-        self.book.finish(origin, result.as_ref().ok().copied());
-        result?;
+        let commit = no_rows(origin);
+        self.book
+            .commit(engine, commit, epoch, cursor, Arc::default())?;
         Ok(cursor)
+    }
+}
+
+/// A commit of an instance that has no rows.
+pub(crate) fn no_rows(origin: Origin) -> Commit {
+    Commit {
+        origin,
+        hops: 0,
+        rows: Vec::new(),
+        section: None,
     }
 }

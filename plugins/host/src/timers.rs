@@ -1,15 +1,13 @@
-//! Pending timers of one instance, in memory.
+//! Pending timers of one instance, in memory; part of its [`crate::state::Table`].
 //!
-//! Timers of an `exact` or `durable` instance ride in its plugin commits and come back after a crash
-//! as far as the replayed log reaches, which is the last checkpoint: after an orderly stop, none do.
-//! The state store will keep them. Timers of a `volatile` instance end with the server.
+//! Timers of an `exact` or `durable` instance ride in its plugin commits and lie in its `state.snap`.
+//! Those of a `volatile` instance end with the server. Keys here are state keys: a namespace, a zero
+//! byte, the key the plugin gave.
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
-use foldhash::{HashMap, HashMapExt as _};
-
-use crate::section::Change;
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use foldhash::HashMap;
 
 /// Longest timer key.
 pub(crate) const KEY_BYTES_MAX: usize = 512;
@@ -22,10 +20,20 @@ pub(crate) const TIMERS_BYTES_MAX: usize = 64 << 20;
 /// Most timers fired in one window.
 pub(crate) const WINDOW_TIMERS_MAX: usize = 1000;
 
+/// A timer as set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Timer {
+    /// Wall clock (ns).
+    pub(crate) due: i64,
+    /// Key of the bucket whose event set it: it fires in that bucket's order. May be empty.
+    pub(crate) lane: Bytes,
+    pub(crate) payload: Bytes,
+}
+
 /// One pending timer per key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Timers {
-    by_key: HashMap<Bytes, (i64, Bytes)>,
+    by_key: HashMap<Bytes, Timer>,
     by_due: BTreeSet<(i64, Bytes)>,
     /// Keys and payloads.
     bytes: usize,
@@ -34,29 +42,48 @@ pub(crate) struct Timers {
 /// A timer whose time has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DueTimer {
+    /// State key.
     pub(crate) key: Bytes,
-    pub(crate) due: i64,
-    pub(crate) payload: Bytes,
+    pub(crate) timer: Timer,
+}
+
+impl Timer {
+    /// Bytes of [`Timer::encode`].
+    pub(crate) fn bytes(&self) -> usize {
+        10 + self.lane.len() + self.payload.len()
+    }
+
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        out.put_i64_le(self.due);
+        out.put_u16_le(u16::try_from(self.lane.len()).expect("a bucket key has 767 bytes at most"));
+        out.put_slice(&self.lane);
+        out.put_slice(&self.payload);
+    }
+
+    pub(crate) fn decode(mut input: &[u8]) -> Option<Self> {
+        let due = input.try_get_i64_le().ok()?;
+        let lane_bytes = usize::from(input.try_get_u16_le().ok()?);
+        let (lane, payload) = input.split_at_checked(lane_bytes)?;
+        Some(Self {
+            due,
+            lane: Bytes::copy_from_slice(lane),
+            payload: Bytes::copy_from_slice(payload),
+        })
+    }
 }
 
 impl Timers {
-    pub(crate) fn new() -> Self {
-        Self {
-            by_key: HashMap::new(),
-            by_due: BTreeSet::new(),
-            bytes: 0,
-        }
+    pub(crate) fn set(&mut self, key: Bytes, timer: Timer) {
+        self.cancel(&key);
+        self.bytes += key.len() + timer.payload.len();
+        self.by_due.insert((timer.due, key.clone()));
+        self.by_key.insert(key, timer);
     }
 
-    pub(crate) fn apply(&mut self, change: &Change) {
-        if let Some((due, payload)) = self.by_key.remove(change.key()) {
-            self.bytes -= change.key().len() + payload.len();
-            self.by_due.remove(&(due, change.key().clone()));
-        }
-        if let Change::TimerSet { key, due, payload } = change {
-            self.bytes += key.len() + payload.len();
-            self.by_key.insert(key.clone(), (*due, payload.clone()));
-            self.by_due.insert((*due, key.clone()));
+    pub(crate) fn cancel(&mut self, key: &Bytes) {
+        if let Some(timer) = self.by_key.remove(key) {
+            self.bytes -= key.len() + timer.payload.len();
+            self.by_due.remove(&(timer.due, key.clone()));
         }
     }
 
@@ -78,12 +105,16 @@ impl Timers {
     pub(crate) fn due(&self, now: i64, max: usize) -> Vec<DueTimer> {
         let due = self.by_due.iter().take_while(|(due, _)| *due <= now);
         due.take(max)
-            .map(|(due, key)| DueTimer {
+            .map(|(_, key)| DueTimer {
                 key: key.clone(),
-                due: *due,
-                payload: self.by_key[key].1.clone(),
+                timer: self.by_key[key].clone(),
             })
             .collect()
+    }
+
+    /// All, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Timer)> {
+        self.by_key.iter()
     }
 }
 
@@ -91,29 +122,29 @@ impl Timers {
 mod tests {
     use super::*;
 
-    fn set(key: &'static str, due: i64) -> Change {
-        Change::TimerSet {
-            key: Bytes::from_static(key.as_bytes()),
+    fn set(timers: &mut Timers, key: &'static str, due: i64) {
+        let timer = Timer {
             due,
+            lane: Bytes::new(),
             payload: Bytes::from(due.to_string()),
-        }
+        };
+        timers.set(Bytes::from_static(key.as_bytes()), timer);
     }
 
     #[test]
     fn one_timer_per_key_in_due_order() {
-        let mut timers = Timers::new();
-        for change in [set("a", 30), set("b", 10), set("a", 5), set("c", 7)] {
-            timers.apply(&change);
+        let mut timers = Timers::default();
+        for (key, due) in [("a", 30), ("b", 10), ("a", 5), ("c", 7)] {
+            set(&mut timers, key, due);
         }
-        timers.apply(&Change::TimerCancel {
-            key: Bytes::from_static(b"c"),
-        });
+        timers.cancel(&Bytes::from_static(b"c"));
+        timers.cancel(&Bytes::from_static(b"nobody"));
         assert_eq!((timers.len(), timers.next_due()), (2, Some(5)));
         // "a" with "5", "b" with "10".
         assert_eq!(timers.bytes(), 5);
         let keys = |now| -> Vec<Bytes> { timers.due(now, 9).into_iter().map(|t| t.key).collect() };
         assert_eq!(keys(4), Vec::<Bytes>::new());
         assert_eq!(keys(10), ["a", "b"]);
-        assert_eq!(timers.due(30, 1)[0].payload, "5");
+        assert_eq!(timers.due(30, 1)[0].timer.payload, "5");
     }
 }

@@ -14,6 +14,7 @@ use model::{BatchBuilder, BucketKey, ColumnBatch};
 
 use crate::entry::Join;
 use crate::on::Matcher;
+use crate::state::LetterId;
 use crate::timers::DueTimer;
 
 /// Log read for one window: an instance that matches little still moves its cursor now and then.
@@ -77,6 +78,8 @@ pub(crate) struct Pending {
     pub(crate) what: What,
     pub(crate) first: Lsn,
     pub(crate) last: Lsn,
+    /// The dead letter it is, fired once more.
+    pub(crate) letter: Option<LetterId>,
 }
 
 #[derive(Debug)]
@@ -177,6 +180,7 @@ impl Window {
                 what: What::Write(bucket, vec![rows]),
                 first: lsn,
                 last: lsn,
+                letter: None,
             }),
         }
         true
@@ -190,6 +194,7 @@ impl Window {
             what: What::Gap(bucket, inside(from), inside(to)),
             first: lsn,
             last: lsn,
+            letter: None,
         });
     }
 
@@ -208,6 +213,7 @@ impl Window {
             what: What::Deleted(bucket),
             first: lsn,
             last: lsn,
+            letter: None,
         });
         self.rows -= rows_gone;
     }
@@ -225,12 +231,32 @@ impl Window {
         &mut self.lanes[index]
     }
 
+    /// Adds a timer: behind the rows of the bucket in whose order it was set.
+    pub(crate) fn add_timer(&mut self, timer: DueTimer) {
+        let lane = std::str::from_utf8(&timer.timer.lane);
+        let Some(key) = lane.ok().and_then(|lane| BucketKey::parse(lane).ok()) else {
+            return self.add_alone(What::Timer(timer));
+        };
+        let lanes = &mut self.lanes;
+        let index = *self.by_key.entry(key).or_insert_with(|| {
+            lanes.push(Lane::default());
+            lanes.len() - 1
+        });
+        self.lanes[index].events.push_back(Pending {
+            what: What::Timer(timer),
+            first: self.end,
+            last: self.end,
+            letter: None,
+        });
+    }
+
     /// Adds an event in a lane of its own, behind the others.
     pub(crate) fn add_alone(&mut self, what: What) {
         let event = Pending {
             what,
             first: self.end,
             last: self.end,
+            letter: None,
         };
         self.lanes.push(Lane {
             events: VecDeque::from([event]),
@@ -289,7 +315,7 @@ impl Pending {
             What::Write(bucket, _) => format!("{} rows of {}", self.rows(), bucket.key),
             What::Gap(bucket, from, to) => format!("range {from}..={to} of {}", bucket.key),
             What::Deleted(bucket) => format!("drop of {}", bucket.key),
-            What::Timer(timer) => format!("timer {:?} due {}", timer.key, timer.due),
+            What::Timer(DueTimer { key, timer }) => format!("timer {key:?} due {}", timer.due),
         };
         format!("{of}, commits {:x} to {:x}", self.first.0, self.last.0)
     }

@@ -14,7 +14,7 @@ use plugin_sdk::{
     StateCalls, WorkerCalls, WorkerCtx,
 };
 
-use crate::calls::{Calls, Effects, effect_bytes_max};
+use crate::calls::Calls;
 use crate::commit::Committed;
 use crate::entry::Restart;
 use crate::restart::{Exit, RestartOptions, keep};
@@ -51,7 +51,7 @@ impl Worker {
 
 /// Makes an object of the plugin.
 pub(crate) fn create(run: &Run) -> Result<Box<dyn AnyWorker>, String> {
-    run.make(|module, config, init| module.worker(config, init))
+    run.make(None, |module, config, init| module.worker(config, init))
 }
 
 /// One run of one object.
@@ -108,16 +108,7 @@ impl<'a> Held<'a> {
     fn new(run: &'a Run) -> Self {
         Self {
             run,
-            calls: Calls {
-                engine: &run.engine,
-                instance: &run.id,
-                info: run.info(),
-                effects: Effects::new(),
-                room: effect_bytes_max(&run.engine),
-                is_over: false,
-                timers_pending: 0,
-                timer_bytes: 0,
-            },
+            calls: run.calls(),
             end: None,
         }
     }
@@ -175,8 +166,7 @@ impl HostCalls for Held<'_> {
 
 impl WorkerCalls for Held<'_> {
     fn commit(&mut self) -> Result<(), PluginError> {
-        let effects = std::mem::replace(&mut self.calls.effects, Effects::new());
-        match self.run.commit(effects) {
+        match self.run.commit(self.calls.take()) {
             Ok(Committed::Yes) => Ok(()),
             Ok(Committed::Refused(why)) => Err(PluginError::from(why)),
             Err(end) => {

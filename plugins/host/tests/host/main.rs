@@ -9,6 +9,8 @@ mod crash;
 mod deliver;
 mod entries;
 mod faults;
+mod letters;
 mod sources;
+mod state;
 mod support;
 mod workers;

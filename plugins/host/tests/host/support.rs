@@ -13,7 +13,7 @@ use model::{BucketKey, Column, ColumnBatch, ColumnDef, ColumnType, RowKind, Sche
 use plugin_host::{Entry, Host, InstanceStatus, Publisher, RestartOptions, State};
 use plugin_sdk::{
     BgWorker, BuiltIn, CloseReason, Delivery, Event, FireCtx, FireError, Init, Manifest, More,
-    Plugin, PluginError, Progress, Source, SourceOut, Trigger, WorkerCtx,
+    Plugin, PluginError, Progress, Source, SourceOut, StateScope, Trigger, WorkerCtx,
 };
 
 pub(crate) type Act = dyn Fn(&mut FireCtx<'_>, &Event<'_>) -> Result<(), FireError> + Send + Sync;
@@ -188,8 +188,81 @@ pub(crate) fn quick() -> RestartOptions {
     }
 }
 
+/// What keepers found in their state when they were made: counter `n`.
+static FOUND: Mutex<Vec<(usize, i64)>> = Mutex::new(Vec::new());
+
+/// A trigger whose state has version `V`, and one namespace per bucket if `KEYED`.
+pub(crate) struct Keeper<const V: u32, const KEYED: bool>(Arc<Act>);
+
+impl<const V: u32, const KEYED: bool> Plugin for Keeper<V, KEYED> {
+    type Config = Config;
+    const MANIFEST: Manifest = Manifest {
+        delivery: Delivery::Exact,
+        state_version: V,
+        state_scope: if KEYED {
+            StateScope::Key
+        } else {
+            StateScope::Instance
+        },
+        ..Manifest::new(
+            match (V, KEYED) {
+                (1, false) => "keeper1",
+                (2, false) => "keeper2",
+                (1, true) => "keyed1",
+                _ => "keyed2",
+            },
+            "1.0.0",
+        )
+    };
+    fn new(config: Config, init: &mut Init<'_>) -> Result<Self, PluginError> {
+        if let Ok(found) = init.state.counter("n") {
+            FOUND.lock().unwrap().push((config.act, found));
+        }
+        let acts = ACTS.lock().unwrap();
+        Ok(Self(Arc::clone(acts.get(&config.act).ok_or("no act")?)))
+    }
+    /// Counter `n` becomes bytes `m`.
+    fn migrate(from: u32, state: &mut plugin_sdk::State<'_>) -> Result<(), PluginError> {
+        if state.get("refuse")?.is_some() {
+            return Err(PluginError::from("this state is refused"));
+        }
+        let count = state.counter("n")?;
+        state.delete("n")?;
+        state.put("m", format!("{count} of version {from}"))
+    }
+}
+
+impl<const V: u32, const KEYED: bool> Trigger for Keeper<V, KEYED> {
+    fn fire(&mut self, ctx: &mut FireCtx<'_>, event: &Event<'_>) -> Result<(), FireError> {
+        (self.0)(ctx, event)
+    }
+}
+
+/// What the objects of an entry's keeper found, in order; the one of the check has no state.
+pub(crate) fn found(entry: &Entry) -> Vec<i64> {
+    let act = entry.config["act"].as_u64().unwrap() as usize;
+    let all = FOUND.lock().unwrap();
+    let own = all.iter().filter(|(of, _)| *of == act);
+    own.map(|(_, found)| *found).collect()
+}
+
+/// [`probe`] with another module.
+pub(crate) fn keeper<F>(module: &str, name: &str, on: &str, act: F) -> Entry
+where
+    F: Fn(&mut FireCtx<'_>, &Event<'_>) -> Result<(), FireError> + Send + Sync + 'static,
+{
+    Entry {
+        module: module.into(),
+        ..probe(name, on, act)
+    }
+}
+
 pub(crate) fn builtins() -> Vec<BuiltIn> {
     vec![
+        BuiltIn::trigger::<Keeper<1, false>>(),
+        BuiltIn::trigger::<Keeper<2, false>>(),
+        BuiltIn::trigger::<Keeper<1, true>>(),
+        BuiltIn::trigger::<Keeper<2, true>>(),
         BuiltIn::bgworker::<Labour>(),
         BuiltIn::source::<Feed>(),
         BuiltIn::trigger::<Probe<false>>(),
