@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("wal", &["disk"]),
     ("engine", &["wal", "disk", "model"]),
     ("plugin-abi", &[]),
-    ("plugin-proto", &[]),
+    ("plugin-proto", &["model"]),
     ("plugin-sdk", &["model", "plugin-abi", "plugin-proto"]),
     (
         "plugin-host",

@@ -19,6 +19,7 @@ use crate::meter;
 use crate::on::difference;
 use crate::registry::{Outcome, Plan, plan};
 use crate::restart::RestartOptions;
+use crate::secrets::Secrets;
 use crate::state::{Orders, SharedTable};
 use crate::status::{Gauges, InstanceStatus, State};
 use crate::stop::Stop;
@@ -164,6 +165,15 @@ impl Host {
                 engine: Mutex::new(None),
             }),
         })
+    }
+
+    /// What no log line may show: secrets of all configs.
+    pub fn secrets(&self) -> Secrets {
+        let mut secrets = Secrets::default();
+        for instance in &self.inner.instances {
+            secrets.merge(&instance.plan.secrets);
+        }
+        secrets
     }
 
     /// What the engine calls at open and at checkpoints.
@@ -338,7 +348,7 @@ impl Plan {
         Err(Error::Required {
             place: self.entry.place.clone(),
             id: self.id.clone(),
-            reason: reason.into(),
+            reason: self.secrets.scrub(reason),
         })
     }
 }
@@ -431,9 +441,15 @@ impl Instance {
             required: plan.entry.required,
             delivery,
             state: if hung { State::Hung } else { standing.state },
-            reason: standing.reason,
+            reason: plan.secrets.scrub(standing.reason),
             since: standing.since,
-            warnings: self.warnings.lock().clone(),
+            warnings: {
+                let warnings = self.warnings.lock();
+                warnings
+                    .iter()
+                    .map(|w| plan.secrets.scrub(w.as_str()))
+                    .collect()
+            },
             cursor,
             lag_bytes: if standing.state.is_live() && self.is_trigger() {
                 visible.0.saturating_sub(cursor)

@@ -37,10 +37,12 @@ mod instances;
 mod meter;
 pub mod native;
 mod on;
+pub mod process;
 mod registry;
 mod restart;
 mod run;
 mod schedule;
+mod secrets;
 mod section;
 mod start;
 mod state;
@@ -55,11 +57,12 @@ pub use entry::{
     TIMEOUT, WAL_HOLD, WAL_HOLD_TIME, WindowOptions,
 };
 pub use find::{
-    Found, How, Installed, Modules, NotFound, Removed, Search, install, nearest, remove,
+    Found, How, Installed, Modules, NotFound, Removed, Search, install, installed, nearest, remove,
 };
 pub use host::{Error, Host, Publisher};
-pub use registry::{Problem, check};
+pub use registry::{Listed, Problem, check, list};
 pub use restart::RestartOptions;
 pub use schedule::{Cron, Schedule};
+pub use secrets::Secrets;
 pub use state::{DeadLetter, LetterId};
 pub use status::{InstanceStatus, State};

@@ -8,8 +8,9 @@ use model::Zone;
 use plugin_sdk::{ConfigError, Delivery, Kind, Module, StateScope};
 
 use crate::entry::{Entry, EntryKind, Join, Match, OnError, ProcessLimits, Start};
-use crate::find::{self, Finder, Found, How, Modules, NotFound, stem};
+use crate::find::{self, Found, How, Modules, NotFound, stem};
 use crate::on::Patterns;
+use crate::secrets::Secrets;
 use crate::status::State;
 
 /// Longest `name` in bytes: with the hash of a second entry it still fits the store's 255.
@@ -62,6 +63,8 @@ pub(crate) struct Plan {
     pub(crate) host: &'static str,
     /// File or package of the module.
     pub(crate) path: Option<PathBuf>,
+    /// What of its config must not be shown.
+    pub(crate) secrets: Secrets,
     pub(crate) warnings: Vec<String>,
     pub(crate) outcome: Outcome,
 }
@@ -146,38 +149,99 @@ pub(crate) fn plan(entries: &[Entry], modules: &Modules) -> Vec<Plan> {
 }
 
 fn plan_one(entry: &Entry, modules: &Modules) -> Plan {
+    let (mut plan, found) = look(entry, modules);
+    let Some(found) = found else {
+        return plan;
+    };
+    let made = find::make(&found, entry, modules).and_then(|module| {
+        plan.secrets = Secrets::of(&entry.config, &module.description().secrets);
+        plan.version.clone_from(&module.description().version);
+        ready(entry, &found, module, &mut plan.warnings)
+    });
+    match made {
+        Err(text) => plan.outcome = Outcome::Failed(plan.secrets.scrub(text)),
+        Ok(ready) if entry.enabled => plan.outcome = Outcome::Ready(Box::new(ready)),
+        Ok(_) => {}
+    }
+    plan
+}
+
+/// Finds the module of an entry; nothing of it runs.
+fn look(entry: &Entry, modules: &Modules) -> (Plan, Option<Found>) {
     let mut plan = Plan {
         id: instance_id(entry),
         entry: entry.clone(),
         version: String::new(),
         host: "",
         path: None,
+        secrets: Secrets::default(),
         warnings: Vec::new(),
         outcome: Outcome::Off,
     };
-    let found = match Finder::new(modules).find(&entry.module, entry.host) {
-        Ok(found) => found,
+    match modules.find(&entry.module, entry.host) {
+        Ok(found) => {
+            plan.version.clone_from(&found.version);
+            plan.host = found.how.name();
+            plan.path.clone_from(&found.path);
+            plan.warnings.clone_from(&found.warnings);
+            (plan, Some(found))
+        }
         Err(not_found) => {
             plan.outcome = match not_found {
                 NotFound::Known(text) => Outcome::Missing { text, known: true },
                 NotFound::Missing(text) => Outcome::Missing { text, known: false },
                 NotFound::Refused(text) => Outcome::Failed(text),
             };
-            return plan;
+            (plan, None)
         }
-    };
-    plan.version.clone_from(&found.version);
-    plan.host = found.how.name();
-    plan.path.clone_from(&found.path);
-    plan.warnings.clone_from(&found.warnings);
-    let made = find::make(&found, entry)
-        .and_then(|module| ready(entry, &found, module, &mut plan.warnings));
-    match made {
-        Err(text) => plan.outcome = Outcome::Failed(text),
-        Ok(ready) if entry.enabled => plan.outcome = Outcome::Ready(Box::new(ready)),
-        Ok(_) => {}
     }
-    plan
+}
+
+/// An entry as a listing shows it, when nothing runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Instance id.
+    pub id: String,
+    /// `module:` as written.
+    pub module: String,
+    /// Where the entry stands: `mkts.yml:12`.
+    pub place: String,
+    /// Version of the module, empty if there is none.
+    pub version: String,
+    /// `builtin`, `native` or `process`; empty if there is no module.
+    pub host: &'static str,
+    /// File or package of the module; `None` if it is linked in.
+    pub path: Option<PathBuf>,
+    /// `resolved`, `disabled`, `missing` or `failed`.
+    pub state: State,
+    /// Why, empty if all is well.
+    pub reason: String,
+}
+
+/// Every entry with the module it would run. No module runs for it, not even to check a config.
+pub fn list(entries: &[Entry], modules: &Modules) -> Vec<Listed> {
+    let mut plans: Vec<Plan> = Vec::new();
+    let mut listed = Vec::new();
+    for entry in entries {
+        let (mut plan, _) = look(entry, modules);
+        tell_apart(&mut plan, &plans);
+        let (state, reason) = match plan.outcome {
+            Outcome::Off if entry.enabled => (State::Resolved, String::new()),
+            _ => plan.state(),
+        };
+        listed.push(Listed {
+            id: plan.id.clone(),
+            module: entry.module.clone(),
+            place: entry.place.clone(),
+            version: plan.version.clone(),
+            host: plan.host,
+            path: plan.path.clone(),
+            state,
+            reason,
+        });
+        plans.push(plan);
+    }
+    listed
 }
 
 fn ready(

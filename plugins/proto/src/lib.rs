@@ -5,6 +5,10 @@
 //! nobody needs a protobuf compiler; a test compares the two.
 #![forbid(unsafe_code)]
 
+mod rows;
+
+pub use rows::{Received, Sent, WireError, decode_rows, encode_rows, encoded_len, message, schema};
+
 /// Package `mkts.plugin.v1`.
 #[allow(
     missing_docs,

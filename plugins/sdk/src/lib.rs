@@ -49,6 +49,8 @@ mod module;
 mod plugin;
 mod pull;
 mod push;
+#[cfg(feature = "process")]
+pub mod serve;
 mod source;
 mod state;
 mod trigger;
@@ -59,7 +61,7 @@ pub use ctx::{FireCtx, FireInfo, Health, HostCalls, Level, Query, QueryLimit};
 pub use error::{Code, ConfigError, FireError, PluginError};
 pub use feed::{BatchOptions, Piece};
 pub use manifest::{Delivery, Description, Kind, Manifest, Scope, StateScope};
-pub use module::{AnySource, AnyTrigger, AnyWorker, Cancel, Module};
+pub use module::{AnySource, AnyTrigger, AnyWorker, Cancel, Module, Standing, StandingState};
 pub use plugin::{CloseReason, Init, Plugin};
 /// The C border, for what `export_plugin!` makes.
 pub use plugin_abi as abi;

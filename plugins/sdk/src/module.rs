@@ -9,13 +9,65 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::bgworker::WorkerCtx;
-use crate::ctx::{FireCtx, FireInfo};
+use crate::ctx::{FireCtx, FireInfo, Health};
 use crate::error::{ConfigError, FireError, PluginError};
 use crate::manifest::Description;
 use crate::plugin::{CloseReason, Init};
 use crate::source::{More, Progress, SourceOut};
 use crate::state::State;
 use crate::trigger::Event;
+
+/// What a module knows of one of its instances beyond what its host sees: of a process, how it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Where it stands.
+    pub state: StandingState,
+    /// Why, empty if all is well.
+    pub reason: String,
+    /// What the plugin says of its health.
+    pub health: Health,
+    /// The same in words.
+    pub health_text: String,
+    /// Starts after the first.
+    pub restarts: u64,
+    /// Process id, 0 if there is none.
+    pub pid: i32,
+}
+
+impl Standing {
+    /// Of what has not started yet.
+    pub fn new() -> Self {
+        Self {
+            state: StandingState::Starting,
+            reason: String::new(),
+            health: Health::Ok,
+            health_text: String::new(),
+            restarts: 0,
+            pid: 0,
+        }
+    }
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where a process stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandingState {
+    /// It has been started and is not ready yet.
+    Starting,
+    /// It works.
+    Running,
+    /// It has ended and is started again when there is work, after a pause.
+    Backoff,
+    /// It has ended so often that it is not started again.
+    Failed,
+    /// It was told to end.
+    Stopped,
+}
 
 /// A plugin's code, ready to make objects.
 pub trait Module: Send + Sync {
@@ -63,6 +115,11 @@ pub trait Module: Send + Sync {
         config: &Value,
         init: &mut Init<'_>,
     ) -> Result<Box<dyn AnySource>, PluginError>;
+
+    /// How an instance stands; `None` if its host sees all there is to see.
+    fn standing(&self, _instance: &str) -> Option<Standing> {
+        None
+    }
 }
 
 /// Asks an object from another thread to end what it does; sets a flag and never blocks.

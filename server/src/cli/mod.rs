@@ -19,6 +19,7 @@ mod key_path;
 mod load;
 mod log;
 mod place;
+mod plugin;
 mod remote;
 mod root;
 mod start;
@@ -106,6 +107,9 @@ enum Command {
     Backup(backup::Backup),
     /// Makes a store from a backup.
     Restore(backup::Restore),
+    /// Lists, describes, installs and removes plugins.
+    #[command(subcommand)]
+    Plugin(plugin::Command),
     /// Shows real bars being written, aggregated and streamed, in a directory that is removed after.
     Demo(demo::Args),
 }
@@ -138,6 +142,7 @@ pub fn main(builtins: Vec<BuiltIn>) -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Plugin(command) => plugin::run(&command, &builtins),
         Command::Demo(args) => demo::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Check(args) => check_store::run(&args),

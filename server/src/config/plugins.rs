@@ -39,7 +39,7 @@ impl Plugins {
             folder: self.folder.clone(),
             plugin_dir: self.dirs.clone(),
             trust_native: self.trust_native.clone(),
-            cache: root.join("plugins/_cache"),
+            root: root.into(),
             ..Search::default()
         };
         Modules::new(builtins, search.with_environment())

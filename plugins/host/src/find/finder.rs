@@ -32,9 +32,6 @@ const MARKETSTORE: [&str; 13] = [
     "ice",
 ];
 
-/// What a file that begins a Go program's build information holds.
-const GO_MAGIC: &[u8] = b"\xff Go buildinf:";
-
 /// Names of other modules shown in an error.
 const NEAR_MAX: usize = 8;
 
@@ -124,8 +121,16 @@ impl NotFound {
     }
 }
 
-/// Reads what a file says of itself without running it; `None` if it says nothing.
-pub(crate) type Describe = fn(&Path) -> Result<Option<Description>, String>;
+/// Reads what a file says of itself without running it.
+pub(crate) type Describe = fn(&Path) -> Result<Description, Undescribed>;
+
+/// Why a file says nothing of itself.
+pub(crate) enum Undescribed {
+    /// It has no manifest of ours: a script, a program in another language, a Go plugin.
+    Absent(String),
+    /// It has one that cannot be used.
+    Wrong(String),
+}
 
 /// Looks for modules.
 pub(crate) struct Finder<'m> {
@@ -248,7 +253,7 @@ impl<'m> Finder<'m> {
         let refuse = |why: String| NotFound::Refused(format!("module \"{}\": {why}", wanted.text));
         let is_pinned = check_lock(&candidate.path).map_err(refuse)?;
         let run = Run::of(&candidate).map_err(refuse)?;
-        let description = self.describe_run(&run, &candidate).map_err(refuse)?;
+        let description = self.describe_run(&run).map_err(refuse)?;
         agree(&candidate, &run, description.as_ref()).map_err(refuse)?;
         let how = self
             .how(run, host, &candidate, description.as_ref())
@@ -278,11 +283,7 @@ impl<'m> Finder<'m> {
         })
     }
 
-    fn describe_run(
-        &self,
-        run: &Run,
-        candidate: &Candidate,
-    ) -> Result<Option<Description>, String> {
+    fn describe_run(&self, run: &Run) -> Result<Option<Description>, String> {
         let file = match run {
             Run::Library(file) => file,
             Run::Program {
@@ -292,26 +293,12 @@ impl<'m> Finder<'m> {
             } => program,
             Run::Program { .. } => return Ok(None),
         };
-        let described = (self.describe)(file);
-        match described {
-            Ok(Some(description)) => Ok(Some(description)),
-            // A script says what it is when it runs.
-            Ok(None) if candidate.form != Form::Library && !matches!(run, Run::Library(_)) => {
-                Ok(None)
-            }
-            Ok(None) if is_go(file) => Err(format!(
-                "{} is a Go plugin built for MarketStore; use the built-in or rebuild",
-                file.display()
-            )),
-            Ok(None) => Err(format!(
-                "{} has no manifest of a plugin for mkts; build it with plugin-sdk and export_plugin!",
-                file.display()
-            )),
-            Err(_) if is_go(file) => Err(format!(
-                "{} is a Go plugin built for MarketStore; use the built-in or rebuild",
-                file.display()
-            )),
-            Err(why) => Err(why),
+        let is_program = matches!(run, Run::Program { .. });
+        match (self.describe)(file) {
+            Ok(description) => Ok(Some(description)),
+            // A program may be a script; it says what it is when it runs.
+            Err(Undescribed::Absent(_)) if is_program => Ok(None),
+            Err(Undescribed::Absent(why) | Undescribed::Wrong(why)) => Err(why),
         }
     }
 
@@ -560,30 +547,5 @@ fn describe_candidate(candidate: &Candidate) -> String {
         (Form::Program, _) if !candidate.is_versioned => format!("{path} (a program, 0.0.0)"),
         (_, true) => format!("{path} (0.0.0)"),
         _ => path.to_string(),
-    }
-}
-
-/// Whether a file holds Go build information.
-fn is_go(file: &Path) -> bool {
-    use std::io::Read as _;
-    let Ok(mut open) = std::fs::File::open(file) else {
-        return false;
-    };
-    let mut chunk = vec![0; 1 << 16];
-    let mut kept = 0;
-    loop {
-        let Ok(count) = open.read(&mut chunk[kept..]) else {
-            return false;
-        };
-        let end = kept + count;
-        if chunk[..end].windows(GO_MAGIC.len()).any(|w| w == GO_MAGIC) {
-            return true;
-        }
-        if count == 0 {
-            return false;
-        }
-        // The mark may lie across two chunks.
-        kept = end.min(GO_MAGIC.len() - 1);
-        chunk.copy_within(end - kept..end, 0);
     }
 }

@@ -101,7 +101,10 @@ pub fn remove(module: &str, dir: &Path) -> Result<Removed, String> {
 }
 
 /// The path of an installed module in one folder.
-pub(super) fn installed(module: &str, dir: &Path) -> Result<PathBuf, String> {
+///
+/// # Errors
+/// One line, if it is not there or the name does not say which.
+pub fn installed(module: &str, dir: &Path) -> Result<PathBuf, String> {
     let wanted = Wanted::parse(module).map_err(|why| format!("\"{module}\": {why}"))?;
     if wanted.is_path {
         return Err(format!(

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use plugin_sdk::{Description, Module};
 
 use crate::entry::Entry;
+use crate::native::{self, Cache, Refusal};
 
 mod digest;
 mod files;
@@ -26,26 +27,39 @@ mod unpack;
 mod want;
 
 pub use finder::{Found, How, NotFound};
-pub use install::{Installed, Removed, install, remove};
+pub use install::{Installed, Removed, install, installed, remove};
 pub use near::nearest;
 pub use search::{Modules, Search};
 
-pub(crate) use finder::Finder;
 pub(crate) use want::stem;
+
+use finder::Undescribed;
 
 #[cfg(test)]
 mod tests;
 
 /// What a file says of itself; nothing of it runs.
-fn describe(_file: &Path) -> Result<Option<Description>, String> {
-    Ok(None)
+fn describe(file: &Path) -> Result<Description, Undescribed> {
+    native::describe(file).map_err(|error| match error.why {
+        Refusal::NoLibrary(_) | Refusal::NoManifest | Refusal::Go | Refusal::Foreign { .. } => {
+            Undescribed::Absent(error.to_string())
+        }
+        _ => Undescribed::Wrong(error.to_string()),
+    })
 }
 
-/// The code of a module that was found. Of a file nothing has run before.
-pub(crate) fn make(found: &Found, _entry: &Entry) -> Result<Arc<dyn Module>, String> {
+/// The code of a module that was found. Nothing of a file has run before.
+pub(crate) fn make(
+    found: &Found,
+    _entry: &Entry,
+    modules: &Modules,
+) -> Result<Arc<dyn Module>, String> {
     match &found.how {
         How::BuiltIn(module) => Ok(Arc::clone(module)),
-        How::Native(_) => Err("host: native is not available in this version".into()),
+        How::Native(file) => {
+            let cache = Cache::in_store(&modules.search.root);
+            native::load(file, &cache).map_err(|error| error.to_string())
+        }
         How::Library(_) | How::Program { .. } => {
             Err("host: process is not available in this version".into())
         }

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use plugin_sdk::{BuiltIn, Module};
 
+use super::finder::{Finder, Found, NotFound};
+use crate::entry::HostMode;
+
 /// Folders and trust, as mkts.yml and the environment say them.
 #[derive(Debug, Clone, Default)]
 pub struct Search {
@@ -18,12 +21,13 @@ pub struct Search {
     pub working_dir: PathBuf,
     /// Stems that may run inside the server from a file.
     pub trust_native: Vec<String>,
-    /// Where libraries are copied before they are loaded.
-    pub cache: PathBuf,
+    /// The store: libraries are copied there before they are loaded.
+    pub root: PathBuf,
 }
 
 impl Search {
-    /// Takes `MKTS_PLUGIN_PATH` and the working directory from the process.
+    /// Takes `MKTS_PLUGIN_PATH` and the working directory from the process, and makes every folder
+    /// absolute: another process is told of them.
     pub fn with_environment(mut self) -> Self {
         if let Some(path) = std::env::var_os("MKTS_PLUGIN_PATH") {
             self.plugin_path = std::env::split_paths(&path)
@@ -31,6 +35,11 @@ impl Search {
                 .collect();
         }
         self.working_dir = std::env::current_dir().unwrap_or_default();
+        let folders = self.plugin_dir.iter_mut().chain(&mut self.plugin_path);
+        for folder in folders.chain([&mut self.folder, &mut self.root]) {
+            // Relative to the working directory, which is what an empty path means, too.
+            *folder = self.working_dir.join(&*folder);
+        }
         self
     }
 
@@ -62,6 +71,14 @@ impl Modules {
             builtins: builtins.iter().map(BuiltIn::module).collect(),
             search,
         }
+    }
+
+    /// Looks for a module as an entry with this `module:` and `host:` would. Nothing of it runs.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn find(&self, module: &str, host: Option<HostMode>) -> Result<Found, NotFound> {
+        Finder::new(self).find(module, host)
     }
 }
 
