@@ -153,6 +153,10 @@ fn plan_one(entry: &Entry, modules: &Modules) -> Plan {
     let Some(found) = found else {
         return plan;
     };
+    if !entry.enabled && found.path.is_some() {
+        // Nothing of a file runs for an entry that is switched off.
+        return plan;
+    }
     let made = find::make(&found, entry, modules).and_then(|module| {
         plan.secrets = Secrets::of(&entry.config, &module.description().secrets);
         plan.version.clone_from(&module.description().version);

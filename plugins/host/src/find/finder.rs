@@ -52,6 +52,8 @@ pub struct Found {
     pub is_pinned: bool,
     /// What is odd about the folders.
     pub warnings: Vec<String>,
+    /// What a manifest that is only known later must say.
+    pub(super) promise: Promise,
 }
 
 /// How a module will run.
@@ -203,6 +205,7 @@ impl<'m> Finder<'m> {
             sha256: None,
             is_pinned: false,
             warnings: Vec::new(),
+            promise: Promise::default(),
         })
     }
 
@@ -252,9 +255,16 @@ impl<'m> Finder<'m> {
     ) -> Result<Found, NotFound> {
         let refuse = |why: String| NotFound::Refused(format!("module \"{}\": {why}", wanted.text));
         let is_pinned = check_lock(&candidate.path).map_err(refuse)?;
-        let run = Run::of(&candidate).map_err(refuse)?;
+        let package = match candidate.form {
+            Form::Package => Some(Package::read(&candidate.path).map_err(refuse)?),
+            _ => None,
+        };
+        let promise = Promise::of(&candidate, package.as_ref());
+        let run = Run::of(&candidate, package).map_err(refuse)?;
         let description = self.describe_run(&run).map_err(refuse)?;
-        agree(&candidate, &run, description.as_ref()).map_err(refuse)?;
+        if let Some(description) = &description {
+            promise.check(run.file(), description).map_err(refuse)?;
+        }
         let how = self
             .how(run, host, &candidate, description.as_ref())
             .map_err(refuse)?;
@@ -279,6 +289,7 @@ impl<'m> Finder<'m> {
             sha256,
             is_pinned,
             warnings,
+            promise,
             how,
         })
     }
@@ -439,34 +450,40 @@ enum Run {
 }
 
 impl Run {
-    fn of(candidate: &Candidate) -> Result<Self, String> {
+    fn of(candidate: &Candidate, package: Option<Package>) -> Result<Self, String> {
         let program = |program: PathBuf| Self::Program {
             program,
             args: Vec::new(),
             folder: None,
         };
         let path = candidate.path.clone();
-        match candidate.form {
-            Form::Library => Ok(Self::Library(path)),
-            Form::Program => Ok(program(path)),
-            Form::Package => {
-                let package = Package::read(&path)?;
-                package_is_named(&package, candidate)?;
-                package.verify(&path)?;
-                if let Some(library) = package.library(&path) {
-                    return Ok(Self::Library(library));
-                }
-                Ok(match (package.run, package.interpreter) {
-                    (Some(run), _) => program(path.join(run)),
-                    (None, interpreter) => Self::Program {
-                        program: interpreter
-                            .expect("one of both is there: Package::check")
-                            .into(),
-                        args: package.args,
-                        folder: Some(path),
-                    },
-                })
-            }
+        let Some(package) = package else {
+            return Ok(match candidate.form {
+                Form::Library => Self::Library(path),
+                _ => program(path),
+            });
+        };
+        package_is_named(&package, candidate)?;
+        package.verify(&path)?;
+        if let Some(library) = package.library(&path) {
+            return Ok(Self::Library(library));
+        }
+        Ok(match (package.run, package.interpreter) {
+            (Some(run), _) => program(path.join(run)),
+            (None, interpreter) => Self::Program {
+                program: interpreter
+                    .expect("one of both is there: Package::check")
+                    .into(),
+                args: package.args,
+                folder: Some(path),
+            },
+        })
+    }
+
+    fn file(&self) -> &Path {
+        match self {
+            Self::Library(file) => file,
+            Self::Program { program, .. } => program,
         }
     }
 }
@@ -485,47 +502,51 @@ fn package_is_named(package: &Package, candidate: &Candidate) -> Result<(), Stri
     })
 }
 
-/// The manifest must say what the name says.
-fn agree(
-    candidate: &Candidate,
-    run: &Run,
-    description: Option<&Description>,
-) -> Result<(), String> {
-    let Some(description) = description else {
-        return Ok(());
-    };
-    let file = match run {
-        Run::Library(file) => file.display(),
-        Run::Program { program, .. } => program.display(),
-    };
-    let (name, says) = (&candidate.name, &description.name);
-    // A path may name a program of any name.
-    let is_named = candidate.form != Form::Program
-        || candidate
+/// What a name promises of a manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Promise {
+    /// `None`: a path may name a program of any name.
+    name: Option<String>,
+    version: Option<Version>,
+}
+
+impl Promise {
+    fn of(candidate: &Candidate, package: Option<&Package>) -> Self {
+        let file = candidate
             .path
             .file_name()
-            .is_some_and(|f| f.to_string_lossy().starts_with(PROGRAM));
-    if is_named && !same_name(name, says) {
-        return Err(format!(
-            "{file} says it is \"{says}\", its name says \"{name}\"; rename it"
-        ));
+            .map(|name| name.to_string_lossy());
+        let is_named =
+            candidate.form != Form::Program || file.is_some_and(|file| file.starts_with(PROGRAM));
+        Self {
+            name: is_named.then(|| candidate.name.clone()),
+            version: match package {
+                Some(package) => Some(package.version.clone()),
+                None => candidate.is_versioned.then(|| candidate.version.clone()),
+            },
+        }
     }
-    let number = version(&description.version);
-    let Some(number) = number else {
-        return Err(format!(
-            "{file} says it is version \"{}\", which is none",
-            description.version
-        ));
-    };
-    let expected = match candidate.form {
-        Form::Package => Some(Package::read(&candidate.path)?.version),
-        _ => candidate.is_versioned.then(|| candidate.version.clone()),
-    };
-    match expected.filter(|expected| *expected != number) {
-        Some(expected) => Err(format!(
-            "{file} says it is version {number}, its name says {expected}; rename it"
-        )),
-        None => Ok(()),
+
+    /// The manifest must say what the name says.
+    pub(super) fn check(&self, file: &Path, description: &Description) -> Result<(), String> {
+        let (file, says) = (file.display(), &description.name);
+        if let Some(name) = self.name.as_ref().filter(|name| !same_name(name, says)) {
+            return Err(format!(
+                "{file} says it is \"{says}\", its name says \"{name}\"; rename it"
+            ));
+        }
+        let Some(number) = version(&description.version) else {
+            return Err(format!(
+                "{file} says it is version \"{}\", which is none",
+                description.version
+            ));
+        };
+        match self.version.as_ref().filter(|version| **version != number) {
+            Some(version) => Err(format!(
+                "{file} says it is version {number}, its name says {version}; rename it"
+            )),
+            None => Ok(()),
+        }
     }
 }
 

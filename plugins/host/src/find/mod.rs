@@ -14,6 +14,7 @@ use plugin_sdk::{Description, Module};
 
 use crate::entry::Entry;
 use crate::native::{self, Cache, Refusal};
+use crate::process::{self, Limits, Program};
 
 mod digest;
 mod files;
@@ -48,20 +49,50 @@ fn describe(file: &Path) -> Result<Description, Undescribed> {
     })
 }
 
-/// The code of a module that was found. Nothing of a file has run before.
+/// The code of a module that was found. Only a program without a manifest runs for it, once.
 pub(crate) fn make(
     found: &Found,
-    _entry: &Entry,
+    entry: &Entry,
     modules: &Modules,
 ) -> Result<Arc<dyn Module>, String> {
-    match &found.how {
-        How::BuiltIn(module) => Ok(Arc::clone(module)),
+    let program = match &found.how {
+        How::BuiltIn(module) => return Ok(Arc::clone(module)),
         How::Native(file) => {
             let cache = Cache::in_store(&modules.search.root);
-            native::load(file, &cache).map_err(|error| error.to_string())
+            return native::load(file, &cache).map_err(|error| error.to_string());
         }
-        How::Library(_) | How::Program { .. } => {
-            Err("host: process is not available in this version".into())
+        // The server starts itself, with the library.
+        How::Library(file) => {
+            let own = std::env::current_exe();
+            let own = own.map_err(|error| format!("this program's own file: {error}"))?;
+            Program {
+                args: vec!["plugin-host".into(), file.into()],
+                ..Program::new(own)
+            }
         }
+        How::Program {
+            program,
+            args,
+            folder,
+        } => Program {
+            args: args.iter().map(Into::into).collect(),
+            folder: folder.clone(),
+            ..Program::new(program)
+        },
+    };
+    let module = process::module(Program {
+        env: entry.env.clone(),
+        limits: Limits {
+            memory: entry.limits.memory,
+            nofile: entry.limits.nofile,
+        },
+        description: found.description.clone(),
+        ..program
+    })
+    .map_err(|error| error.to_string())?;
+    if found.description.is_none() {
+        let path = found.path.as_deref().unwrap_or(Path::new(""));
+        found.promise.check(path, module.description())?;
     }
+    Ok(module)
 }

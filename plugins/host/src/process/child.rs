@@ -171,6 +171,9 @@ fn command(program: &Program, own_env: Vec<(&'static str, String)>) -> Command {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if let Some(folder) = &program.folder {
+        command.current_dir(folder);
+    }
     for name in HANDED_ON {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);

@@ -13,6 +13,8 @@ pub struct Program {
     pub file: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
+    /// Where it is started; `None` is the server's working directory.
+    pub folder: Option<PathBuf>,
     /// `env:` of the entry, values as they are; the server's own environment is not handed on.
     pub env: Vec<(String, String)>,
     /// `limits:` of the entry.
@@ -32,6 +34,7 @@ impl Program {
         Self {
             file: file.into(),
             args: Vec::new(),
+            folder: None,
             env: Vec::new(),
             limits: Limits::default(),
             metrics_port: None,
