@@ -6,10 +6,7 @@ import os
 import sys
 from typing import Any
 
-from . import guard, logs
-from .child import Child
 from .errors import PluginError
-from .link import Link, Place
 from .plugin import Plugin, plugin_of
 
 # What a program started by hand answers with.
@@ -25,6 +22,11 @@ def serve(target: Any) -> int:
     if not socket:
         print(plugin.manifest(), flush=True)
         return BY_HAND
+    # A manifest is to be had without grpc, which takes a while to load.
+    from . import guard, logs
+    from .child import Child
+    from .link import Link, Place
+
     sys.stdout.reconfigure(line_buffering=True)
     guard.watch_parent()
     place = Place(socket)
