@@ -1,6 +1,7 @@
 //! A host in memory that remembers what it was asked for.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,8 +30,9 @@ pub(crate) struct Fake {
     /// What a query answers.
     pub(crate) rows: Option<ColumnBatch>,
     pub(crate) cancelled: bool,
-    /// Every call panics.
-    pub(crate) panics: bool,
+    /// Calls that are answered; every further one panics.
+    pub(crate) panics_after: Option<usize>,
+    calls: AtomicUsize,
     /// Rows and bytes a batch of a source takes.
     pub(crate) room: (usize, usize),
     /// Sleeps until it is to end.
@@ -46,8 +48,14 @@ impl Fake {
         }
     }
 
+    fn call(&self) {
+        let calls = self.calls.fetch_add(1, Relaxed);
+        let answered = self.panics_after.is_none_or(|most| calls < most);
+        assert!(answered, "the host panics");
+    }
+
     fn did(&mut self, what: impl Into<String>) {
-        assert!(!self.panics, "the host panics");
+        self.call();
         self.did.push(what.into());
     }
 
@@ -65,7 +73,7 @@ fn show(bytes: &[u8]) -> String {
 
 impl HostCalls for Fake {
     fn info(&self) -> FireInfo {
-        assert!(!self.panics, "the host panics");
+        self.call();
         INFO
     }
 
@@ -117,7 +125,7 @@ impl HostCalls for Fake {
     }
 
     fn is_cancelled(&self) -> bool {
-        assert!(!self.panics, "the host panics");
+        self.call();
         self.cancelled
     }
 
@@ -183,7 +191,7 @@ fn wrong_type() -> PluginError {
 
 impl StateCalls for Fake {
     fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, PluginError> {
-        assert!(!self.panics, "the host panics");
+        self.call();
         match self.state.get(key) {
             None => Ok(None),
             Some(StateValue::Bytes(bytes)) => Ok(Some(bytes.clone())),
@@ -212,7 +220,7 @@ impl StateCalls for Fake {
     }
 
     fn counter(&mut self, key: &[u8]) -> Result<i64, PluginError> {
-        assert!(!self.panics, "the host panics");
+        self.call();
         match self.state.get(key) {
             None => Ok(0),
             Some(StateValue::Counter(value)) => Ok(*value),
@@ -225,7 +233,7 @@ impl StateCalls for Fake {
         prefix: &[u8],
         limit: usize,
     ) -> Result<Vec<(Bytes, StateValue)>, PluginError> {
-        assert!(!self.panics, "the host panics");
+        self.call();
         let found = self.state.iter().filter(|(key, _)| key.starts_with(prefix));
         let found = found.map(|(key, value)| (Bytes::copy_from_slice(key), value.clone()));
         Ok(found.take(limit).collect())

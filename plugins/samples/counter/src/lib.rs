@@ -39,6 +39,9 @@ pub struct Config {
     /// A message is published so long after a row (ns); 0 for never.
     #[serde(default)]
     remind_after: i64,
+    /// Does nothing: what remains is the cost of a fire.
+    #[serde(default)]
+    idle: bool,
     /// Fails where a test wants it to.
     panic_in: Option<Place>,
 }
@@ -106,6 +109,9 @@ impl Trigger for Counter {
             self.config.panic_in != Some(Place::Fire),
             "told to, in fire"
         );
+        if self.config.idle {
+            return Ok(());
+        }
         match event {
             Event::Write(batch) => self.count(ctx, batch.rows.times()),
             Event::Gap { key, from, to } => {

@@ -63,7 +63,7 @@ fn panicked(host: &HostTable, info: &PanicHookInfo<'_>) {
     };
     if let Some(log) = host.log {
         let (target, line, details) = (
-            Str::of(b"panic"),
+            Str::none(),
             Str::of(line.as_bytes()),
             Str::of(details.as_bytes()),
         );
