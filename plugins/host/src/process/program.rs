@@ -43,6 +43,16 @@ impl Program {
         }
     }
 
+    /// A library, in a child that is this server's own program: `mkts plugin-host FILE`.
+    ///
+    /// # Errors
+    /// If the system does not say what program this is.
+    pub fn library(file: &std::path::Path) -> std::io::Result<Self> {
+        let mut program = Self::new(std::env::current_exe()?);
+        program.args = vec!["plugin-host".into(), file.into()];
+        Ok(program)
+    }
+
     /// For messages.
     pub(crate) fn name(&self) -> String {
         self.file.display().to_string()

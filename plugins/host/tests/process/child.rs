@@ -14,6 +14,10 @@ use serde::Deserialize;
 pub(crate) fn main() {
     let code = match std::env::var("CHILD").as_deref() {
         Ok("probe") => serve::trigger::<Probe>(),
+        Ok("ticker") => serve::bgworker::<crate::kinds::Ticker>(),
+        Ok("numbers") => serve::source::<crate::kinds::Numbers>(),
+        Ok("server") => crate::guard::server(),
+        Ok(other) => crate::raw::main(other),
         other => panic!("no child {other:?}"),
     };
     // As from main, but out of the middle of a test.
@@ -24,7 +28,6 @@ pub(crate) fn main() {
 /// Does what its config, and for some things the event, asks for.
 pub(crate) struct Probe {
     config: Config,
-    fires: u64,
 }
 
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -32,8 +35,6 @@ pub(crate) struct Probe {
 pub(crate) struct Config {
     /// What it does when it is made: `panic`, `sleep`, `refuse`.
     made: String,
-    /// Kills itself in this fire of the process, counted from 1.
-    die_at: u64,
     /// What it does in a fire that matches `at`: see `Probe::act`.
     act: String,
     /// First LSN of the fire that `act` is for; 0 for every fire.
@@ -60,7 +61,7 @@ impl Plugin for Probe {
             }
             _ => {}
         }
-        Ok(Self { config, fires: 0 })
+        Ok(Self { config })
     }
 }
 
@@ -77,7 +78,10 @@ impl Probe {
             "skip" => return Err(FireError::Skip("told to skip".into())),
             "fatal" => return Err(FireError::Fatal("told to end".into())),
             "panic" => panic!("told to panic"),
-            "abort" => std::process::abort(),
+            "kill" => {
+                let pid = rustix::process::getpid();
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
             "wait" => {
                 while !ctx.is_cancelled() {
                     std::thread::sleep(Duration::from_millis(1));
@@ -93,16 +97,13 @@ impl Probe {
                     .status();
                 return Err(FireError::Fatal(format!("{stopped:?}")));
             }
-            "close" => {
-                let closed = std::process::Command::new("true").status();
-                eprintln!("{closed:?}");
-            }
             "flood" => {
                 let line = "x".repeat(200_000);
-                for number in 0..5000 {
+                for number in 0..crate::support::rounds(5) * 1000 {
                     println!("{number}");
                 }
-                println!("{line}");
+                eprintln!("{line}");
+                ctx.log(Level::Warn, &line);
             }
             "environment" => {
                 let mut names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
@@ -131,12 +132,6 @@ impl Probe {
                     .unwrap();
                 ctx.publish("pid", child.id().to_string().into());
             }
-            "bad write" => {
-                let key = model::BucketKey::parse("X/1Min/T").unwrap();
-                let rows = crate::support::rows(&[1]);
-                ctx.write(&key, model::RowKind::Tick, rows)?;
-                ctx.state().incr("total", 1)?;
-            }
             other => assert!(other.is_empty(), "no act {other:?}"),
         }
         Ok(())
@@ -145,10 +140,6 @@ impl Probe {
 
 impl Trigger for Probe {
     fn fire(&mut self, ctx: &mut FireCtx<'_>, event: &Event<'_>) -> Result<(), FireError> {
-        self.fires += 1;
-        if self.config.die_at == self.fires {
-            std::process::abort();
-        }
         let info = ctx.info();
         let total = ctx.state().incr("total", 1)?;
         ctx.state().put("last", info.first_lsn.to_le_bytes())?;

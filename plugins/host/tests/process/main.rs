@@ -7,8 +7,14 @@
     reason = "a test ends where something is not as it must be"
 )]
 
+mod ahead;
 mod child;
+mod ends;
 mod fire;
+mod guard;
+mod kinds;
+mod raw;
+mod shown;
 mod support;
 
 /// What a child runs; of no interest otherwise.

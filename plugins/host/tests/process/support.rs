@@ -253,3 +253,20 @@ impl StateCalls for FakeState {
         Ok(found.take(limit).collect())
     }
 }
+
+/// How often a long test repeats: `MKTS_PLUGIN_ROUNDS` for the long run.
+pub(crate) fn rounds(default: u64) -> u64 {
+    let rounds = std::env::var("MKTS_PLUGIN_ROUNDS").ok();
+    rounds
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(default)
+}
+
+/// Waits for what must come.
+pub(crate) fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while !is_there() {
+        assert!(std::time::Instant::now() < until, "{what} does not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -123,6 +123,10 @@ impl<'m> Child<'m> {
         loop {
             match self.commands.recv() {
                 Err(_) | Ok(Command::Gone) => guard::end_group(),
+                Ok(Command::Terminated) => {
+                    self.object.close(CloseReason::Stop);
+                    guard::end_group();
+                }
                 Ok(Command::Do(In::Stop(stop))) => {
                     self.object.close(reason(stop.reason));
                     return Ok(());

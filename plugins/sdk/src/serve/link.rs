@@ -10,7 +10,6 @@ use plugin_proto::v1::from_child::Message as Out;
 use plugin_proto::v1::plugin_host_client::PluginHostClient;
 use plugin_proto::v1::to_child::Message as In;
 use plugin_proto::{MESSAGE_BYTES_MAX, PROTOCOL, v1};
-use rustix::process::{Pid, getppid};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -19,7 +18,6 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
 
-use super::guard;
 use crate::ctx::{Health, Level};
 use crate::error::PluginError;
 
@@ -62,6 +60,8 @@ pub(super) enum Command {
     Do(In),
     /// The session has ended: there is nobody to work for.
     Gone,
+    /// SIGTERM: the server stops us, or its thread that started us has died.
+    Terminated,
 }
 
 /// What both threads look at.
@@ -213,7 +213,7 @@ impl Link {
         let (commands, receiver) = mpsc::channel();
         runtime.spawn(receive(incoming, Arc::clone(&shared), commands.clone()));
         runtime.spawn(beat(out.clone(), Arc::clone(&shared)));
-        runtime.spawn(obey_sigterm(Arc::clone(&shared), commands, getppid()));
+        runtime.spawn(obey_sigterm(Arc::clone(&shared), commands));
         let link = Self {
             out,
             client,
@@ -373,17 +373,14 @@ async fn beat(out: UnboundedSender<v1::FromChild>, shared: Arc<Shared>) {
     }
 }
 
-/// SIGTERM is a `Stop`, unless it says that the server has died.
-async fn obey_sigterm(shared: Arc<Shared>, commands: mpsc::Sender<Command>, parent: Option<Pid>) {
+/// SIGTERM is a `Stop` of the whole group: it may be the parent-death signal, which comes before the
+/// parent is gone.
+async fn obey_sigterm(shared: Arc<Shared>, commands: mpsc::Sender<Command>) {
     let Ok(mut terminations) = signal(SignalKind::terminate()) else {
         return;
     };
     while terminations.recv().await.is_some() {
-        if getppid() != parent {
-            guard::end_group();
-        }
         shared.stop();
-        let stop = v1::Stop { reason: 0 };
-        let _ = commands.send(Command::Do(In::Stop(stop)));
+        let _ = commands.send(Command::Terminated);
     }
 }
