@@ -7,6 +7,7 @@ use plugin_sdk::{
     Code, FireInfo, HostCalls, Level, PluginError, Query, QueryLimit, StateCalls, StateValue,
 };
 
+use crate::run::Run;
 use crate::section::{CHANGE_HEADER_BYTES, Change};
 use crate::state::{LetterId, Overlay, SharedTable, StateView, state_key};
 use crate::timers::{KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, TIMERS_BYTES_MAX, TIMERS_MAX, Timer};
@@ -132,6 +133,8 @@ pub(crate) struct Calls<'a> {
     room: usize,
     /// Whether the fire asked for more than that.
     is_over: bool,
+    /// What may ask for an end while the fire lasts.
+    run: Option<&'a Run>,
 }
 
 impl<'a> Calls<'a> {
@@ -156,7 +159,13 @@ impl<'a> Calls<'a> {
             lane: scope.lane,
             room,
             is_over: false,
+            run: None,
         }
+    }
+
+    /// The fire is to end when its run is.
+    pub(crate) fn end_with(&mut self, run: &'a Run) {
+        self.run = Some(run);
     }
 
     /// What was asked for, and whether it was more than the window has room for.
@@ -324,6 +333,10 @@ impl HostCalls for Calls<'_> {
 
     fn publish(&mut self, stream: &str, payload: Bytes) {
         self.effects.messages.push((stream.into(), payload));
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.run.is_some_and(Run::is_cancelled)
     }
 
     fn log(&mut self, level: Level, text: &str) {

@@ -95,7 +95,12 @@ pub(crate) fn nanos(time: Duration) -> i64 {
 impl Dispatcher {
     /// Fires every event. A lane whose event failed waits behind the others for its next attempt.
     /// `can_split`: whether a smaller window could be tried instead.
-    pub(crate) fn fire_lanes(&mut self, lanes: Vec<Lane>, can_split: bool) -> Result<Fired, End> {
+    pub(crate) fn fire_lanes(
+        &mut self,
+        mut lanes: Vec<Lane>,
+        can_split: bool,
+    ) -> Result<Fired, End> {
+        self.work_ahead(&mut lanes);
         let mut effects = Effects::new();
         let mut ready: VecDeque<Lane> = lanes.into();
         let mut waiting: Vec<Lane> = Vec::new();
@@ -111,6 +116,40 @@ impl Dispatcher {
             } else {
                 self.pause_until_one_is_ready(&mut waiting, &mut ready)?;
             }
+        }
+    }
+
+    /// A plugin in another process begins with the whole window; one in this process looks at none.
+    fn work_ahead(&mut self, lanes: &mut [Lane]) {
+        let Some(mut trigger) = self.trigger.take() else {
+            return;
+        };
+        let now = self.clock.now_ns();
+        let events = lanes.iter_mut().flat_map(|lane| &mut lane.events);
+        let mut events = events.map(|event| {
+            event.joined();
+            let event: &Pending = event;
+            (self.info(event, 1, now), event.to_sdk())
+        });
+        let begun = catch_unwind(AssertUnwindSafe(|| trigger.ahead(&mut events)));
+        match begun {
+            Ok(()) => self.trigger = Some(trigger),
+            Err(panic) => {
+                self.panicked(&*panic);
+                self.close(trigger, CloseReason::Panic);
+            }
+        }
+    }
+
+    /// Where a fire stands.
+    fn info(&self, event: &Pending, attempt: u32, now: i64) -> FireInfo {
+        FireInfo {
+            first_lsn: event.first.0,
+            last_lsn: event.last.0,
+            attempt,
+            is_replay: event.first < self.replay_below,
+            now,
+            deadline: now.saturating_add(nanos(self.timeout)),
         }
     }
 
@@ -197,17 +236,11 @@ impl Dispatcher {
         let now = self.clock.now_ns();
         self.gauges.fire_wall.store(now, Relaxed);
         let started = Instant::now();
-        let info = FireInfo {
-            first_lsn: event.first.0,
-            last_lsn: event.last.0,
-            attempt,
-            is_replay: event.first < self.replay_below,
-            now,
-            deadline: now.saturating_add(nanos(self.timeout)),
-        };
+        let info = self.info(event, attempt, now);
         let run = &self.run;
         let scope = event.scope(self.policy.state_scope);
         let mut calls = Calls::new(&run.engine, &run.id, &run.table, Some(window), scope, info);
+        calls.end_with(run);
         if let (What::Timer(timer), None) = (&event.what, event.letter) {
             // Removal and effects of a timer are one commit.
             calls.take_timer(timer.key.clone());

@@ -413,11 +413,23 @@ impl Instance {
         since != 0 && now.saturating_sub(since) > limit
     }
 
+    /// What the module knows of the instance, if it runs in a process.
+    fn process(&self) -> Option<plugin_sdk::Standing> {
+        match &self.plan.outcome {
+            Outcome::Ready(ready) => ready.module.standing(&self.plan.id),
+            _ => None,
+        }
+    }
+
     fn status(&self, visible: Lsn, now: i64) -> InstanceStatus {
         let plan = &self.plan;
         let gauges = &self.gauges;
-        let standing = gauges.standing();
-        let hung = standing.state.is_live() && self.is_hung(now);
+        let mut standing = gauges.standing();
+        let process = self.process();
+        // A fire that waits for its process to be started again does not hang.
+        let waits =
+            standing.state.is_live() && process.as_ref().is_some_and(|p| standing.refine(p));
+        let hung = !waits && standing.state.is_live() && self.is_hung(now);
         let cursor = gauges.cursor.load(Relaxed);
         let wall = gauges.window_wall.load(Relaxed);
         let lag_nanos = if wall == 0 {
@@ -466,7 +478,10 @@ impl Instance {
             gaps: gauges.gaps.load(Relaxed),
             timers: gauges.timers.load(Relaxed),
             rows: gauges.rows.load(Relaxed),
-            restarts: gauges.restarts.load(Relaxed),
+            restarts: gauges.restarts.load(Relaxed) + process.as_ref().map_or(0, |p| p.restarts),
+            pid: process.as_ref().map(|p| p.pid).filter(|pid| *pid != 0),
+            health: process.as_ref().map(|p| p.health.name()),
+            health_text: process.map_or_else(String::new, |p| plan.secrets.scrub(p.health_text)),
             progress: gauges.progress.lock().clone(),
         }
     }

@@ -101,6 +101,12 @@ pub struct InstanceStatus {
     pub dead_letters: u64,
     /// Rows passed over: given up by `skip`, lost by lag, at the hops limit.
     pub dropped: u64,
+    /// Process id, if the instance runs in a process of its own.
+    pub pid: Option<i32>,
+    /// What the plugin says of its health: `ok`, `degraded` or `failing`; `None` if nothing.
+    pub health: Option<&'static str>,
+    /// The same in words.
+    pub health_text: String,
     /// Ranges delivered instead of a backlog.
     pub gaps: u64,
     /// Timers pending.
@@ -119,6 +125,23 @@ pub(crate) struct Standing {
     pub(crate) state: State,
     pub(crate) reason: String,
     pub(crate) since: i64,
+}
+
+impl Standing {
+    /// A process that is being started again is not running, whatever its dispatcher thinks; whether
+    /// that is so.
+    pub(crate) fn refine(&mut self, process: &plugin_sdk::Standing) -> bool {
+        use plugin_sdk::StandingState as Process;
+        self.state = match process.state {
+            Process::Starting | Process::Backoff => State::Backoff,
+            Process::Failed => State::Failed,
+            Process::Running | Process::Stopped => return false,
+        };
+        if !process.reason.is_empty() {
+            self.reason.clone_from(&process.reason);
+        }
+        true
+    }
 }
 
 /// Live numbers of an instance, written by its dispatcher, read by `status`.

@@ -47,6 +47,17 @@ pub enum Health {
     Failing,
 }
 
+impl Health {
+    /// The word shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Failing => "failing",
+        }
+    }
+}
+
 /// Which rows to read.
 #[derive(Debug, Clone)]
 pub struct Query<'a> {
