@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A trigger is a reader of the log. Writers never wait for it, a crash loses no fire, and what the
-//! fires of a window did becomes visible in one commit together with the cursor behind it. Built-in
-//! plugins only, for now; they are called through the same table ([`plugin_sdk::BuiltIn`]) that
-//! modules in files will fill.
+//! fires of a window did becomes visible in one commit together with the cursor behind it. Plugins
+//! that are linked in, loaded from a file ([`native`]) or run in a process of their own ([`process`])
+//! are called through the same traits ([`plugin_sdk::Module`]).
 //!
 //! A background worker or a source has a thread, too, and the same commits, but no place in the log;
 //! a source's token rides in the commit of its rows.
@@ -18,8 +18,8 @@
 //! What an instance keeps (state, timers, dead letters) changes with its plugin commits and is stored
 //! at checkpoints ([`Host::state_get`], [`Host::dead_letters`]).
 //!
-//! Not here yet: `parallelism`, the time limit of `wal_hold`, modules in processes. The place of an
-//! instance that no entry names any more is kept, but no log for it.
+//! Not here yet: `parallelism`, the time limit of `wal_hold`. The place of an instance that no entry
+//! names any more is kept, but no log for it.
 #![deny(unsafe_code)]
 
 mod calls;

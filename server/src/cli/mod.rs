@@ -20,6 +20,7 @@ mod load;
 mod log;
 mod place;
 mod plugin;
+mod plugin_child;
 mod remote;
 mod root;
 mod start;
@@ -110,6 +111,12 @@ enum Command {
     /// Lists, describes, installs and removes plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// Runs a native plugin in a process of its own; started by servers.
+    #[command(hide = true)]
+    PluginHost {
+        /// The library.
+        file: PathBuf,
+    },
     /// Shows real bars being written, aggregated and streamed, in a directory that is removed after.
     Demo(demo::Args),
 }
@@ -143,6 +150,7 @@ pub fn main(builtins: Vec<BuiltIn>) -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Plugin(command) => plugin::run(&command, &builtins),
+        Command::PluginHost { file } => return plugin_child::run(&file),
         Command::Demo(args) => demo::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Check(args) => check_store::run(&args),

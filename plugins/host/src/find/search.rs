@@ -73,6 +73,13 @@ impl Modules {
         }
     }
 
+    /// Adds a module made elsewhere; entries name it like one that is linked in.
+    #[must_use]
+    pub fn with(mut self, module: Arc<dyn Module>) -> Self {
+        self.builtins.push(module);
+        self
+    }
+
     /// Looks for a module as an entry with this `module:` and `host:` would. Nothing of it runs.
     ///
     /// # Errors

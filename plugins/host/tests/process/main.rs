@@ -15,6 +15,7 @@ mod guard;
 mod kinds;
 mod raw;
 mod shown;
+mod store;
 mod support;
 
 /// What a child runs; of no interest otherwise.

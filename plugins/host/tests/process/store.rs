@@ -1,0 +1,100 @@
+//! A child on a real store: its rows, its state and its place are one commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use disk::sim::SimDisk;
+use disk::{Clock, SystemClock};
+use engine::{Commit, Engine, Options, Origin, Rows, Scan};
+use model::{BucketKey, RowKind, Zone};
+use plugin_host::{Entry, Host, Modules, Publisher};
+use plugin_sdk::Delivery;
+use serde_json::json;
+
+use crate::support::{probe, rounds, rows};
+
+struct Nobody;
+
+impl Publisher for Nobody {
+    fn publish(&self, _instance: &str, _stream: &str, _payload: Bytes) {}
+}
+
+struct Store {
+    engine: Engine,
+    host: Host,
+}
+
+/// A host whose one trigger dies in the first attempt of every event.
+fn open(disk: &SimDisk) -> Store {
+    let entry = Entry {
+        name: Some("mortal".into()),
+        on: vec!["IN/1Min/*".into()],
+        delivery: Some(Delivery::Exact),
+        config: json!({"act": "kill", "once": true}),
+        ..Entry::trigger("probe")
+    };
+    let modules = Modules::default().with(probe());
+    let host = Host::new(vec![entry], modules, Zone::utc(), Arc::new(Nobody)).unwrap();
+    let options = Options {
+        wal_segment_bytes: 1 << 20,
+        frame_bytes_max: 512 << 10,
+        ..Options::default()
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let disk = Arc::new(disk.clone());
+    let (engine, _) = Engine::open_on(disk, clock, options, host.hook()).unwrap();
+    host.start(engine.clone()).unwrap();
+    Store { engine, host }
+}
+
+impl Store {
+    fn write(&self, times: &[i64]) {
+        let commit = Commit {
+            origin: Origin::CLIENT,
+            hops: 0,
+            rows: vec![Rows {
+                key: BucketKey::parse("IN/1Min/T").unwrap(),
+                batch: rows(times),
+                create: Some(RowKind::Tick),
+            }],
+            section: None,
+        };
+        self.engine.write(commit).unwrap().wait().unwrap();
+    }
+
+    fn times(&self, key: &str) -> Vec<i64> {
+        let bucket = self.engine.bucket(&BucketKey::parse(key).unwrap()).unwrap();
+        let snapshot = self.engine.snapshot(&[bucket.id]);
+        snapshot.scan(0, &Scan::all()).unwrap().times().to_vec()
+    }
+
+    fn drain(&self) {
+        let drained = self.host.drain(Duration::from_secs(60));
+        assert!(drained, "{:#?}", self.host.status());
+    }
+}
+
+#[test]
+fn every_row_is_copied_once_though_each_fire_kills_the_child() {
+    let disk = SimDisk::new(3);
+    let each = rounds(5).cast_signed();
+    for run in 0..2 {
+        let store = open(&disk);
+        for number in run * each..(run + 1) * each {
+            store.write(&[number]);
+            if number % 2 == 0 {
+                store.drain();
+            }
+        }
+        store.drain();
+        let expected: Vec<i64> = (0..(run + 1) * each).collect();
+        assert_eq!(store.times("OUT/1Min/T"), expected);
+        let status = store.host.status().remove(0);
+        assert!(status.restarts > 0 && status.pid.is_some(), "{status:?}");
+        assert_eq!((status.dead_letters, status.dropped), (0, 0));
+        store.host.stop();
+        assert_eq!(store.host.status()[0].pid, None);
+        store.engine.close().unwrap();
+    }
+}
