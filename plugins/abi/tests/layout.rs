@@ -1,7 +1,7 @@
 //! `mkts_plugin.h` is the tables of this crate, and a C compiler agrees on every byte of them (T1).
 //!
 //! `MKTS_WRITE_HEADER=1 cargo test -p plugin-abi` writes the header anew.
-#![allow(clippy::disallowed_methods)] // test files are no files of a store
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // test files are no files of a store
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

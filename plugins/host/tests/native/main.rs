@@ -2,7 +2,7 @@
 //!
 //! The Rust samples are built beside this program, as it links them in, too; those in C are compiled
 //! by the tests, which are skipped, loudly, where there is no compiler.
-#![allow(clippy::disallowed_methods)] // test files are no files of a store
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // test files are no files of a store
 
 mod border;
 mod c;
