@@ -5,6 +5,7 @@
 //! | `golden` | does the server answer recorded MarketStore traffic as recorded, and better where the recording is wrong |
 //! | `vectors` | the same for the exchanges of an unmodified Python client |
 //! | `pymarketstore` | does that client itself work |
+//! | `python_plugin` | does the Python SDK of plugins do what the server says and asks for |
 //! | `exchange` | do pyarrow and we read each other's files |
 //! | `crash` | is everything acknowledged there after kill -9, and nothing else |
 //! | `process` | the same for a store whose process dies, whose disk fills up, whose calls fail |
@@ -36,6 +37,7 @@ mod import_marketstore;
 mod layering;
 mod process;
 mod pymarketstore;
+mod python_plugin;
 mod random;
 mod serve;
 mod sim;
