@@ -168,6 +168,12 @@ impl<'a> Calls<'a> {
         self.run = Some(run);
     }
 
+    /// Other threads have taken this much of the window's room.
+    pub(crate) fn leave_room(&mut self, bytes: usize) {
+        self.room = self.room.saturating_sub(bytes);
+        self.state.room = self.room;
+    }
+
     /// What was asked for, and whether it was more than the window has room for.
     pub(crate) fn finish(mut self) -> (Effects, bool) {
         let is_over = self.is_over || self.state.is_over;

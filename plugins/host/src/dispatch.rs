@@ -39,7 +39,8 @@ pub(crate) struct Dispatcher {
     pub(crate) timeout: Duration,
 
     pub(crate) filter: Filter,
-    pub(crate) trigger: Option<Box<dyn AnyTrigger>>,
+    /// One object for each thread.
+    pub(crate) triggers: Vec<Option<Box<dyn AnyTrigger>>>,
     /// Everything below has been fired.
     pub(crate) cursor: Lsn,
     /// What was visible at the start: below, an event may have fired before.
@@ -72,7 +73,7 @@ impl Dispatcher {
         let end = catch_unwind(AssertUnwindSafe(|| {
             let Err(end) = self.follow();
             self.store_last(&end);
-            self.close_trigger(CloseReason::Stop);
+            self.close_triggers(CloseReason::Stop);
             end
         }));
         let end = end.unwrap_or_else(|panic| {
@@ -251,7 +252,7 @@ impl Dispatcher {
         self.commits_max = (commits / 2).max(1);
         self.timers_max = if commits > 0 { 0 } else { (timers / 2).max(1) };
         // The object has seen events whose effects are dropped.
-        self.close_trigger(CloseReason::Again);
+        self.close_triggers(CloseReason::Again);
     }
 
     /// The engine does not take what the fires wrote: one commit at a time finds the culprit, which

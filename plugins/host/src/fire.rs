@@ -5,20 +5,23 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use engine::Lsn;
 use model::BucketKey;
 use plugin_sdk::{
     AnyTrigger, Batch, CloseReason, Code, Delivery, Event, FireCtx, FireError, FireInfo, StateScope,
 };
 
 use crate::calls::{Calls, Effects, Scope, effect_bytes_max};
-use crate::dispatch::Dispatcher;
 use crate::entry::OnError;
-use crate::run::End;
+use crate::registry::Policy;
+use crate::run::{End, Run};
 use crate::state::{EventOf, LETTER_ROWS_BYTES_MAX, Letter, split_key};
 use crate::status::State;
 use crate::timers::DueTimer;
@@ -92,7 +95,35 @@ pub(crate) fn nanos(time: Duration) -> i64 {
     i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
-impl Dispatcher {
+/// What one thread of an instance fires with: one object of the plugin.
+pub(crate) struct Hand<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) policy: Policy,
+    pub(crate) timeout: Duration,
+    pub(crate) replay_below: Lsn,
+    /// Of this thread; made when it is needed.
+    pub(crate) trigger: &'a mut Option<Box<dyn AnyTrigger>>,
+    pub(crate) window: &'a Shared,
+}
+
+/// What the threads of a window know of each other.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Bytes of the effects of all.
+    pub(crate) bytes: AtomicUsize,
+    /// One of them has ended the window: nothing of it will be committed.
+    pub(crate) is_over: AtomicBool,
+}
+
+impl Deref for Hand<'_> {
+    type Target = Run;
+
+    fn deref(&self) -> &Run {
+        self.run
+    }
+}
+
+impl Hand<'_> {
     /// Fires every event. A lane whose event failed waits behind the others for its next attempt.
     /// `can_split`: whether a smaller window could be tried instead.
     pub(crate) fn fire_lanes(
@@ -101,6 +132,14 @@ impl Dispatcher {
         can_split: bool,
     ) -> Result<Fired, End> {
         self.work_ahead(&mut lanes);
+        let fired = self.fire_in_turn(lanes, can_split);
+        if !matches!(fired, Ok(Fired::Done(_))) {
+            self.window.is_over.store(true, Relaxed);
+        }
+        fired
+    }
+
+    fn fire_in_turn(&mut self, lanes: Vec<Lane>, can_split: bool) -> Result<Fired, End> {
         let mut effects = Effects::new();
         let mut ready: VecDeque<Lane> = lanes.into();
         let mut waiting: Vec<Lane> = Vec::new();
@@ -162,12 +201,16 @@ impl Dispatcher {
     ) -> Result<LaneEnd, End> {
         while let Some(event) = lane.events.front_mut() {
             self.check_stop()?;
+            if self.window.is_over.load(Relaxed) {
+                return Ok(LaneEnd::TooLarge);
+            }
             if is_stale(event, effects) {
                 lane.next();
                 continue;
             }
             match self.fire_one(event, lane.attempts + 1, effects) {
                 Outcome::Ok(more) => {
+                    self.window.bytes.fetch_add(more.bytes(), Relaxed);
                     effects.append(self.send_at_once(more));
                     effects.letters_gone.extend(event.letter);
                 }
@@ -229,7 +272,8 @@ impl Dispatcher {
     fn fire_one(&mut self, event: &mut Pending, attempt: u32, window: &Effects) -> Outcome {
         event.joined();
         let made = self.trigger.take();
-        let mut trigger = match made.map_or_else(|| self.create(Some(window)), Ok) {
+        let made = made.map_or_else(|| self.run.create_trigger(Some(window)), Ok);
+        let mut trigger = match made {
             Ok(trigger) => trigger,
             Err(why) => return Outcome::Failed(Failure::of(Code::Error, why)),
         };
@@ -237,9 +281,15 @@ impl Dispatcher {
         self.gauges.fire_wall.store(now, Relaxed);
         let started = Instant::now();
         let info = self.info(event, attempt, now);
-        let run = &self.run;
+        let run = self.run;
+        let others = self
+            .window
+            .bytes
+            .load(Relaxed)
+            .saturating_sub(window.bytes());
         let scope = event.scope(self.policy.state_scope);
         let mut calls = Calls::new(&run.engine, &run.id, &run.table, Some(window), scope, info);
+        calls.leave_room(others);
         calls.end_with(run);
         if let (What::Timer(timer), None) = (&event.what, event.letter) {
             // Removal and effects of a timer are one commit.
@@ -257,12 +307,12 @@ impl Dispatcher {
         }
         match result {
             Ok(result) => {
-                self.trigger = Some(trigger);
+                *self.trigger = Some(trigger);
                 self.judge(result, effects, is_over)
             }
             Err(panic) => {
                 let why = self.panicked(&*panic);
-                self.close(trigger, CloseReason::Panic);
+                self.run.close_trigger(trigger, CloseReason::Panic);
                 Outcome::Failed(Failure::of(Code::Panic, why))
             }
         }
@@ -332,7 +382,9 @@ impl Dispatcher {
     ) -> Result<(), End> {
         let next = waiting.iter().filter_map(|lane| lane.not_before).min();
         let pause = next.map(|at| at.saturating_duration_since(Instant::now()));
-        if self.stop.pause(pause.unwrap_or_default()) {
+        // Another thread may end the window meanwhile.
+        let pause = pause.unwrap_or_default().min(BACKOFF_MIN);
+        if self.stop.pause(pause) {
             return Err(End::Stopped);
         }
         let now = Instant::now();
@@ -344,12 +396,6 @@ impl Dispatcher {
     fn skip(&self, event: &Pending, why: &str) {
         tracing::warn!(instance = &*self.id, "{why}; {} is skipped", event.name());
         self.count_dropped(event.rows());
-    }
-
-    pub(crate) fn count_dropped(&self, rows: usize) {
-        let rows = rows as u64;
-        self.gauges.dropped.fetch_add(rows, Relaxed);
-        self.meter.dropped_rows.increment(rows);
     }
 
     /// The attempts of an event are used up.
@@ -406,22 +452,25 @@ impl Dispatcher {
         };
         effects.bury(letter.encode());
     }
+}
+
+impl Run {
+    pub(crate) fn count_dropped(&self, rows: usize) {
+        let rows = rows as u64;
+        self.gauges.dropped.fetch_add(rows, Relaxed);
+        self.meter.dropped_rows.increment(rows);
+    }
 
     /// Makes an object of the plugin, which finds the state as the events of `window` left it.
-    pub(crate) fn create(&self, window: Option<&Effects>) -> Result<Box<dyn AnyTrigger>, String> {
+    pub(crate) fn create_trigger(
+        &self,
+        window: Option<&Effects>,
+    ) -> Result<Box<dyn AnyTrigger>, String> {
         let changed = window.map(|effects| &effects.state);
         self.make(changed, |module, config, init| module.trigger(config, init))
     }
 
-    /// Ends the object. After anything but [`CloseReason::Stop`] the next fire makes a new one: so
-    /// an object forgets events whose window was dropped.
-    pub(crate) fn close_trigger(&mut self, why: CloseReason) {
-        if let Some(trigger) = self.trigger.take() {
-            self.close(trigger, why);
-        }
-    }
-
-    fn close(&self, mut trigger: Box<dyn AnyTrigger>, why: CloseReason) {
+    pub(crate) fn close_trigger(&self, mut trigger: Box<dyn AnyTrigger>, why: CloseReason) {
         self.closing(move || {
             trigger.close(why);
             drop(trigger);
@@ -473,7 +522,7 @@ impl Pending {
     }
 
     /// Bucket of the event, if it has one.
-    fn key(&self) -> Option<&BucketKey> {
+    pub(crate) fn key(&self) -> Option<&BucketKey> {
         match &self.what {
             What::Write(bucket, _) | What::Gap(bucket, ..) | What::Deleted(bucket) => {
                 Some(&bucket.key)

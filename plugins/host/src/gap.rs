@@ -78,7 +78,7 @@ impl Dispatcher {
             }
             let can_split = count > 1 || gaps.front().is_some_and(|gap| gap.from < gap.to);
             let Fired::Done(effects) = self.fire_lanes(window.lanes, can_split)? else {
-                self.close_trigger(CloseReason::Again);
+                self.close_triggers(CloseReason::Again);
                 halve(&mut gaps, &mut count);
                 continue;
             };

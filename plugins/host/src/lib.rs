@@ -18,8 +18,8 @@
 //! What an instance keeps (state, timers, dead letters) changes with its plugin commits and is stored
 //! at checkpoints ([`Host::state_get`], [`Host::dead_letters`]).
 //!
-//! Not here yet: `parallelism`, the time limit of `wal_hold`. The place of an instance that no entry
-//! names any more is kept, but no log for it.
+//! Not here yet: the time limit of `wal_hold`. The place of an instance that no entry names any more
+//! is kept, but no log for it.
 #![deny(unsafe_code)]
 
 mod calls;
@@ -31,6 +31,8 @@ mod entry;
 mod feed;
 mod find;
 mod fire;
+#[doc(hidden)]
+pub mod fuzz;
 mod gap;
 mod host;
 mod instances;
@@ -48,6 +50,7 @@ mod start;
 mod state;
 mod status;
 mod stop;
+mod threads;
 mod timers;
 mod window;
 mod worker;

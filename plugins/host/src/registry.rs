@@ -16,6 +16,9 @@ use crate::status::State;
 /// Longest `name` in bytes: with the hash of a second entry it still fits the store's 255.
 const ID_BYTES_MAX: usize = 200;
 
+/// Most threads of one instance.
+const PARALLELISM_MAX: usize = 64;
+
 /// Something wrong or odd about an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -98,6 +101,8 @@ pub(crate) struct Policy {
     pub(crate) join: Join,
     pub(crate) accepts_gap: bool,
     pub(crate) state_scope: StateScope,
+    /// Threads that fire.
+    pub(crate) parallelism: usize,
 }
 
 impl Ready {
@@ -263,6 +268,13 @@ fn ready(
         warnings.push("match: marketstore without \"on\" fires on every bucket".into());
     }
     check_config(entry, &*module)?;
+    if entry.parallelism > 1 && module.description().state_scope == StateScope::Instance {
+        warnings.push(format!(
+            "parallelism: \"{}\" has one state for all buckets (state_scope: instance), one thread \
+             is used",
+            entry.module
+        ));
+    }
     Ok(Ready {
         policy: policy(entry, &*module),
         module,
@@ -300,11 +312,6 @@ fn not_built(entry: &Entry, found: &Found, warnings: &mut Vec<String>) -> Result
     }
     if entry.schedule.is_some() {
         return Err("schedule: is not available in this version".into());
-    }
-    if entry.parallelism > 1 {
-        warnings.push(
-            "parallelism: one thread is used in this version; the order per bucket holds".into(),
-        );
     }
     if entry.on_overflow.is_some() {
         warnings.push("on_overflow: is chosen by the plugin in this version".into());
@@ -362,6 +369,10 @@ fn policy(entry: &Entry, module: &dyn Module) -> Policy {
         join: entry.window.join.unwrap_or(join),
         accepts_gap: description.accepts_gap,
         state_scope: description.state_scope,
+        parallelism: match description.state_scope {
+            StateScope::Key => entry.parallelism.clamp(1, PARALLELISM_MAX),
+            StateScope::Instance => 1,
+        },
     }
 }
 

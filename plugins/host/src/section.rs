@@ -88,7 +88,6 @@ pub(crate) enum Change {
 }
 
 impl Section {
-    #[cfg(test)]
     pub(crate) fn encode(&self) -> Bytes {
         encode(self.epoch, self.previous, self.cursor, &self.changes)
     }

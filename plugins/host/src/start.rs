@@ -214,7 +214,7 @@ impl Inner {
                 join: ready.policy.join,
                 accepts_gap: ready.policy.accepts_gap,
             },
-            trigger: None,
+            triggers: (0..ready.policy.parallelism).map(|_| None).collect(),
             cursor: place.cursor,
             replay_below: engine.marks().visible,
             reader: None,
@@ -225,9 +225,11 @@ impl Inner {
             refusals: 0,
         };
         // Made here, so that a plugin that refuses shows before the server is ready.
-        match dispatcher.create(None) {
-            Ok(trigger) => dispatcher.trigger = Some(trigger),
-            Err(reason) => return Ok(Err(reason)),
+        for at in 0..dispatcher.triggers.len() {
+            match dispatcher.create_trigger(None) {
+                Ok(trigger) => dispatcher.triggers[at] = Some(trigger),
+                Err(reason) => return Ok(Err(reason)),
+            }
         }
         Ok(Ok(Box::new(dispatcher)))
     }

@@ -228,7 +228,7 @@ fn expire(disk: &dyn Disk, id: &str, files: &mut Vec<FileInfo>, now: i64) -> io:
     Ok(())
 }
 
-fn encode(letters: &[(LetterId, Bytes)]) -> Bytes {
+pub(crate) fn encode(letters: &[(LetterId, Bytes)]) -> Bytes {
     let mut out = BytesMut::new();
     out.put_slice(MAGIC);
     for (id, letter) in letters {
@@ -254,7 +254,7 @@ fn read(disk: &dyn Disk, path: &str) -> io::Result<Vec<(LetterId, Bytes)>> {
 }
 
 /// The error says what is wrong.
-pub(super) fn decode(bytes: &[u8]) -> Result<Vec<(LetterId, Bytes)>, String> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<(LetterId, Bytes)>, String> {
     let Some(mut input) = bytes.strip_prefix(MAGIC) else {
         return Err("it does not begin with MKTSDLQ1".into());
     };

@@ -255,7 +255,7 @@ fn decode_rows(input: &mut &[u8]) -> Option<ColumnBatch> {
     ColumnBatch::new(Schema::new(columns).ok()?, times, values?).ok()
 }
 
-#[cfg(test)]
+/// For tests of what holds letters.
 pub(crate) fn sample() -> Letter {
     Letter {
         first: 5,

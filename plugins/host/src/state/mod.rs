@@ -19,16 +19,18 @@ mod snapshot;
 mod table;
 mod view;
 
-pub(crate) use dlq::{Letters, Store as LetterFiles};
+pub(crate) use dlq::{
+    Letters, Store as LetterFiles, decode as decode_letters, encode as encode_letters,
+};
 pub use letter::LetterId;
-#[cfg(test)]
 pub(crate) use letter::sample as sample_letter;
 pub(crate) use letter::{EventOf, Letter, ROWS_BYTES_MAX as LETTER_ROWS_BYTES_MAX};
 pub use manage::DeadLetter;
 pub(crate) use manage::{Order, Orders};
 pub(crate) use overlay::Overlay;
 pub(crate) use snapshot::{
-    FILE as SNAPSHOT, Header, decode as decode_snapshot, write as write_snapshot,
+    FILE as SNAPSHOT, Header, decode as decode_snapshot, emit as emit_snapshot,
+    write as write_snapshot,
 };
 pub(crate) use table::Table;
 pub(crate) use view::StateView;

@@ -12,7 +12,7 @@
 //! that does not read back exactly is damage: state that is half there is worse than none.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use disk::{Disk, File};
+use disk::Disk;
 
 use super::{Table, directory, is_state_key};
 use crate::section::Change;
@@ -49,41 +49,50 @@ pub(crate) fn write(disk: &dyn Disk, header: &Header, contents: &[Change]) -> st
     let dir = directory(&header.id);
     disk.create_dir_all(&dir)?;
     disk::publish(disk, &format!("{dir}/{FILE}"), |file| {
-        fill(file, header, contents)
+        let mut offset = 0;
+        emit(header, contents, &mut |bytes| {
+            file.write_at(offset, bytes)?;
+            offset += bytes.len() as u64;
+            Ok(())
+        })
     })
 }
 
-fn fill(file: &dyn File, header: &Header, contents: &[Change]) -> std::io::Result<()> {
-    let head = encode_header(header);
-    file.write_at(0, &head)?;
-    let mut offset = head.len() as u64;
-    let mut block = Vec::with_capacity(BLOCK_BYTES.min(64 * contents.len()));
-    let mut flush = |block: &mut Vec<u8>| -> std::io::Result<()> {
-        let mut start = BytesMut::new();
-        start.put_u32_le(u32::try_from(block.len()).expect("a block has 4 MiB at most"));
-        start.put_u32_le(crc32fast::hash(block));
-        file.write_at(offset, &start)?;
-        file.write_at(offset + start.len() as u64, block)?;
-        offset += (start.len() + block.len()) as u64;
-        block.clear();
-        Ok(())
-    };
+/// The bytes of the file, piece by piece.
+pub(crate) fn emit(
+    header: &Header,
+    contents: &[Change],
+    out: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    out(&encode_header(header))?;
+    let mut block = Vec::new();
     for entry in contents {
         let before = block.len();
         encode_entry(entry, &mut block);
         if block.len() > BLOCK_BYTES && before > 0 {
             let last = block.split_off(before);
-            flush(&mut block)?;
+            emit_block(&block, out)?;
             block = last;
         }
     }
     if !block.is_empty() {
-        flush(&mut block)?;
+        emit_block(&block, out)?;
     }
     let mut end = BytesMut::new();
     end.put_slice(END);
     end.put_u64_le(contents.len() as u64);
-    file.write_at(offset, &end)
+    out(&end)
+}
+
+fn emit_block(
+    block: &[u8],
+    out: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut start = BytesMut::new();
+    start.put_u32_le(u32::try_from(block.len()).expect("a block has 4 MiB at most"));
+    start.put_u32_le(crc32fast::hash(block));
+    out(&start)?;
+    out(block)
 }
 
 fn encode_header(header: &Header) -> BytesMut {

@@ -13,4 +13,5 @@ mod letters;
 mod sources;
 mod state;
 mod support;
+mod threads;
 mod workers;
