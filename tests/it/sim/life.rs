@@ -10,7 +10,8 @@ use disk::sim::SimDisk;
 use engine::{Commit, Engine, Options, Origin, Scan};
 use plugin_host::{Entry, Host, Publisher};
 use plugin_sdk::{
-    BuiltIn, Delivery, Event, FireCtx, FireError, Init, Manifest, Plugin, PluginError, Trigger,
+    BuiltIn, Delivery, Event, FireCtx, FireError, Init, Manifest, Plugin, PluginError, StateScope,
+    StateValue, Trigger,
 };
 use tests::rng::Rng;
 
@@ -279,6 +280,23 @@ impl Life {
                 sorted(ticks),
                 "{context}: {source} was not copied once"
             );
+            let kept = |name: &[u8]| {
+                let value = host.state_get("counter", source.as_str(), name);
+                value.unwrap_or_else(|e| panic!("{context}: {e}"))
+            };
+            assert_eq!(
+                kept(b"n"),
+                Some(StateValue::Counter(ticks.len() as i64)),
+                "{context}: {source} was not counted once"
+            );
+            // Made and deleted with every event: there after an odd number of them.
+            let is_odd = kept(b"events")
+                .is_some_and(|value| matches!(value, StateValue::Counter(n) if n % 2 == 1));
+            assert_eq!(
+                kept(b"flag").is_some(),
+                is_odd,
+                "{context}: {source} has parts of two events"
+            );
         }
     }
 
@@ -336,8 +354,17 @@ fn open(disk: &SimDisk) -> Result<(Engine, Host), engine::Error> {
             serde_json::json!({ "destinations": DESTINATIONS }),
         ),
         entry("copier", "*/1Sec/TICK", serde_json::Value::Null),
+        Entry {
+            name: Some("counter".into()),
+            parallelism: 2,
+            ..entry("counter", "*/1Sec/TICK", serde_json::Value::Null)
+        },
     ];
-    let builtins = vec![ondiskagg::BUILT_IN, BuiltIn::trigger::<Copier>()];
+    let builtins = vec![
+        ondiskagg::BUILT_IN,
+        BuiltIn::trigger::<Copier>(),
+        BuiltIn::trigger::<Counter>(),
+    ];
     let host =
         Host::new(entries, builtins, Zone::utc(), Arc::new(Nobody)).expect("entries are right");
     let options = Options {
@@ -416,6 +443,38 @@ struct Nobody;
 
 impl Publisher for Nobody {
     fn publish(&self, _instance: &str, _stream: &str, _payload: Bytes) {}
+}
+
+/// Counts every tick in state, and deletes what it kept at every second event.
+struct Counter;
+
+impl Plugin for Counter {
+    type Config = serde_json::Value;
+    const MANIFEST: Manifest = Manifest {
+        delivery: Delivery::Exact,
+        state_scope: StateScope::Key,
+        ..Manifest::new("counter", "1.0.0")
+    };
+
+    fn new(_config: serde_json::Value, _init: &mut Init<'_>) -> Result<Self, PluginError> {
+        Ok(Self)
+    }
+}
+
+impl Trigger for Counter {
+    fn fire(&mut self, ctx: &mut FireCtx<'_>, event: &Event<'_>) -> Result<(), FireError> {
+        let Event::Write(batch) = event else {
+            return Ok(());
+        };
+        let mut state = ctx.state();
+        state.incr("n", batch.rows.rows() as i64)?;
+        if state.incr("events", 1)? % 2 == 1 {
+            state.put("flag", "")?;
+        } else {
+            state.delete("flag")?;
+        }
+        Ok(())
+    }
 }
 
 /// Repeats every tick once: any fire that is lost or repeated shows.

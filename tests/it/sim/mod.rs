@@ -2,12 +2,14 @@
 //!
 //! A life is a random list of writes (bars in order, late bars, corrections, several buckets in one
 //! commit, ticks), checkpoints and pauses, drawn from a seed, against the real engine and the real
-//! plugin host with two exact triggers: `ondiskagg`, and a copier that repeats every tick once. The
+//! plugin host with three exact triggers: `ondiskagg`, a copier that repeats every tick once, and a
+//! counter that counts every tick in its state, on two threads. The
 //! disk crashes after a drawn number of calls, often again during recovery, and the store is opened
 //! on what a power cut (or the death of the process) left. Then:
 //!
 //! * what was acknowledged is there, and of what was not a prefix, whole commits only (I2, I3);
-//! * every aggregate equals recomputation from the base bars, every tick was copied once (I12, I16);
+//! * every aggregate equals recomputation from the base bars, every tick was copied and counted
+//!   once (I12, I16);
 //! * opening once more changes nothing.
 //!
 //! Writers and triggers are real threads, so a seed repeats the operations and the fate of the

@@ -9,6 +9,7 @@
 //! * `log`: bytes in WAL segments.
 //! * `files`: bytes in the other files of a store.
 //! * `marketstore`: bytes in the directories of a MarketStore.
+//! * those of the plugin host: sections of its commits, state, dead letters.
 //! * `ops`: a life of a store, crashes and all, written in bytes.
 //! * [`mutate`]: seeded changes of inputs.
 
@@ -51,6 +52,9 @@ pub const TARGETS: &[Target] = &[
     target("page_codecs", files::page_codecs, 50),
     target("marketstore_year_file", marketstore::year_file, 50),
     target("marketstore_wal", marketstore::wal, 50),
+    target("plugin_section", plugin_host::fuzz::plugin_section, 1000),
+    target("state_snap", plugin_host::fuzz::state_snap, 1000),
+    target("dead_letters", plugin_host::fuzz::dead_letters, 1000),
     target("ops", ops::ops, 20),
 ];
 
@@ -69,6 +73,7 @@ pub fn own_seeds(name: &str) -> Vec<Vec<u8>> {
         "manifest" | "catalog" | "segment_open_and_scan" => files::seeds(name),
         "wal_frame" | "wal_recover" => log::seeds(),
         "marketstore_year_file" | "marketstore_wal" => marketstore::seeds(name),
+        "plugin_section" | "state_snap" | "dead_letters" => plugin_host::fuzz::seeds(name),
         _ => Vec::new(),
     }
 }
