@@ -208,7 +208,12 @@ fn contrib_is_named_in_one_place_of_the_server() {
             continue;
         }
         let text = std::fs::read_to_string(&file).expect("readable");
-        for word in ["ondiskagg::", "replay::BUILT_IN", "use stream::", "::stream::Trigger"] {
+        for word in [
+            "ondiskagg::",
+            "replay::BUILT_IN",
+            "use stream::",
+            "::stream::Trigger",
+        ] {
             let at = text
                 .lines()
                 .position(|l| !l.trim_start().starts_with("//") && l.contains(word));

@@ -172,10 +172,10 @@ impl Hand<'_> {
         });
         let begun = catch_unwind(AssertUnwindSafe(|| trigger.ahead(&mut events)));
         match begun {
-            Ok(()) => self.trigger = Some(trigger),
+            Ok(()) => *self.trigger = Some(trigger),
             Err(panic) => {
                 self.panicked(&*panic);
-                self.close(trigger, CloseReason::Panic);
+                self.run.close_trigger(trigger, CloseReason::Panic);
             }
         }
     }

@@ -170,11 +170,30 @@ mod tests {
             ("AAP./1Min/OHLCV", "AAPL/1Min/OHLCV", false, true),
             ("*/*/*/2020.bin", "AAPL/1Min/OHLCV", true, true),
             ("*/5Min/*", "AAPL/1Min/OHLCV", false, false),
+            ("*/1Min/OHLCV", "AAPL/11Min/OHLCV", false, false),
+            ("*/*/*", "A/1Sec/TICK", true, true),
+            ("*/1*/OHLCV", "A/1Min/OHLCV", true, true),
+            ("*/1*/OHLCV", "A/15Min/OHLCV", true, true),
+            ("*/1Min/*", "A/1Min/TICK", true, true),
+            ("BRK.B/1Min/OHLCV", "BRK-B/1Min/OHLCV", false, true),
+            ("BRK.B/1Min/OHLCV", "BRK.B/1Min/OHLCV", true, true),
+            ("*/1Min/OHLCV/2020.bin", "A/1Min/OHLCV", true, true),
         ] {
             assert_eq!(fits(&[on], Match::Glob, text), glob, "{on} {text}");
             let found = fits(&[on], Match::MarketStore, text);
             assert_eq!(found, marketstore, "{on} {text}");
         }
+        // What has one reading only.
+        assert!(fits(&["1Min"], Match::MarketStore, "A/1Min/X"));
+        assert!(Patterns::parse(&["1Min".into()], Match::Glob).is_err());
+        assert!(!fits(
+            &["*/1Min/OHLCV$"],
+            Match::MarketStore,
+            "A/1Min/OHLCV"
+        ));
+        assert!(!fits(&["**/1Min"], Match::MarketStore, "A/1Min/X"));
+        assert!(fits(&["**/1Min"], Match::MarketStore, "AB/1Min/X"));
+        assert!(fits(&[""], Match::MarketStore, "A/1Min/X"));
         assert!(fits(&["20[0-9]+.bin$"], Match::MarketStore, "A/1D/X"));
         assert!(fits(&[], Match::Glob, "A/1D/X"));
         assert!(fits(&[], Match::MarketStore, "A/1D/X"));

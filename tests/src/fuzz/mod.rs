@@ -10,6 +10,7 @@
 //! * `files`: bytes in the other files of a store.
 //! * `marketstore`: bytes in the directories of a MarketStore.
 //! * those of the plugin host: sections of its commits, state, dead letters.
+//! * `plugin`: libraries and packages of plugins.
 //! * `ops`: a life of a store, crashes and all, written in bytes.
 //! * [`mutate`]: seeded changes of inputs.
 
@@ -18,6 +19,7 @@ mod log;
 mod marketstore;
 pub mod mutate;
 mod ops;
+mod plugin;
 mod text;
 mod wire;
 
@@ -55,6 +57,8 @@ pub const TARGETS: &[Target] = &[
     target("plugin_section", plugin_host::fuzz::plugin_section, 1000),
     target("state_snap", plugin_host::fuzz::state_snap, 1000),
     target("dead_letters", plugin_host::fuzz::dead_letters, 1000),
+    target("plugin_manifest", plugin::manifest, 300),
+    target("plugin_package", plugin::package, 100),
     target("ops", ops::ops, 20),
 ];
 
@@ -74,6 +78,7 @@ pub fn own_seeds(name: &str) -> Vec<Vec<u8>> {
         "wal_frame" | "wal_recover" => log::seeds(),
         "marketstore_year_file" | "marketstore_wal" => marketstore::seeds(name),
         "plugin_section" | "state_snap" | "dead_letters" => plugin_host::fuzz::seeds(name),
+        "plugin_manifest" | "plugin_package" => plugin::seeds(name),
         _ => Vec::new(),
     }
 }
