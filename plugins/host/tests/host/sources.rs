@@ -44,6 +44,53 @@ fn a_feed_is_stored_and_its_end_is_the_end() {
     assert_eq!(ended(&entry), 1);
 }
 
+/// T40: whatever the moment of a crash, the feed goes on behind what is stored.
+#[test]
+fn a_feed_that_can_be_read_again_is_stored_once_over_every_crash_point() {
+    let run = |disk: &SimDisk| {
+        let Ok(store) = try_open(disk, vec![numbers()], options()) else {
+            return false;
+        };
+        // Checkpoints in between: the token must outlive the log.
+        while !matches!(
+            store.status("numbers").state,
+            State::Stopped | State::Failed
+        ) {
+            let _ = store.engine.checkpoint();
+        }
+        let is_whole = store.times("FEED/1Min/T").len() as i64 == LENGTH;
+        store.host.stop();
+        is_whole
+    };
+    let rounds: u64 = std::env::var("MKTS_PLUGIN_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(20);
+    for round in 0..rounds {
+        let mut disk = SimDisk::new(round);
+        let mut calls = 20 + 7 * round;
+        let mut lives = 0;
+        loop {
+            disk.crash_after(calls);
+            let is_whole = run(&disk);
+            disk = disk.reopen();
+            lives += 1;
+            if is_whole {
+                break;
+            }
+            calls += 3;
+            assert!(lives < 200, "round {round}");
+        }
+        let store = open(&disk, vec![numbers()]);
+        store.until("numbers", State::Stopped);
+        assert_eq!(
+            store.times("FEED/1Min/T"),
+            all(),
+            "round {round}, {lives} lives"
+        );
+    }
+}
+
 #[test]
 fn a_failure_drops_its_batch_and_opens_behind_the_last_token() {
     let failures = AtomicUsize::new(0);
