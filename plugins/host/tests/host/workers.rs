@@ -174,24 +174,24 @@ fn what_does_not_fit_and_what_workers_cannot_have_is_refused_at_the_call() {
 
 #[test]
 fn a_worker_that_hangs_is_given_up_and_can_write_no_more() {
-    let entry = Entry {
-        timeout: Duration::from_millis(1),
-        ..labour("w", |ctx| {
-            write(ctx, &[1])?;
-            ctx.commit()?;
-            while !ctx.is_cancelled() {
-                std::thread::yield_now();
-            }
-            // Deaf for longer than the host waits.
-            std::thread::sleep(Duration::from_secs(6));
-            write(ctx, &[2])
-        })
-    };
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (report, answer) = std::sync::mpsc::channel();
+    let (released, report) = (Mutex::new(released), Mutex::new(report));
+    let entry = labour("w", move |ctx| {
+        write(ctx, &[1])?;
+        ctx.commit()?;
+        // Deaf until the host has given up.
+        let _ = released.lock().unwrap().recv();
+        write(ctx, &[2])?;
+        let _ = report.lock().unwrap().send(ctx.commit());
+        Ok(())
+    });
     let store = open(&SimDisk::new(8), vec![entry]);
     store.until_it("w", |status| status.rows == 1);
     store.host.stop();
-    assert_eq!(store.times("W/1Min/T"), [1]);
-    std::thread::sleep(Duration::from_secs(2));
+    release.send(()).unwrap();
+    let late = answer.recv().unwrap().unwrap_err();
+    assert_eq!(late.code, Code::Cancelled);
     assert_eq!(store.times("W/1Min/T"), [1]);
 }
 
