@@ -195,19 +195,23 @@ fn open(config: &Config, builtins: Vec<BuiltIn>) -> Result<Running, Failure> {
     host.start(engine.clone()).map_err(host_failure)?;
     metrics::gauge!("alpaca_marketstore_startup_seconds").set(begun.elapsed().as_secs_f64());
     for instance in host.status() {
-        if instance.reason.is_empty() {
+        // A short feed may have ended already.
+        let is_well = instance.reason.is_empty() || instance.state == plugin_host::State::Stopped;
+        if is_well {
             info!(
                 instance = instance.id,
                 place = instance.place,
                 delivery = instance.delivery,
-                "trigger {}",
+                "{} {}",
+                instance.kind,
                 instance.state
             );
         } else {
             warn!(
                 instance = instance.id,
                 place = instance.place,
-                "trigger {}: {}",
+                "{} {}: {}",
+                instance.kind,
                 instance.state,
                 instance.reason
             );
