@@ -8,6 +8,7 @@
 //! | `python_plugin` | does the Python SDK of plugins do what the server says and asks for |
 //! | `exchange` | do pyarrow and we read each other's files |
 //! | `crash` | is everything acknowledged there after kill -9, and nothing else |
+//! | `feeds` | is a feed stored exactly once, whenever the server is killed |
 //! | `process` | the same for a store whose process dies, whose disk fills up, whose calls fail |
 //! | `corrupt` | is rot found and named, whatever byte it hits |
 //! | `fuzz` | does any input make a decoder panic or hang |
@@ -30,6 +31,7 @@ mod aggregates;
 mod corrupt;
 mod crash;
 mod exchange;
+mod feeds;
 mod fuzz;
 mod golden;
 mod hostile;
