@@ -44,6 +44,9 @@ pub(crate) struct Manifest {
     pub(crate) segments: Vec<SegmentEntry>,
 }
 
+/// No log reaches further; what comes after may add to it without a thought.
+const LSN_MAX: u64 = 1 << 62;
+
 impl Manifest {
     /// Of an empty store.
     pub(crate) fn new(store_id: [u8; 16]) -> Self {
@@ -91,7 +94,7 @@ impl Manifest {
         fields.take(12)?;
         let count = fields.u32()?;
         let mut manifest = Self::new(fields.id()?);
-        manifest.checkpoint = Lsn(fields.u64()?);
+        manifest.checkpoint = Lsn(fields.u64().filter(|lsn| *lsn <= LSN_MAX)?);
         manifest.catalog = Some(fields.u64()?).filter(|lsn| *lsn != u64::MAX).map(Lsn);
         manifest.next_sequence = fields.u64()?;
         for _ in 0..count {

@@ -23,18 +23,21 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Second, nanosecond, price and size of real trades, in the order of the file.
 fn trades() -> Vec<(i64, i32, f64, i64)> {
-    let file = File::open(workspace().join("data/IBM_Tick_TRADE.csv.gz")).unwrap();
+    let file = File::open(workspace().join("data/IBM_Tick_TRADE.csv.gz")).expect("data is there");
     let mut text = String::new();
-    GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    let read = GzDecoder::new(file).read_to_string(&mut text);
+    read.expect("data is CSV");
     let row = |line: &str| {
-        let mut fields = line.split(',');
-        let mut next = || fields.next().unwrap();
-        let (epoch, nanos) = (next().parse().unwrap(), next().parse().unwrap());
+        let fields: Vec<&str> = line.split(',').collect();
+        let [epoch, nanos, price, size] = fields[..] else {
+            panic!("four fields in {line:?}");
+        };
+        let number = |text: &str| text.parse().expect("a number");
         (
-            epoch,
-            nanos,
-            next().parse().unwrap(),
-            next().parse().unwrap(),
+            number(epoch),
+            nanos.parse().expect("a number"),
+            price.parse().expect("a price"),
+            number(size),
         )
     };
     let mut rows: Vec<_> = text.lines().skip(1).map(row).collect();
@@ -150,6 +153,6 @@ fn a_feed_that_has_ended_stays_so() {
 
 /// What `mkts status` asks for.
 fn status(client: &mut Client) -> String {
-    let answer = client.send("GET", "/admin/v1/status", None, b"").unwrap();
-    answer.text()
+    let answer = client.send("GET", "/admin/v1/status", None, b"");
+    answer.expect("the server answers").text()
 }

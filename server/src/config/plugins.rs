@@ -302,7 +302,7 @@ fn start(entry: &mut Section<'_, '_>) -> Option<Start> {
         Value::Object(map) if map.len() == 1 => map.get("time").and_then(Value::as_str),
         _ => None,
     };
-    let ns = text.and_then(|text| time_ns(text));
+    let ns = text.and_then(time_ns);
     if ns.is_none() {
         let found = entry.get("start").map(show).unwrap_or_default();
         let found = text_of(entry.get("start")).map_or(found, |time| format!("\"{time}\""));

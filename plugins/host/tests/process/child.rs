@@ -125,6 +125,8 @@ impl Probe {
                 let port = std::env::var("MKTS_PLUGIN_METRICS_PORT").unwrap();
                 ctx.publish("port", port.into());
             }
+            // Nobody waits for it: whoever ends this process must end it, too.
+            #[allow(clippy::zombie_processes)]
             "grandchild" => {
                 let child = std::process::Command::new("sleep")
                     .arg("3600")

@@ -127,11 +127,13 @@ impl<'m> Child<'m> {
                     self.object.close(CloseReason::Stop);
                     guard::end_group();
                 }
-                Ok(Command::Do(In::Stop(stop))) => {
-                    self.object.close(reason(stop.reason));
-                    return Ok(());
-                }
-                Ok(Command::Do(message)) => self.work(message)?,
+                Ok(Command::Do(message)) => match *message {
+                    In::Stop(stop) => {
+                        self.object.close(reason(stop.reason));
+                        return Ok(());
+                    }
+                    message => self.work(message)?,
+                },
             }
         }
     }

@@ -57,7 +57,7 @@ impl Place {
 
 /// What the plugin's thread is to do next.
 pub(super) enum Command {
-    Do(In),
+    Do(Box<In>),
     /// The session has ended: there is nobody to work for.
     Gone,
     /// SIGTERM: the server stops us, or its thread that started us has died.
@@ -354,7 +354,7 @@ async fn receive(
                     }
                     _ => {}
                 }
-                if commands.send(Command::Do(other)).is_err() {
+                if commands.send(Command::Do(Box::new(other))).is_err() {
                     return;
                 }
             }
