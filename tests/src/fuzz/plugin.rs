@@ -25,10 +25,10 @@ pub(super) fn manifest(input: &[u8]) {
 
 /// The bytes as a package: it is installed, or nothing is left of it.
 pub(super) fn package(input: &[u8]) {
-    let dir = tempfile::tempdir().expect("a folder of a test");
-    let file = dir.path().join("a.mkplug");
-    let plugins = dir.path().join("plugins");
     for bytes in [input.to_vec(), packed(input)] {
+        let dir = tempfile::tempdir().expect("a folder of a test");
+        let file = dir.path().join("a.mkplug");
+        let plugins = dir.path().join("plugins");
         fs::write(&file, &bytes).expect("a file of a test");
         let done = plugin_host::install(&file, None, &plugins);
         let inside: Vec<_> = fs::read_dir(&plugins)
