@@ -98,6 +98,7 @@ impl Store {
                 ("full", Some(index)) => {
                     end.full += 1;
                     self.refused(index);
+                    self.told(words.next().and_then(|word| word.parse().ok()));
                 }
                 ("no", _) => self.states = std::mem::take(&mut self.before),
                 ("end", _) => {
@@ -123,12 +124,25 @@ impl Store {
     fn refused(&mut self, index: usize) {
         let step = &self.script[index];
         let before = self.before.iter().flat_map(|state| {
+            if let Step::Burst(commits) = step {
+                // A commit that fits goes on where one before it did not.
+                return state.subsets(commits);
+            }
             let mut outcomes = state.outcomes(step);
             outcomes.pop();
             outcomes
         });
         self.states = before.collect();
         self.states.dedup();
+    }
+
+    /// What the child says it has. Nothing is on its way after a refusal, so the rest is out: without
+    /// this a full disk multiplies what is allowed with every step.
+    fn told(&mut self, hash: Option<u64>) {
+        let Some(hash) = hash else { return };
+        self.states.retain(|state| state.hash() == hash);
+        self.states.truncate(1);
+        assert!(!self.states.is_empty(), "the child has what is not allowed");
     }
 
     /// Opens what the child left and compares.

@@ -2,8 +2,8 @@
 //! directory and says what was acknowledged.
 //!
 //! `storelife DIR SEED FROM TO` runs the steps `FROM..TO`. Lines: `open`, then for each step
-//! `try N` and `ack N`, `full N` (refused for want of space), `no N` (by the rules) or `err N text`;
-//! `end`.
+//! `try N` and `ack N`, `full N HASH` (refused for want of space; of what is there then), `no N` (by
+//! the rules) or `err N text`; `end`.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use engine::{Engine, Error, NoHook};
-use tests::oracle::{life, script};
+use tests::oracle::{State, life, script};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -48,7 +48,11 @@ fn run(dir: &Path, seed: u64, from: usize, to: usize) -> Result<(), Error> {
         say(&format!("try {index}"));
         match life::step_with(&open, &mut engine, step) {
             Ok(()) => say(&format!("ack {index}")),
-            Err(Error::DiskFull(_)) => say(&format!("full {index}")),
+            Err(Error::DiskFull(_)) => {
+                let found = engine.as_ref().and_then(|engine| State::read(engine).ok());
+                let hash = found.map_or(String::new(), |state| state.hash().to_string());
+                say(&format!("full {index} {hash}"));
+            }
             Err(Error::NotFound(_) | Error::SchemaMismatch { .. } | Error::Invalid(_)) => {
                 say(&format!("no {index}"));
             }

@@ -96,6 +96,14 @@ pub struct Table {
 pub struct State(pub BTreeMap<BucketKey, Table>);
 
 impl State {
+    /// The same in every process; for telling states apart, not for keeping.
+    pub fn hash(&self) -> u64 {
+        use std::hash::Hasher as _;
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write(format!("{self:?}").as_bytes());
+        hasher.finish()
+    }
+
     /// What the store holds after a step that succeeded.
     pub fn apply(&mut self, step: &Step) {
         match step {
