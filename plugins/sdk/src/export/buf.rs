@@ -78,7 +78,7 @@ pub unsafe fn bytes<'a>(of: &Str) -> &'a [u8] {
 /// Text that was lent; `None` if it is no UTF-8.
 ///
 /// # Safety
-/// As [`bytes`].
+/// As [`bytes()`].
 pub unsafe fn text<'a>(of: &Str) -> Option<&'a str> {
     // SAFETY: promised by the caller.
     std::str::from_utf8(unsafe { bytes(of) }).ok()
