@@ -35,6 +35,8 @@ _OPTIONS = [
     # There is nowhere else to connect to, and a lost server ends the process.
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
+    # Else it is the socket's path, which servers refuse as no name of a host.
+    ("grpc.default_authority", "localhost"),
 ]
 
 
