@@ -177,7 +177,7 @@ fn a_trigger_in_python_numbers_real_bars_through_a_crash() {
         if at != 2 {
             check(&server, &bars[..place[1]]);
         }
-        if at >= 1 && at < 3 {
+        if (1..3).contains(&at) {
             server.kill();
             server.restart();
         }
