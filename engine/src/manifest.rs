@@ -179,3 +179,22 @@ pub(crate) fn publish<R>(
         Error::Poisoned(poison.reason().unwrap_or_default().to_owned())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rounded up to where a frame may begin, such a number was zero: replay began at the start.
+    #[test]
+    fn a_checkpoint_beyond_any_log_is_damage() {
+        let at = |lsn| {
+            let mut manifest = Manifest::new([7; 16]);
+            manifest.checkpoint = Lsn(lsn);
+            Manifest::decode(&manifest.encode())
+        };
+        assert_eq!(at(LSN_MAX).unwrap().checkpoint, Lsn(LSN_MAX));
+        for lsn in [LSN_MAX + 1, u64::MAX] {
+            assert!(matches!(at(lsn), Err(Error::Corrupt { .. })), "{lsn:x}");
+        }
+    }
+}
