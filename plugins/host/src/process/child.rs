@@ -27,16 +27,18 @@ const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 /// Variables of the server that a child may see.
 const HANDED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
-/// The runtime of all sessions.
+/// The runtime that reads what children print.
 pub(super) fn runtime() -> Result<&'static Runtime, Error> {
     static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("plugins")
+            .worker_threads(1)
+            .thread_name("plugin-logs")
             .enable_all()
             .build()
-            .map_err(|error| format!("cannot start the threads of plugin sessions: {error}"))
+            .map_err(|error| {
+                format!("cannot start the thread that reads the output of plugins: {error}")
+            })
     });
     runtime.as_ref().map_err(|error| Error::new(error.clone()))
 }

@@ -1,14 +1,14 @@
 //! Plugins in child processes.
 //!
 //! ```text
-//! dispatcher thread -> proxy -> unbounded queue -> runtime thread -> socket -> child
-//!                        ^                                                      |
-//!                        +------- channel <------ runtime thread <--------------+
+//! dispatcher thread -> proxy -> queue -> socket -> child
+//!                        ^                           |
+//!                        +-------- queue <-----------+
 //! ```
 //! The proxy is an ordinary trigger, worker or source of the SDK: it sends what it is called with,
 //! waits for the answer and makes its effects through the context of the call, so every limit of a
-//! fire holds for a child, too (I19). Nothing here knows the log or the engine. All sessions share
-//! one runtime of two threads, and no dispatcher thread ever runs a task of it.
+//! fire holds for a child, too (I19). Nothing here knows the log or the engine. Each session has a
+//! runtime without threads: the proxy that waits moves its messages (drive.rs).
 //!
 //! Invariants: an answer counts only with the present epoch, seq and attempt (I18); a child ends with
 //! the server (I23): its stdin is a pipe that only the server holds, and the thread that started it
@@ -17,6 +17,7 @@
 mod child;
 mod configure;
 mod dir;
+mod drive;
 mod driver;
 mod effects;
 mod exits;

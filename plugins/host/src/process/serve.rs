@@ -1,11 +1,10 @@
-//! The server's side of a session, on the runtime's threads: checks who speaks, and hands on.
+//! The server's side of a session: checks who speaks, and hands on.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use model::{ColumnBatch, RowKind};
 use parking_lot::Mutex;
 use plugin_proto::v1::from_child::Message as From;
@@ -60,7 +59,7 @@ pub(super) struct Seat {
     pub(super) description: Description,
     pub(super) silence: Duration,
     pub(super) start: Duration,
-    pub(super) to_proxy: Sender<Inbound>,
+    pub(super) to_proxy: UnboundedSender<Inbound>,
     /// Bytes of messages that the proxy has not taken yet.
     pub(super) queued: Arc<AtomicUsize>,
     pub(super) process: Arc<Mutex<Option<Arc<Process>>>>,

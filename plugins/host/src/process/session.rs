@@ -5,22 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 use plugin_proto::v1::plugin_host_server::PluginHostServer;
 use plugin_proto::v1::to_child::Message as To;
 use plugin_proto::{MESSAGE_BYTES_MAX, v1};
 use rustix::process::Signal;
 use tokio::net::UnixListener;
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::Status;
 use tonic::transport::Server;
 
 use super::Error;
-use super::child::{Belongings, Process, runtime};
+use super::child::{Belongings, Process};
 use super::dir::{PrivateDir, secret};
+use super::drive::Drive;
 use super::logs::Logs;
 use super::module::Core;
 use super::ports::Port;
@@ -35,14 +34,14 @@ pub(super) struct Session {
     pub(super) epoch: u64,
     pub(super) began: Instant,
     out: UnboundedSender<Result<v1::ToChild, Status>>,
-    inbound: Receiver<Inbound>,
+    inbound: Mutex<UnboundedReceiver<Inbound>>,
     queued: Arc<AtomicUsize>,
     process: Arc<Process>,
     timing: Timing,
     /// Closed with us: the child then ends by itself.
     _lifeline: ChildStdin,
-    /// Dropped with us: the socket is closed.
-    _server: oneshot::Sender<()>,
+    /// Moves the messages; the socket is closed with it.
+    drive: Drive,
 }
 
 impl Session {
@@ -72,7 +71,7 @@ impl Session {
             env.push(("MKTS_PLUGIN_METRICS_PORT", port.number().to_string()));
             held.push(Box::new(port));
         }
-        let (to_proxy, inbound) = unbounded();
+        let (to_proxy, mut inbound) = unbounded_channel();
         let logs = Logs::new(instance);
         let slot = Arc::new(Mutex::new(None));
         let queued = Arc::new(AtomicUsize::new(0));
@@ -89,7 +88,7 @@ impl Session {
             instance: instance.to_owned(),
             taken: Mutex::new(false),
         };
-        let server = listen(listener, seat)?;
+        let drive = listen(listener, seat)?;
         let told = told(to_proxy);
         let belongings = Belongings {
             dir: Some(dir),
@@ -100,7 +99,7 @@ impl Session {
         let (process, lifeline) = Process::start(&core.program, env, belongings)?;
         *slot.lock() = Some(Arc::clone(&process));
         let name = core.program.name();
-        let hello = wait_for_hello(&inbound, began + core.program.timing.start);
+        let hello = drive.wait(wait_for_hello(&mut inbound, core.program.timing.start));
         let out = match hello {
             Ok(out) => out,
             Err(why) => {
@@ -113,12 +112,12 @@ impl Session {
             epoch,
             began,
             out,
-            inbound,
+            inbound: Mutex::new(inbound),
             queued,
             process,
             timing: core.program.timing,
             _lifeline: lifeline,
-            _server: server,
+            drive,
         })
     }
 
@@ -134,9 +133,16 @@ impl Session {
         self.out.clone()
     }
 
-    /// The next that comes, if it comes in time.
+    /// The next that comes, if it comes in time. Whoever waits moves the messages.
     pub(super) fn receive(&self, time: Duration) -> Option<Inbound> {
-        let inbound = self.inbound.recv_timeout(time).ok()?;
+        let mut queue = self.inbound.lock();
+        let inbound = match queue.try_recv() {
+            Ok(inbound) => inbound,
+            Err(_) => {
+                let next = async { tokio::time::timeout(time, queue.recv()).await };
+                self.drive.wait(next).ok()??
+            }
+        };
         if let Inbound::Message(_, bytes) = &inbound {
             self.queued.fetch_sub(*bytes, SeqCst);
         }
@@ -185,52 +191,44 @@ impl Drop for Session {
     }
 }
 
-fn told(to_proxy: Sender<Inbound>) -> Box<dyn FnOnce(String) + Send> {
+fn told(to_proxy: UnboundedSender<Inbound>) -> Box<dyn FnOnce(String) + Send> {
     Box::new(move |how| drop(to_proxy.send(Inbound::Ended(how))))
 }
 
-fn listen(
-    listener: std::os::unix::net::UnixListener,
-    seat: Seat,
-) -> Result<oneshot::Sender<()>, Error> {
-    let runtime = runtime()?;
-    let _inside = runtime.enter();
-    let listener = UnixListener::from_std(listener)
+fn listen(listener: std::os::unix::net::UnixListener, seat: Seat) -> Result<Drive, Error> {
+    let drive = Drive::new()
+        .map_err(|error| Error::new(format!("no poller for the session of a child: {error}")))?;
+    let listener = drive
+        .inside(|| UnixListener::from_std(listener))
         .map_err(|error| Error::new(format!("socket of a child: {error}")))?;
     let service = PluginHostServer::new(Service(Arc::new(seat)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let (stop, stopped) = oneshot::channel::<()>();
     let serving = Server::builder()
         .initial_stream_window_size(FLOW_WINDOW)
         .initial_connection_window_size(FLOW_WINDOW)
         .add_service(service)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
-            let _ = stopped.await;
-        });
-    runtime.spawn(async move {
+        .serve_with_incoming(UnixListenerStream::new(listener));
+    drive.spawn(async move {
         if let Err(error) = serving.await {
             tracing::warn!("socket of a child: {error}");
         }
     });
-    Ok(stop)
+    Ok(drive)
 }
 
-fn wait_for_hello(
-    inbound: &Receiver<Inbound>,
-    until: Instant,
+async fn wait_for_hello(
+    inbound: &mut UnboundedReceiver<Inbound>,
+    time: Duration,
 ) -> Result<UnboundedSender<Result<v1::ToChild, Status>>, String> {
-    let began = Instant::now();
+    let until = tokio::time::Instant::now() + time;
     loop {
-        match inbound.recv_deadline(until) {
-            Ok(Inbound::Hello(out)) => return Ok(out),
-            Ok(Inbound::Refused(why)) => return Err(format!("refused: {why}")),
-            Ok(Inbound::Ended(how)) => return Err(format!("ended before its hello: {how}")),
-            Ok(_) => {}
-            Err(_) => {
-                let time = until.saturating_duration_since(began);
-                return Err(format!("no hello within {time:.1?}"));
-            }
+        match tokio::time::timeout_at(until, inbound.recv()).await {
+            Ok(Some(Inbound::Hello(out))) => return Ok(out),
+            Ok(Some(Inbound::Refused(why))) => return Err(format!("refused: {why}")),
+            Ok(Some(Inbound::Ended(how))) => return Err(format!("ended before its hello: {how}")),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return Err(format!("no hello within {time:.1?}")),
         }
     }
 }

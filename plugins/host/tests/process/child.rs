@@ -95,6 +95,8 @@ impl Probe {
                 let stopped = std::process::Command::new("kill")
                     .args(["-STOP", &pid])
                     .status();
+                // The signal may have met another thread, which then stops this one.
+                std::thread::sleep(Duration::from_secs(1));
                 return Err(FireError::Fatal(format!("{stopped:?}")));
             }
             "flood" => {

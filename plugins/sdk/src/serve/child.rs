@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::{BucketKey, Timeframe, Zone};
@@ -61,7 +61,6 @@ impl Object {
 pub(super) struct Child<'m> {
     module: &'m Arc<dyn Module>,
     link: Link,
-    commands: mpsc::Receiver<Command>,
     epoch: u64,
     object: Object,
     configured: v1::Configure,
@@ -95,16 +94,10 @@ fn panicked(text: String) -> PluginError {
 }
 
 impl<'m> Child<'m> {
-    pub(super) fn new(
-        module: &'m Arc<dyn Module>,
-        epoch: u64,
-        link: Link,
-        commands: mpsc::Receiver<Command>,
-    ) -> Self {
+    pub(super) fn new(module: &'m Arc<dyn Module>, epoch: u64, link: Link) -> Self {
         Self {
             module,
             link,
-            commands,
             epoch,
             object: Object::None,
             configured: v1::Configure::default(),
@@ -121,15 +114,17 @@ impl<'m> Child<'m> {
     /// Works until the server says `Stop`; without a server the process ends.
     pub(super) fn run(mut self) -> Result<(), PluginError> {
         loop {
-            match self.commands.recv() {
-                Err(_) | Ok(Command::Gone) => guard::end_group(),
-                Ok(Command::Terminated) => {
+            match self.link.next() {
+                Command::Gone => guard::end_group(),
+                Command::Terminated => {
                     self.object.close(CloseReason::Stop);
+                    self.link.flush();
                     guard::end_group();
                 }
-                Ok(Command::Do(message)) => match *message {
+                Command::Do(message) => match *message {
                     In::Stop(stop) => {
                         self.object.close(reason(stop.reason));
+                        self.link.flush();
                         return Ok(());
                     }
                     message => self.work(message)?,

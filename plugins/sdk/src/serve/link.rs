@@ -1,8 +1,10 @@
-//! The session's other end: a runtime thread that moves messages between socket and plugin.
+//! The session's other end: messages between socket and plugin.
+//!
+//! The plugin's thread moves them itself whenever it waits, which saves a fire the way from thread to
+//! thread and back. While plugin code runs for longer, a stand-in does ([`super::drive`]).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,6 @@ use plugin_proto::v1::from_child::Message as Out;
 use plugin_proto::v1::plugin_host_client::PluginHostClient;
 use plugin_proto::v1::to_child::Message as In;
 use plugin_proto::{MESSAGE_BYTES_MAX, PROTOCOL, v1};
-use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_stream::StreamExt as _;
@@ -18,6 +19,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
 
+use super::drive::Drive;
 use crate::ctx::{Health, Level};
 use crate::error::PluginError;
 
@@ -172,26 +174,19 @@ pub(super) struct Link {
     out: UnboundedSender<v1::FromChild>,
     client: PluginHostClient<Channel>,
     cookie: MetadataValue<Ascii>,
-    runtime: Runtime,
+    drive: Drive,
+    commands: UnboundedReceiver<Command>,
     pub(super) shared: Arc<Shared>,
     level: u32,
 }
 
 impl Link {
     /// Connects, says hello, and moves messages from then on.
-    pub(super) fn connect(
-        place: &Place,
-        manifest: String,
-    ) -> Result<(Self, mpsc::Receiver<Command>), PluginError> {
+    pub(super) fn connect(place: &Place, manifest: String) -> Result<Self, PluginError> {
         let failed = |error: &dyn std::fmt::Display| {
             PluginError::from(format!("no session on {}: {error}", place.socket))
         };
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("session")
-            .enable_all()
-            .build()
-            .map_err(|error| failed(&error))?;
+        let drive = Drive::new().map_err(|error| failed(&error))?;
         let cookie: MetadataValue<Ascii> = place
             .cookie
             .parse()
@@ -206,23 +201,45 @@ impl Link {
                 manifest,
             }),
         );
-        let (client, incoming) = runtime
-            .block_on(open(&place.socket, outgoing))
+        let (client, incoming) = drive
+            .wait(open(&place.socket, outgoing))
             .map_err(|error| failed(&error))?;
         let shared = Arc::new(Shared::default());
-        let (commands, receiver) = mpsc::channel();
-        runtime.spawn(receive(incoming, Arc::clone(&shared), commands.clone()));
-        runtime.spawn(beat(out.clone(), Arc::clone(&shared)));
-        runtime.spawn(obey_sigterm(Arc::clone(&shared), commands));
-        let link = Self {
+        let (to_plugin, commands) = unbounded_channel();
+        drive.spawn(receive(incoming, Arc::clone(&shared), to_plugin.clone()));
+        drive.spawn(beat(out.clone(), Arc::clone(&shared)));
+        drive.spawn(obey_sigterm(Arc::clone(&shared), to_plugin));
+        Ok(Self {
             out,
             client,
             cookie,
-            runtime,
+            drive,
+            commands,
             shared,
             level: place.level,
+        })
+    }
+
+    /// What the plugin is to do next; waits for it.
+    pub(super) fn next(&mut self) -> Command {
+        self.drive.back();
+        let next = match self.commands.try_recv() {
+            Ok(next) => {
+                self.drive.in_passing();
+                next
+            }
+            Err(_) => {
+                let next = self.drive.wait_at_rest(self.commands.recv());
+                next.unwrap_or(Command::Gone)
+            }
         };
-        Ok((link, receiver))
+        self.drive.away();
+        next
+    }
+
+    /// Moves what was sent: nobody does once the program ends.
+    pub(super) fn flush(&self) {
+        self.drive.flush();
     }
 
     pub(super) fn send(&self, message: Out) {
@@ -255,8 +272,8 @@ impl Link {
     ) -> Result<Vec<v1::QueryAnswer>, PluginError> {
         let mut client = self.client.clone();
         let request = self.request(request);
-        self.runtime
-            .block_on(async move {
+        self.drive
+            .wait(async move {
                 let answers = client.query(request).await?.into_inner();
                 answers.collect::<Result<_, _>>().await
             })
@@ -269,7 +286,7 @@ impl Link {
     ) -> Result<v1::StateGetAnswer, PluginError> {
         let mut client = self.client.clone();
         let call = client.state_get(self.request(request));
-        let answer = self.runtime.block_on(call);
+        let answer = self.drive.wait(call);
         answer
             .map(tonic::Response::into_inner)
             .map_err(|status| refused(&status))
@@ -281,7 +298,7 @@ impl Link {
     ) -> Result<v1::StateScanAnswer, PluginError> {
         let mut client = self.client.clone();
         let call = client.state_scan(self.request(request));
-        let answer = self.runtime.block_on(call);
+        let answer = self.drive.wait(call);
         answer
             .map(tonic::Response::into_inner)
             .map_err(|status| refused(&status))
@@ -293,7 +310,7 @@ impl Link {
     ) -> Result<v1::CommitAnswer, PluginError> {
         let mut client = self.client.clone();
         let call = client.commit(self.request(request));
-        let answer = self.runtime.block_on(call);
+        let answer = self.drive.wait(call);
         answer
             .map(tonic::Response::into_inner)
             .map_err(|status| refused(&status))
@@ -340,7 +357,7 @@ async fn open(
 async fn receive(
     mut incoming: Streaming<v1::ToChild>,
     shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
+    commands: UnboundedSender<Command>,
 ) {
     while let Ok(Some(v1::ToChild { message })) = incoming.message().await {
         match message {
@@ -375,7 +392,7 @@ async fn beat(out: UnboundedSender<v1::FromChild>, shared: Arc<Shared>) {
 
 /// SIGTERM is a `Stop` of the whole group: it may be the parent-death signal, which comes before the
 /// parent is gone.
-async fn obey_sigterm(shared: Arc<Shared>, commands: mpsc::Sender<Command>) {
+async fn obey_sigterm(shared: Arc<Shared>, commands: UnboundedSender<Command>) {
     let Ok(mut terminations) = signal(SignalKind::terminate()) else {
         return;
     };

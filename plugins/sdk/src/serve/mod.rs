@@ -18,13 +18,14 @@
 //! }
 //! ```
 //!
-//! One thread, the caller's, runs the plugin; a runtime thread beside it moves messages, so that a
-//! plugin which computes for long still shows that it lives. stdin is a lifeline: at its end the
+//! One thread, the caller's, runs the plugin and moves messages; when the plugin computes for long,
+//! another moves them meanwhile, so that it still shows that it lives. stdin is a lifeline: at its end the
 //! server is gone, and the process group ends with this process (I23).
 
 mod calls;
 mod child;
 mod copy;
+mod drive;
 mod guard;
 mod link;
 mod source;
@@ -67,7 +68,7 @@ pub fn module(module: &Arc<dyn Module>) -> ExitCode {
     };
     guard::watch_parent();
     let served = link::Link::connect(&place, manifest)
-        .and_then(|(link, commands)| child::Child::new(module, place.epoch, link, commands).run());
+        .and_then(|link| child::Child::new(module, place.epoch, link).run());
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
