@@ -187,15 +187,12 @@ async fn handle(
             let rendered = tokio::task::spawn_blocking(move || status::metrics(&app)).await;
             text(StatusCode::OK, rendered.unwrap_or_default())
         }
-        path if path.starts_with(admin::PREFIX) => {
-            let call = path[admin::PREFIX.len()..].to_owned();
-            admin(app, request, &call, session.peer).await
-        }
+        path if path.starts_with(admin::PREFIX) => admin(app, request, session.peer).await,
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     })
 }
 
-async fn admin(app: Arc<App>, request: Request<Incoming>, call: &str, peer: IpAddr) -> Reply {
+async fn admin(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply {
     let headers = request.headers();
     if !origin::is_allowed(headers, &[]) || !origin::is_own_host(headers) {
         return foreign();
@@ -207,14 +204,20 @@ async fn admin(app: Arc<App>, request: Request<Incoming>, call: &str, peer: IpAd
             "/admin is answered on this machine only\n",
         );
     }
-    let (method, call) = (request.method().clone(), call.to_owned());
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let (body, room) = match body::read(request.into_body(), &app.limits, &app.bodies).await {
         Ok(body) => body,
         Err(error) => return refused(&error),
     };
     let answered = tokio::task::spawn_blocking(move || {
-        let answer = admin::answer(&app, &method, &call, &body);
-        drop((body, room));
+        let asked = admin::Request {
+            method,
+            path: uri.path()[admin::PREFIX.len()..].to_owned(),
+            query: uri.query().unwrap_or_default().to_owned(),
+            body,
+        };
+        let answer = admin::answer(&app, &asked);
+        drop((asked, room));
         answer
     });
     let Ok((code, json)) = answered.await else {

@@ -8,6 +8,7 @@ use hyper::StatusCode;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
 
+use crate::admin;
 use crate::http::App;
 
 /// What `Marketstore-Version` says: the commit of the build, or the version if it is not known.
@@ -167,37 +168,9 @@ pub(crate) fn json(app: &App) -> Value {
         "checkpoints": status.checkpoints,
         "merges": status.merges,
         "merge_error": status.merge_error,
-        "triggers": app.host.status().iter().map(trigger).collect::<Vec<_>>(),
+        "triggers": app.host.status().iter().map(admin::summary).collect::<Vec<_>>(),
         "streams": app.hub.connections(),
         "rejected": rejected(),
-    })
-}
-
-fn trigger(instance: &plugin_host::InstanceStatus) -> Value {
-    json!({
-        "id": instance.id,
-        "kind": instance.kind,
-        "module": instance.module,
-        "version": instance.version,
-        "host": instance.host,
-        "path": instance.path,
-        "warnings": instance.warnings,
-        "place": instance.place,
-        "delivery": instance.delivery,
-        "state": instance.state.to_string(),
-        "reason": instance.reason,
-        "lag_bytes": instance.lag_bytes,
-        "lag_seconds": instance.lag_seconds,
-        "fires": instance.fires,
-        "failures": instance.failures,
-        "dead_letters": instance.dead_letters,
-        "dropped": instance.dropped,
-        "rows": instance.rows,
-        "restarts": instance.restarts,
-        "progress": instance.progress.as_ref().map(|progress| json!({
-            "share": progress.share,
-            "text": progress.text,
-        })),
     })
 }
 

@@ -26,6 +26,7 @@ mod calls;
 mod checkpoint;
 mod commit;
 mod cursor;
+mod describe;
 mod dispatch;
 mod entry;
 mod feed;
@@ -55,6 +56,7 @@ mod timers;
 mod window;
 mod worker;
 
+pub use describe::Described;
 pub use entry::{
     Entry, EntryKind, HostMode, Join, Match, OnError, OnOverflow, ProcessLimits, Restart, Start,
     TIMEOUT, WAL_HOLD, WAL_HOLD_TIME, WindowOptions,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::Zone;
-use plugin_sdk::{ConfigError, Delivery, Kind, Module, StateScope};
+use plugin_sdk::{ConfigError, Delivery, Description, Kind, Module, StateScope};
 
 use crate::entry::{Entry, EntryKind, Join, Match, OnError, ProcessLimits, Start};
 use crate::find::{self, Found, How, Modules, NotFound, stem};
@@ -66,6 +66,8 @@ pub(crate) struct Plan {
     pub(crate) host: &'static str,
     /// File or package of the module.
     pub(crate) path: Option<PathBuf>,
+    /// What the module says of itself, once that is known.
+    pub(crate) manifest: Option<Description>,
     /// What of its config must not be shown.
     pub(crate) secrets: Secrets,
     pub(crate) warnings: Vec<String>,
@@ -123,6 +125,13 @@ impl Plan {
         }
     }
 
+    /// Takes what the module says of itself: from then on it is known what to hide.
+    fn describe(&mut self, manifest: &Description) {
+        self.secrets = Secrets::of(&self.entry.config, &manifest.secrets);
+        self.version.clone_from(&manifest.version);
+        self.manifest = Some(manifest.clone());
+    }
+
     /// State and reason before the start.
     pub(crate) fn state(&self) -> (State, String) {
         match &self.outcome {
@@ -163,8 +172,7 @@ fn plan_one(entry: &Entry, modules: &Modules) -> Plan {
         return plan;
     }
     let made = find::make(&found, entry, modules).and_then(|module| {
-        plan.secrets = Secrets::of(&entry.config, &module.description().secrets);
-        plan.version.clone_from(&module.description().version);
+        plan.describe(module.description());
         ready(entry, &found, module, &mut plan.warnings)
     });
     match made {
@@ -183,6 +191,7 @@ fn look(entry: &Entry, modules: &Modules) -> (Plan, Option<Found>) {
         version: String::new(),
         host: "",
         path: None,
+        manifest: None,
         secrets: Secrets::default(),
         warnings: Vec::new(),
         outcome: Outcome::Off,
@@ -190,6 +199,9 @@ fn look(entry: &Entry, modules: &Modules) -> (Plan, Option<Found>) {
     match modules.find(&entry.module, entry.host) {
         Ok(found) => {
             plan.version.clone_from(&found.version);
+            if let Some(description) = &found.description {
+                plan.describe(description);
+            }
             plan.host = found.how.name();
             plan.path.clone_from(&found.path);
             plan.warnings.clone_from(&found.warnings);

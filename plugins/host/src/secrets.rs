@@ -81,6 +81,19 @@ impl std::fmt::Debug for Secrets {
     }
 }
 
+/// A config of which nobody knows what is secret: its keys, and none of its values.
+pub(crate) fn hidden(config: &Value) -> Value {
+    match config {
+        Value::Null => Value::Null,
+        Value::Object(map) => {
+            let keys = map.iter();
+            keys.map(|(key, value)| (key.clone(), hidden(value)))
+                .collect()
+        }
+        _ => HIDDEN.into(),
+    }
+}
+
 fn at_path(value: &Value, path: &[&str], found: &mut dyn FnMut(&Value)) {
     match (value, path) {
         (value, []) => found(value),
@@ -162,6 +175,13 @@ mod tests {
             shown.contains("token") && !shown.contains("s3cret"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn a_config_without_a_manifest_shows_its_keys_only() {
+        let config = json!({"token": "s3cret", "list": ["s3cret"], "in": {"n": 5, "none": null}});
+        let shown = json!({"token": "***", "list": "***", "in": {"n": "***", "none": null}});
+        assert_eq!(hidden(&config), shown);
     }
 
     #[test]

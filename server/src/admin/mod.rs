@@ -1,0 +1,91 @@
+//! `/admin/v1`: what an operator asks of a running server, on loopback only. `routes.rs` has the
+//! calls.
+//!
+//! There is no login yet, so the address is the right: whoever is on this machine. A request that a
+//! proxy passed on comes from elsewhere, whatever its address says.
+//!
+//! Every answer is JSON and passes [`answer`], which hides the secrets of all instances in every
+//! text of it: no call has to think of them.
+
+mod bytes;
+mod call;
+mod letters;
+mod plugins;
+mod routes;
+mod state;
+mod store;
+
+use std::net::IpAddr;
+
+use hyper::{HeaderMap, StatusCode};
+use plugin_host::Secrets;
+use serde_json::{Value, json};
+
+use crate::http::App;
+pub(crate) use call::Request;
+pub(crate) use plugins::summary;
+
+/// Where the calls begin.
+pub(crate) const PREFIX: &str = "/admin/v1/";
+
+/// Headers that a proxy adds.
+const PROXIED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
+/// Whether a request comes from this machine.
+pub(crate) fn is_local(peer: IpAddr, headers: &HeaderMap) -> bool {
+    let proxied = PROXIED.iter().any(|name| headers.contains_key(*name));
+    peer.to_canonical().is_loopback() && !proxied
+}
+
+/// Answers a call; blocks as long as it takes.
+pub(crate) fn answer(app: &App, request: &Request) -> (StatusCode, String) {
+    let (code, mut value) = match routes::run(app, request) {
+        Ok(value) => (StatusCode::OK, value),
+        Err(refusal) => {
+            let value = json!({ "error": refusal.text, "exit_code": refusal.exit });
+            (refusal.code, value)
+        }
+    };
+    let secrets = app.host.secrets();
+    if !secrets.is_empty() {
+        hide(&secrets, &mut value);
+    }
+    (code, format!("{value}\n"))
+}
+
+/// Hides secrets in every text. Not in the JSON as a whole: a secret number would break it.
+fn hide(secrets: &Secrets, value: &mut Value) {
+    match value {
+        Value::String(text) => *text = secrets.scrub(std::mem::take(text)),
+        Value::Array(list) => list.iter_mut().for_each(|item| hide(secrets, item)),
+        Value::Object(map) => map.values_mut().for_each(|item| hide(secrets, item)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_local() {
+        let local = |peer: &str, headers: &HeaderMap| is_local(peer.parse().unwrap(), headers);
+        let mut headers = HeaderMap::new();
+        for peer in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(local(peer, &headers), "{peer}");
+        }
+        for peer in ["10.0.0.1", "::ffff:10.0.0.1", "0.0.0.0", "fe80::1"] {
+            assert!(!local(peer, &headers), "{peer}");
+        }
+        headers.insert("x-forwarded-for", "127.0.0.1".parse().unwrap());
+        assert!(!local("127.0.0.1", &headers));
+    }
+
+    #[test]
+    fn texts_are_hidden_at_any_depth_and_json_stays_json() {
+        let secrets = Secrets::of(&json!({"pin": 123_456}), &["pin".to_owned()]);
+        let mut value = json!({"a": [{"b": "is 123456"}], "n": 11_234_567});
+        hide(&secrets, &mut value);
+        assert_eq!(value, json!({"a": [{"b": "is ***"}], "n": 11_234_567}));
+    }
+}
