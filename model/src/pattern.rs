@@ -12,6 +12,8 @@
 //!
 //! Matching takes time linear in pattern and key: no pattern can be made slow.
 
+mod overlap;
+
 use std::fmt;
 
 use crate::key::BucketKey;

@@ -9,7 +9,7 @@ use plugin_sdk::{
 
 use crate::run::Run;
 use crate::section::{CHANGE_HEADER_BYTES, Change};
-use crate::state::{LetterId, Overlay, SharedTable, StateView, state_key};
+use crate::state::{HOST_PREFIX, LetterId, Overlay, SharedTable, StateView, state_key};
 use crate::timers::{KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, TIMERS_BYTES_MAX, TIMERS_MAX, Timer};
 
 /// Most bytes one window may write, however large frames may be.
@@ -92,9 +92,9 @@ impl Effects {
         self.letters.push(letter);
     }
 
-    /// The timer of this state key is no longer pending.
-    pub(crate) fn cancel_timer(&mut self, key: Bytes) {
-        self.state.set_timer(key, None);
+    /// What is pending under this state key from now on.
+    pub(crate) fn set_timer(&mut self, key: Bytes, timer: Option<Timer>) {
+        self.state.set_timer(key, timer);
     }
 
     /// Sets a key of the host's own, which no plugin changes.
@@ -133,7 +133,9 @@ pub(crate) struct Calls<'a> {
     room: usize,
     /// Whether the fire asked for more than that.
     is_over: bool,
-    /// What may ask for an end while the fire lasts.
+    /// The first thing asked for that the plugin may not do.
+    forbidden: Option<String>,
+    /// Whose call it is, and what may ask for its end.
     run: Option<&'a Run>,
 }
 
@@ -159,11 +161,12 @@ impl<'a> Calls<'a> {
             lane: scope.lane,
             room,
             is_over: false,
+            forbidden: None,
             run: None,
         }
     }
 
-    /// The fire is to end when its run is.
+    /// The call is the run's: what the plugin may do, and when it is to end.
     pub(crate) fn end_with(&mut self, run: &'a Run) {
         self.run = Some(run);
     }
@@ -192,9 +195,23 @@ impl<'a> Calls<'a> {
         self.effects.bytes + self.state.own.bytes()
     }
 
-    /// A timer that fires is no longer pending; not a change of the plugin's.
-    pub(crate) fn take_timer(&mut self, key: Bytes) {
-        self.state.own.set_timer(key, None);
+    /// What is pending in place of the timer that fires; not a change of the plugin's.
+    pub(crate) fn take_timer(&mut self, key: Bytes, next: Option<Timer>) {
+        self.state.own.set_timer(key, next);
+    }
+
+    /// What was asked for that the plugin may not do.
+    pub(crate) fn forbidden(&mut self) -> Option<String> {
+        self.forbidden.take()
+    }
+
+    /// Refuses a key that the manifest does not name. The plugin may go on, but its fire has failed.
+    pub(crate) fn check_may_change(&mut self, key: &BucketKey) -> Result<(), PluginError> {
+        let checked = self.run.map_or(Ok(()), |run| run.writes.check(key));
+        if let Err(error) = &checked {
+            self.forbidden.get_or_insert_with(|| error.text.clone());
+        }
+        checked
     }
 
     fn reserve(&mut self, bytes: usize) -> Result<(), PluginError> {
@@ -222,6 +239,12 @@ impl<'a> Calls<'a> {
                 ),
             ));
         }
+        if key.starts_with(HOST_PREFIX) {
+            return Err(PluginError::from(format!(
+                "timer \"{}\": keys that begin with \"__\" are the host's, use another",
+                String::from_utf8_lossy(key)
+            )));
+        }
         self.state.room = self.room.saturating_sub(self.effects.bytes);
         let bytes = self.state.namespace.len() + self.lane.len() + key.len() + payload;
         self.state.count_change(CHANGE_HEADER_BYTES + 16 + bytes)
@@ -246,6 +269,7 @@ impl HostCalls for Calls<'_> {
         if rows.is_empty() {
             return Ok(());
         }
+        self.check_may_change(key)?;
         let bucket = self.engine.bucket(key);
         // Stored types may be wider than those given.
         let stored = bucket

@@ -286,7 +286,8 @@ impl Dispatcher {
         let mut effects = crate::calls::Effects::new();
         if timers > 0 {
             for timer in self.due(timers) {
-                effects.cancel_timer(timer.key);
+                let next = self.behind(&timer);
+                effects.set_timer(timer.key, next);
             }
         }
         self.commit_window(effects, window.end, 0)?;

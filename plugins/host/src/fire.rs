@@ -218,7 +218,7 @@ impl Hand<'_> {
                 Outcome::Fatal(why) => return Err(End::Failed(why)),
                 Outcome::Skipped(why) => {
                     self.skip(event, &why);
-                    drop_timer(event, effects);
+                    drop_timer(self.run, event, effects);
                 }
                 Outcome::Failed(failure) => {
                     if self.is_tried_again(&mut lane, effects, &failure)? {
@@ -263,7 +263,7 @@ impl Hand<'_> {
         }
         if let Some(event) = lane.events.front() {
             self.give_up(event, lane.attempts, failure, effects)?;
-            drop_timer(event, effects);
+            drop_timer(self.run, event, effects);
         }
         Ok(false)
     }
@@ -293,11 +293,12 @@ impl Hand<'_> {
         calls.end_with(run);
         if let (What::Timer(timer), None) = (&event.what, event.letter) {
             // Removal and effects of a timer are one commit.
-            calls.take_timer(timer.key.clone());
+            calls.take_timer(timer.key.clone(), run.behind(timer));
         }
         let result = catch_unwind(AssertUnwindSafe(|| {
             trigger.fire(&mut FireCtx::new(&mut calls), &event.to_sdk())
         }));
+        let forbidden = calls.forbidden();
         let (effects, is_over) = calls.finish();
         self.note_time(started.elapsed());
         self.gauges.fires.fetch_add(1, Relaxed);
@@ -308,6 +309,11 @@ impl Hand<'_> {
         match result {
             Ok(result) => {
                 *self.trigger = Some(trigger);
+                let result = match (result, forbidden) {
+                    // Whether the plugin minds or not.
+                    (Ok(()), Some(why)) => Err(FireError::Retry(why)),
+                    (result, _) => result,
+                };
                 self.judge(result, effects, is_over)
             }
             Err(panic) => {
@@ -484,9 +490,9 @@ fn is_stale(event: &Pending, effects: &Effects) -> bool {
 }
 
 /// A timer given up must not come again.
-fn drop_timer(event: &Pending, effects: &mut Effects) {
+fn drop_timer(run: &Run, event: &Pending, effects: &mut Effects) {
     if let (What::Timer(timer), None) = (&event.what, event.letter) {
-        effects.cancel_timer(timer.key.clone());
+        effects.set_timer(timer.key.clone(), run.behind(timer));
     }
 }
 

@@ -24,6 +24,7 @@
 
 mod calls;
 mod checkpoint;
+mod circle;
 mod commit;
 mod cursor;
 mod describe;
@@ -52,9 +53,11 @@ mod state;
 mod status;
 mod stop;
 mod threads;
+mod ticks;
 mod timers;
 mod window;
 mod worker;
+mod writes;
 
 pub use describe::Described;
 pub use entry::{

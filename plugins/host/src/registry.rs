@@ -7,11 +7,13 @@ use std::sync::Arc;
 use model::Zone;
 use plugin_sdk::{ConfigError, Delivery, Description, Kind, Module, StateScope};
 
+use crate::circle::circles;
 use crate::entry::{Entry, EntryKind, Join, Match, OnError, ProcessLimits, Start};
 use crate::find::{self, Found, How, Modules, NotFound, stem};
 use crate::on::Patterns;
 use crate::secrets::Secrets;
 use crate::status::State;
+use crate::writes::Writes;
 
 /// Longest `name` in bytes: with the hash of a second entry it still fits the store's 255.
 const ID_BYTES_MAX: usize = 200;
@@ -34,8 +36,16 @@ pub struct Problem {
 /// Checks entries without starting anything. No built-in plugin's check depends on the zone of the
 /// server, so `_zone` waits for one whose does.
 pub fn check(entries: &[Entry], modules: &Modules, _zone: &Zone) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for plan in plan(entries, modules) {
+    let plans = plan_each(entries, modules);
+    let mut problems = circles(&plans)
+        .iter()
+        .map(|circle| Problem {
+            place: plans[circle.of[0]].entry.place.clone(),
+            message: circle.describe(&plans),
+            fatal: circle.is_proved,
+        })
+        .collect::<Vec<_>>();
+    for plan in plans {
         let place = plan.entry.place.clone();
         let mut add = |message: String, fatal: bool| {
             problems.push(Problem {
@@ -92,6 +102,8 @@ pub(crate) struct Ready {
     pub(crate) module: Arc<dyn Module>,
     pub(crate) patterns: Patterns,
     pub(crate) policy: Policy,
+    /// What it may write.
+    pub(crate) writes: Writes,
 }
 
 /// Entry and manifest with every default filled in.
@@ -132,6 +144,10 @@ impl Plan {
         self.manifest = Some(manifest.clone());
     }
 
+    pub(crate) fn is_trigger(&self) -> bool {
+        self.kind() == Kind::Trigger
+    }
+
     /// State and reason before the start.
     pub(crate) fn state(&self) -> (State, String) {
         match &self.outcome {
@@ -151,8 +167,17 @@ impl Plan {
     }
 }
 
-/// Looks at every entry, in order.
+/// Looks at every entry, in order, and at what they are together.
 pub(crate) fn plan(entries: &[Entry], modules: &Modules) -> Vec<Plan> {
+    let mut plans = plan_each(entries, modules);
+    for circle in circles(&plans) {
+        let text = circle.describe(&plans);
+        plans[circle.of[0]].warnings.push(text);
+    }
+    plans
+}
+
+fn plan_each(entries: &[Entry], modules: &Modules) -> Vec<Plan> {
     let mut plans: Vec<Plan> = Vec::new();
     for entry in entries {
         let mut plan = plan_one(entry, modules);
@@ -287,8 +312,12 @@ fn ready(
             entry.module
         ));
     }
+    if entry.schedule.is_some() && module.description().kind != Kind::Trigger {
+        return Err("schedule: is for triggers; workers and sources keep their own time".into());
+    }
     Ok(Ready {
         policy: policy(entry, &*module),
+        writes: Writes::of(module.description())?,
         module,
         patterns,
     })
@@ -321,9 +350,6 @@ fn check_kind(entry: &Entry, kind: Kind) -> Result<(), String> {
 fn not_built(entry: &Entry, found: &Found, warnings: &mut Vec<String>) -> Result<(), String> {
     if entry.start != Start::Latest {
         return Err("start: only latest is available in this version".into());
-    }
-    if entry.schedule.is_some() {
-        return Err("schedule: is not available in this version".into());
     }
     if entry.on_overflow.is_some() {
         warnings.push("on_overflow: is chosen by the plugin in this version".into());

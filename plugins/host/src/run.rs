@@ -18,6 +18,9 @@ use crate::meter::Meter;
 use crate::state::{Orders, Overlay, SharedTable, StateView};
 use crate::status::{Gauges, State};
 use crate::stop::Stop;
+use crate::ticks::Ticks;
+use crate::timers::{DueTimer, Timer};
+use crate::writes::Writes;
 
 /// What dispatchers, workers and sources have in common.
 pub(crate) struct Run {
@@ -38,6 +41,10 @@ pub(crate) struct Run {
     pub(crate) epoch: u64,
     pub(crate) table: SharedTable,
     pub(crate) orders: Orders,
+    /// What the plugin may write.
+    pub(crate) writes: Writes,
+    /// `schedule:` of the entry.
+    pub(crate) ticks: Option<Ticks>,
 }
 
 /// Why an instance no longer runs.
@@ -94,14 +101,23 @@ impl Run {
     /// The calls of a worker or source.
     pub(crate) fn calls(&self) -> Calls<'_> {
         let scope = Scope::default();
-        Calls::new(
+        let mut calls = Calls::new(
             &self.engine,
             &self.id,
             &self.table,
             None,
             scope,
             self.info(),
-        )
+        );
+        calls.end_with(self);
+        calls
+    }
+
+    /// What is pending in place of a timer that has fired or was given up: of a schedule, its next
+    /// tick.
+    pub(crate) fn behind(&self, fired: &DueTimer) -> Option<Timer> {
+        let ticks = self.ticks.as_ref().filter(|ticks| ticks.is(&fired.key))?;
+        ticks.next(self.clock.now_ns().max(fired.timer.due))
     }
 
     /// Whether a call of the plugin is to end.

@@ -18,6 +18,7 @@ use crate::registry::{Outcome, Plan, Ready};
 use crate::run::Run;
 use crate::state::SharedTable;
 use crate::status::State;
+use crate::ticks::{self, Ticks};
 use crate::timers::WINDOW_TIMERS_MAX;
 use crate::window::{Filter, Limits};
 use crate::worker::{self, Worker};
@@ -196,6 +197,7 @@ impl Inner {
         {
             return Ok(Err(why));
         }
+        self.arrange_ticks(&run, ready.policy.delivery, place.cursor)?;
         let mut dispatcher = Dispatcher {
             run,
             policy: ready.policy,
@@ -234,6 +236,27 @@ impl Inner {
         Ok(Ok(Box::new(dispatcher)))
     }
 
+    /// Sets the timer of a schedule that is new or has changed, takes that of one that is gone.
+    fn arrange_ticks(&self, run: &Run, delivery: Delivery, cursor: Lsn) -> Result<(), Error> {
+        let now = self.clock.now_ns();
+        let change = ticks::at_start(run.ticks.as_ref(), &run.table.read(), now);
+        let Some(change) = change else {
+            return Ok(());
+        };
+        if delivery == Delivery::Volatile {
+            run.table.write().apply_volatile(&[change]);
+            return Ok(());
+        }
+        self.book.commit(
+            &run.engine,
+            no_rows(run.origin),
+            run.epoch,
+            cursor,
+            [change].into(),
+        )?;
+        Ok(())
+    }
+
     /// What a run has, of whatever kind.
     fn run_of(
         &self,
@@ -262,6 +285,8 @@ impl Inner {
             epoch,
             table,
             orders: Arc::clone(&instance.orders),
+            writes: ready.writes.clone(),
+            ticks: Ticks::of(&plan.entry),
         }
     }
 

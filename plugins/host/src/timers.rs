@@ -87,6 +87,10 @@ impl Timers {
         }
     }
 
+    pub(crate) fn get(&self, key: &Bytes) -> Option<&Timer> {
+        self.by_key.get(key)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_key.len()
     }

@@ -259,6 +259,8 @@ where
 
 pub(crate) fn builtins() -> Vec<BuiltIn> {
     vec![
+        BuiltIn::trigger::<crate::writes::Bound>(),
+        BuiltIn::bgworker::<crate::writes::BoundWorker>(),
         BuiltIn::trigger::<Keeper<1, false>>(),
         BuiltIn::trigger::<Keeper<2, false>>(),
         BuiltIn::trigger::<Keeper<1, true>>(),
