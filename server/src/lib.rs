@@ -8,6 +8,7 @@ mod arrow;
 pub mod cli;
 pub mod config;
 pub mod http;
+mod logs;
 mod percent;
 pub mod planner;
 mod retention;

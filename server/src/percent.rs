@@ -27,7 +27,6 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Bytes as a part of a path or a query, without anything that means something there.
-#[allow(dead_code, reason = "for the command line, which comes next")]
 pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for byte in bytes {

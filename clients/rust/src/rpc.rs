@@ -455,7 +455,19 @@ impl Client {
     /// # Errors
     /// If the connection fails.
     pub fn post(&mut self, path: &str, json: &str) -> Result<(u16, String), Error> {
-        let reply = self.exchange("POST", path, "application/json", json.as_bytes())?;
+        self.send("POST", path, json)
+    }
+
+    /// Puts JSON to a path, whatever the status.
+    ///
+    /// # Errors
+    /// If the connection fails.
+    pub fn put(&mut self, path: &str, json: &str) -> Result<(u16, String), Error> {
+        self.send("PUT", path, json)
+    }
+
+    fn send(&mut self, method: &str, path: &str, json: &str) -> Result<(u16, String), Error> {
+        let reply = self.exchange(method, path, "application/json", json.as_bytes())?;
         Ok((
             reply.status,
             String::from_utf8_lossy(&reply.body).into_owned(),

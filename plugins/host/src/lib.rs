@@ -38,6 +38,7 @@ pub mod fuzz;
 mod gap;
 mod host;
 mod instances;
+mod logs;
 mod meter;
 pub mod native;
 mod on;
@@ -68,6 +69,7 @@ pub use find::{
     Found, How, Installed, Modules, NotFound, Removed, Search, install, installed, nearest, remove,
 };
 pub use host::{Error, Host, Publisher};
+pub use logs::{LogLine, Logs};
 pub use registry::{Listed, Problem, check, list};
 pub use restart::RestartOptions;
 pub use schedule::{Cron, Schedule};

@@ -7,6 +7,10 @@ use plugin_host::{
 use serde_json::{Value, json};
 
 use super::call::{Answer, Call, Refusal};
+use crate::logs::LOGS;
+
+/// Log lines in one answer, unless another number is asked for.
+const LINES: u64 = 100;
 
 /// Every instance, in the order of the entries.
 pub(super) fn list(call: &Call<'_>) -> Answer {
@@ -26,6 +30,30 @@ pub(super) fn describe(call: &Call<'_>) -> Answer {
              state and dlq, and removed with plugins:gc"
         ))),
     }
+}
+
+/// Its last log lines (`lines=`), or those behind a number (`after=`).
+pub(super) fn logs(call: &Call<'_>) -> Answer {
+    let id = known(call)?;
+    let mut query = call.query()?;
+    let lines = query.number("lines", LINES)?;
+    let after = query.number("after", 0)?;
+    query.end()?;
+    let lines = usize::try_from(lines).unwrap_or(usize::MAX);
+    let (found, missed) = LOGS.last(id, lines, after);
+    let shown = found.iter().map(|line| {
+        json!({
+            "seq": line.seq,
+            "time_ns": line.time,
+            "level": line.level,
+            "text": line.text,
+        })
+    });
+    Ok(json!({
+        "lines": shown.collect::<Vec<_>>(),
+        "last": found.last().map_or(after, |line| line.seq),
+        "missed": missed,
+    }))
 }
 
 /// The instance that the path names: one with an entry, or one that something is stored of.

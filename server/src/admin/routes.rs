@@ -39,6 +39,7 @@ static ROUTES: &[Route] = &[
     post("backup", store::backup),
     get("plugins", plugins::list),
     get("plugins/{id}", plugins::describe),
+    get("plugins/{id}/logs", plugins::logs),
     get("plugins/{id}/state", state::scan),
     get("plugins/{id}/namespaces", state::namespaces),
     get("plugins/{id}/state/{key..}", state::get),

@@ -25,6 +25,7 @@ mod remote;
 mod root;
 mod start;
 mod status;
+mod trigger;
 mod wal;
 mod words;
 
@@ -108,9 +109,12 @@ enum Command {
     Backup(backup::Backup),
     /// Makes a store from a backup.
     Restore(backup::Restore),
-    /// Lists, describes, installs and removes plugins.
+    /// Shows, steers, installs and removes plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// Puts stored rows through a trigger.
+    #[command(subcommand)]
+    Trigger(trigger::Command),
     /// Runs a native plugin in a process of its own; started by servers.
     #[command(hide = true)]
     PluginHost {
@@ -150,6 +154,7 @@ pub fn main(builtins: Vec<BuiltIn>) -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Plugin(command) => plugin::run(&command, &builtins),
+        Command::Trigger(command) => trigger::run(&command),
         Command::PluginHost { file } => return plugin_child::run(&file),
         Command::Demo(args) => demo::run(&args),
         Command::Status(args) => status::run(&args),

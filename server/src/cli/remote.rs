@@ -1,10 +1,17 @@
-//! Failures of a server that was asked.
+//! Asking a server, and what its failures are for a person.
 
 use client::{Client, Error};
 use serde_json::Value;
 
 use super::Failure;
 use super::start::POISONED;
+
+/// What is asked of `/admin/v1`.
+pub(super) enum Ask<'a> {
+    Get,
+    Post(&'a Value),
+    Put(&'a Value),
+}
 
 /// What went wrong, with the exit code that a person expects.
 pub(super) fn failure(error: &Error) -> Failure {
@@ -27,14 +34,24 @@ pub(super) fn admin(
     call: &str,
     body: Option<&Value>,
 ) -> Result<Value, Failure> {
+    let ask = body.map_or(Ask::Get, Ask::Post);
+    answer(client, call, &ask).map_err(|error| failure(&error))?
+}
+
+/// The same of any method; the outer error is that of a server that does not answer.
+pub(super) fn answer(
+    client: &mut Client,
+    call: &str,
+    ask: &Ask<'_>,
+) -> Result<Result<Value, Failure>, Error> {
     let path = format!("/admin/v1/{call}");
-    let reply = match body {
-        None => client.get(&path),
-        Some(body) => client.post(&path, &body.to_string()),
+    let (status, text) = match ask {
+        Ask::Get => client.get(&path)?,
+        Ask::Post(body) => client.post(&path, &body.to_string())?,
+        Ask::Put(body) => client.put(&path, &body.to_string())?,
     };
-    let (status, text) = reply.map_err(|error| failure(&error))?;
     let value: Option<Value> = serde_json::from_str(&text).ok();
-    match (status, value) {
+    Ok(match (status, value) {
         (200, Some(value)) => Ok(value),
         (_, Some(value)) if value["error"].is_string() => Err(Failure {
             code: value["exit_code"]
@@ -46,5 +63,5 @@ pub(super) fn admin(
             "the server answered {status}: {}",
             text.trim()
         ))),
-    }
+    })
 }

@@ -181,7 +181,7 @@ fn open(config: &Config, builtins: Vec<BuiltIn>) -> Result<Running, Failure> {
         hub.clone(),
     )
     .map_err(host_failure)?;
-    log::hide(host.secrets());
+    crate::logs::hide(host.secrets());
     let (engine, recovery) = Engine::open(&config.root_directory, options(config), host.hook())
         .map_err(|error| {
             let root = config.root_directory.display();

@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
-use client::Client;
 use plugin_sdk::BuiltIn;
 use serde_json::{Value, json};
 
-use super::{ConfigFile, modules};
+use super::server::{Api, address_of};
+use super::{ConfigFile, modules, table};
+use crate::cli::Failure;
 use crate::cli::load::address;
-use crate::cli::{Failure, remote};
+use crate::cli::remote::Ask;
 use crate::config::Config;
 
 /// Arguments of `mkts plugin list`.
@@ -29,7 +30,7 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: &Args, builtins: &[BuiltIn]) -> Result<(), Failure> {
     let instances = match &args.url {
-        Some(url) => asked(&mut Client::new(address(url)?))?,
+        Some(url) => instances(Api::of(address(url)?).all("", &Ask::Get)?)?,
         None => {
             let config = args.config.need()?;
             let online = if args.offline {
@@ -49,25 +50,13 @@ pub(super) fn run(args: &Args, builtins: &[BuiltIn]) -> Result<(), Failure> {
 
 /// The instances of the server of a configuration; `None` if none runs.
 pub(super) fn running(config: &Config) -> Result<Option<Vec<Value>>, Failure> {
-    let host = match config.listen_host.as_str() {
-        // An address to listen on is none to call.
-        "0.0.0.0" => "127.0.0.1",
-        "::" | "[::]" => "[::1]",
-        host => host,
-    };
-    let mut client = Client::new(format!("{host}:{}", config.listen_port));
-    match client.get("/admin/v1/status") {
-        Err(client::Error::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            Ok(None)
-        }
-        _ => asked(&mut client).map(Some),
-    }
+    let answer = Api::of(address_of(config)).instances()?;
+    answer.map(instances).transpose()
 }
 
-fn asked(client: &mut Client) -> Result<Vec<Value>, Failure> {
-    let status = remote::admin(client, "status", None)?;
-    match &status["triggers"] {
-        Value::Array(list) => Ok(list.clone()),
+fn instances(mut answer: Value) -> Result<Vec<Value>, Failure> {
+    match answer["instances"].take() {
+        Value::Array(list) => Ok(list),
         _ => Err(Failure::new(
             "the server lists no instances; is it of another version?",
         )),
@@ -97,35 +86,20 @@ fn offline(config: &Config, builtins: &[BuiltIn]) -> Vec<Value> {
 fn table(instances: &[Value]) -> String {
     let columns = ["id", "state", "version", "host", "module", "place"];
     let heads = ["INSTANCE", "STATE", "VERSION", "HOST", "MODULE", "FROM"];
-    let text = |instance: &Value, column: &str| {
-        let text = instance[column].as_str().unwrap_or("");
-        if text.is_empty() {
-            "-".to_owned()
-        } else {
-            text.to_owned()
-        }
+    let row = |instance: &Value| {
+        let cells = columns.map(|column| instance[column].as_str().unwrap_or("").to_owned());
+        cells.to_vec()
     };
-    let rows: Vec<Vec<String>> = std::iter::once(heads.map(str::to_owned).to_vec())
-        .chain(
-            instances
-                .iter()
-                .map(|i| columns.map(|c| text(i, c)).to_vec()),
-        )
-        .collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..columns.len()).map(|c| width(c).unwrap_or(0)).collect();
+    let rows: Vec<Vec<String>> = instances.iter().map(row).collect();
+    let lines = table::lines(&heads, &rows);
     let mut out = String::new();
-    for (at, row) in rows.iter().enumerate() {
-        let cells = row.iter().zip(&widths);
-        let line: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "{}", line.join("  ").trim_end());
-        let reason = at
-            .checked_sub(1)
-            .and_then(|at| instances[at]["reason"].as_str());
-        if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
+    let (head, lines) = lines.split_first().expect("the heads are a line");
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{head}");
+    for (line, instance) in lines.iter().zip(instances) {
+        let _ = writeln!(out, "{line}");
+        let reason = instance["reason"].as_str().unwrap_or("");
+        if !reason.is_empty() {
             let _ = writeln!(out, "  {reason}");
         }
     }

@@ -1,0 +1,17 @@
+//! `mkts trigger`: stored rows through a trigger of a running server.
+
+use super::Failure;
+use super::plugin::control;
+
+/// `mkts trigger ...`.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Fires the rows that are stored, from the first on; the instance goes on with new ones after.
+    Backfill(control::Args),
+}
+
+pub(super) fn run(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Backfill(args) => control::run("backfill", args),
+    }
+}
