@@ -23,7 +23,7 @@ use crate::state::{
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     /// Bytes of `_instances` as published.
-    instances: Option<Bytes>,
+    pub(crate) instances: Option<Bytes>,
     pub(crate) letters: LetterFiles,
 }
 
@@ -176,12 +176,12 @@ fn load(disk: &dyn Disk, line: &mut Line) -> std::io::Result<()> {
     Ok(())
 }
 
-fn store(disk: &dyn Disk, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn store(disk: &dyn Disk, bytes: &[u8]) -> std::io::Result<()> {
     disk.create_dir_all(instances::DIR)?;
     disk::publish(disk, instances::FILE, |file| file.write_at(0, bytes))
 }
 
-fn store_error(error: &std::io::Error) -> Error {
+pub(crate) fn store_error(error: &std::io::Error) -> Error {
     if disk::is_full(error) {
         return Error::DiskFull(error.to_string());
     }

@@ -41,7 +41,7 @@ impl Dispatcher {
             Delivery::Volatile if effects.writes.is_empty() => Committed::Yes,
             Delivery::Volatile => self.write(&effects, None, hops)?,
             Delivery::Durable if is_idle => {
-                self.book.advance(self.origin, cursor);
+                self.advance(cursor)?;
                 self.unstored_since.get_or_insert_with(Instant::now);
                 Committed::Yes
             }
@@ -57,6 +57,12 @@ impl Dispatcher {
             self.send(messages);
         }
         Ok(committed)
+    }
+
+    /// Moves the cursor in memory.
+    pub(crate) fn advance(&self, cursor: Lsn) -> Result<(), End> {
+        let moved = self.book.advance(self.origin, self.epoch, cursor);
+        moved.map_err(|_| End::Stopped)
     }
 
     /// Stores the cursor of a `durable` instance when its time has come.
@@ -123,7 +129,7 @@ impl Run {
         let mut failures = 0;
         loop {
             // I18: a thread that was given up must not write behind the back of its successor.
-            if self.gauges.is_abandoned() {
+            if self.stop.is_abandoned() {
                 return Err(End::Stopped);
             }
             let error = match self.write_once(effects, cursor, hops) {

@@ -8,6 +8,9 @@
 //! The state of an instance belongs to its line: the changes of a plugin commit are applied in the
 //! same moment as the line moves, here and nowhere else.
 //!
+//! I18: whoever moves a line names the epoch of its run, and a line follows the newest epoch only. A
+//! run that was given up, and comes back to life behind its successor, moves nothing.
+//!
 //! A checkpoint may meet a plugin commit that is visible but whose dispatcher has not heard of it
 //! yet. The log below the checkpoint is not replayed, so the checkpoint looks it up in the log.
 
@@ -15,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use disk::{Clock, Disk};
 use engine::{Commit, Engine, Error, Lsn, Origin, Ticket};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::checkpoint::Files;
 use crate::entry::WAL_HOLD;
@@ -27,6 +30,8 @@ use crate::state::SharedTable;
 #[derive(Debug)]
 pub(crate) struct Book {
     pub(crate) lines: Mutex<Vec<Line>>,
+    /// With `lines`: a commit in flight has landed or failed.
+    landed: Condvar,
     /// Held over a checkpoint; taken before `lines`.
     pub(crate) files: Mutex<Files>,
     pub(crate) disk: OnceLock<Arc<dyn Disk>>,
@@ -39,11 +44,11 @@ pub(crate) struct Book {
 pub(crate) struct Line {
     pub(crate) record: Record,
     /// Bytes of log kept behind the cursor; 0 if none.
-    hold_bytes: u64,
+    pub(crate) hold_bytes: u64,
     /// Why replay could not follow the instance's commits, or its state cannot be read.
     pub(crate) broken: Option<String>,
     /// Whether its `state.snap` is there and cannot be used.
-    state_lost: bool,
+    pub(crate) state_lost: bool,
     pub(crate) table: SharedTable,
     /// Version of the table that `state.snap` has.
     pub(crate) snapped: u64,
@@ -85,6 +90,7 @@ impl Book {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             lines: Mutex::default(),
+            landed: Condvar::new(),
             files: Mutex::default(),
             disk: OnceLock::new(),
             clock,
@@ -97,9 +103,11 @@ impl Book {
         *self.engine.lock() = engine;
     }
 
-    /// Begins a run of an instance. A new one gets its line with its first plugin commit.
+    /// Begins a run of an instance: the runs before it move nothing any more. A new one gets its line
+    /// with its first plugin commit.
     pub(crate) fn start(&self, origin: Origin, id: &str, hold_bytes: u64) -> Recovered {
         let mut lines = self.lines.lock();
+        self.wait_landed(&mut lines, origin);
         let Some(line) = find(&mut lines, origin) else {
             let line = Line::new(origin, id, hold_bytes);
             let table = Arc::clone(&line.table);
@@ -117,7 +125,7 @@ impl Book {
         line.hold_bytes = hold_bytes;
         Recovered {
             epoch: line.record.epoch,
-            cursor: (line.record.last_commit > 0).then_some(Lsn(line.record.cursor)),
+            cursor: line.place(),
             broken: line.broken.clone(),
             has_wrong_state: line.broken.is_some()
                 && (line.state_lost || !line.table.read().has_no_values()),
@@ -125,12 +133,21 @@ impl Book {
         }
     }
 
-    /// The epoch of an instance that begins anew while the host runs.
+    /// The epoch of an instance that begins anew while the host runs; who has an older one moves
+    /// nothing any more.
     pub(crate) fn restart(&self, origin: Origin) -> u64 {
         let mut lines = self.lines.lock();
+        self.wait_landed(&mut lines, origin);
         let line = find(&mut lines, origin).expect("a running instance has a line");
         line.record.epoch += 1;
         line.record.epoch
+    }
+
+    /// What is in flight of an instance decides where the next run begins.
+    pub(crate) fn wait_landed(&self, lines: &mut MutexGuard<'_, Vec<Line>>, origin: Origin) {
+        while find(lines, origin).is_some_and(|line| line.in_flight.is_some()) {
+            self.landed.wait(lines);
+        }
     }
 
     /// Keeps as much log as `hold_bytes` says for an id, 0 for none. Lines of ids that no entry
@@ -161,17 +178,20 @@ impl Book {
     }
 
     /// LSN of the last plugin commit, 0 if there is none.
+    #[cfg(test)]
     pub(crate) fn last_commit(&self, origin: Origin) -> u64 {
         find(&mut self.lines.lock(), origin).map_or(0, |line| line.record.last_commit)
     }
 
     /// Everything below `cursor` has been fired, without effects to commit.
-    pub(crate) fn advance(&self, origin: Origin, cursor: Lsn) {
+    pub(crate) fn advance(&self, origin: Origin, epoch: u64, cursor: Lsn) -> Result<(), Error> {
         let mut lines = self.lines.lock();
-        let line = find(&mut lines, origin).expect("a running instance has a line");
+        let line = find(&mut lines, origin).ok_or(Error::Closed)?;
+        line.check_epoch(epoch)?;
         assert!(line.in_flight.is_none(), "one window at a time");
         assert!(cursor.0 >= line.record.cursor, "a cursor never goes back");
         line.record.cursor = cursor.0;
+        Ok(())
     }
 
     /// Writes a plugin commit: rows, changes and cursor in one frame. On return it is visible, and
@@ -185,9 +205,29 @@ impl Book {
         changes: Arc<[Change]>,
     ) -> Result<Lsn, Error> {
         let origin = rows.origin;
-        let previous = self.last_commit(origin);
+        if let Some(line) = find(&mut self.lines.lock(), origin) {
+            assert!(cursor.0 >= line.record.cursor, "a cursor never goes back");
+        }
+        self.command(engine, rows, epoch, cursor, changes)
+    }
+
+    /// [`Book::commit`] in an operator's name, who may set a cursor back.
+    pub(crate) fn command(
+        &self,
+        engine: &Engine,
+        rows: Commit,
+        epoch: u64,
+        cursor: Lsn,
+        changes: Arc<[Change]>,
+    ) -> Result<Lsn, Error> {
+        let origin = rows.origin;
+        let begun = InFlight {
+            base: engine.marks().visible,
+            cursor,
+            changes: Arc::clone(&changes),
+        };
+        let previous = self.begin(origin, epoch, begun)?;
         let section = encode(epoch, previous, cursor.0, &changes);
-        self.begin(origin, engine.marks().visible, cursor, changes);
         let commit = Commit {
             section: Some(section),
             ..rows
@@ -197,16 +237,14 @@ impl Book {
         result
     }
 
-    /// A plugin commit that moves the cursor goes to the engine; nothing below `base` can be it.
-    fn begin(&self, origin: Origin, base: Lsn, cursor: Lsn, changes: Arc<[Change]>) {
+    /// A plugin commit goes to the engine; nothing below `base` can be it. The LSN of the one before.
+    fn begin(&self, origin: Origin, epoch: u64, commit: InFlight) -> Result<u64, Error> {
         let mut lines = self.lines.lock();
-        let line = find(&mut lines, origin).expect("a running instance has a line");
-        assert!(cursor.0 >= line.record.cursor, "a cursor never goes back");
-        line.in_flight = Some(InFlight {
-            base,
-            cursor,
-            changes,
-        });
+        self.wait_landed(&mut lines, origin);
+        let line = find(&mut lines, origin).ok_or(Error::Closed)?;
+        line.check_epoch(epoch)?;
+        line.in_flight = Some(commit);
+        Ok(line.record.last_commit)
     }
 
     /// The commit begun is visible at `lsn`, or failed.
@@ -214,6 +252,7 @@ impl Book {
         if let Some(line) = find(&mut self.lines.lock(), origin) {
             line.finish(lsn);
         }
+        self.landed.notify_all();
     }
 
     /// Looks for commits in flight that are visible below `upto`.
@@ -252,15 +291,18 @@ impl Book {
         let is_it = |line: &&mut Line| line.in_flight.as_ref().is_some_and(|c| c.is(commit));
         if let Some(line) = find(&mut lines, origin).filter(is_it) {
             line.finish(Some(lsn));
+            self.landed.notify_all();
         }
     }
 
     /// The lines as stored, and the LSN from which on log is needed.
     pub(crate) fn stored(lines: &[Line], upto: Lsn) -> (Vec<Record>, Lsn) {
-        let stored = lines.iter().filter(|line| line.record.last_commit > 0);
+        let stored = lines
+            .iter()
+            .filter(|line| line.record.last_commit > 0 || line.record.flags != 0);
         let floor = stored
             .clone()
-            .filter(|line| line.hold_bytes > 0)
+            .filter(|line| line.hold_bytes > 0 && line.place().is_some())
             .map(|line| {
                 line.record
                     .cursor
@@ -290,18 +332,10 @@ pub(crate) fn find(lines: &mut [Line], origin: Origin) -> Option<&mut Line> {
 }
 
 impl Line {
-    fn new(origin: Origin, id: &str, hold_bytes: u64) -> Self {
-        let record = Record {
-            origin: origin.0,
-            flags: 0,
-            id: id.into(),
-            epoch: 1,
-            cursor: 0,
-            last_commit: 0,
-        };
+    pub(crate) fn new(origin: Origin, id: &str, hold_bytes: u64) -> Self {
         Self {
             hold_bytes,
-            ..Self::of(record)
+            ..Self::of(Record::new(origin, id))
         }
     }
 
@@ -319,6 +353,20 @@ impl Line {
         }
     }
 
+    /// Where the instance goes on; `None` if it is new, or begins like one.
+    pub(crate) fn place(&self) -> Option<Lsn> {
+        let is_known = self.record.last_commit > 0 && self.record.cursor > 0;
+        is_known.then_some(Lsn(self.record.cursor))
+    }
+
+    /// A run that has a successor is told what one behind the end of the store is told.
+    fn check_epoch(&self, epoch: u64) -> Result<(), Error> {
+        if self.record.epoch == epoch {
+            return Ok(());
+        }
+        Err(Error::Closed)
+    }
+
     fn finish(&mut self, lsn: Option<Lsn>) {
         // A checkpoint may have settled the commit before its dispatcher.
         let Some(commit) = self.in_flight.take() else {
@@ -328,9 +376,19 @@ impl Line {
             return;
         };
         assert!(lsn >= commit.base, "a commit is behind what it followed");
-        self.table.write().apply(lsn.0, &commit.changes);
+        self.apply(lsn, &commit.changes);
         self.record.cursor = commit.cursor.0;
         self.record.last_commit = lsn.0;
+    }
+
+    /// A reset mends whatever was wrong before it.
+    fn apply(&mut self, lsn: Lsn, changes: &[Change]) {
+        self.table.write().apply(lsn.0, changes);
+        if changes.contains(&Change::Reset) {
+            self.broken = None;
+            self.state_lost = false;
+            self.record.flags &= !FLAG_INCOMPLETE;
+        }
     }
 
     fn replay(&mut self, lsn: Lsn, section: &[u8]) {
@@ -348,9 +406,10 @@ impl Line {
                 lsn.0, section.previous
             ));
         }
-        self.table.write().apply(lsn.0, &section.changes);
+        self.apply(lsn, &section.changes);
         self.record.last_commit = lsn.0;
-        self.record.cursor = self.record.cursor.max(section.cursor);
+        // Not the larger one: an operator may have set it back.
+        self.record.cursor = section.cursor;
         self.record.epoch = self.record.epoch.max(section.epoch);
     }
 
@@ -410,7 +469,8 @@ mod tests {
         let recovered = second.start(Origin(1), "one", WAL_HOLD);
         assert_eq!((recovered.epoch, recovered.cursor), (5, Some(Lsn(190))));
         assert_eq!(recovered.broken, None);
-        second.advance(Origin(1), Lsn(250));
+        second.advance(Origin(1), 5, Lsn(250)).unwrap();
+        assert!(second.advance(Origin(1), 4, Lsn(260)).is_err());
         second.release(Origin(2));
         assert_eq!(second.checkpoint(Lsn(300)).unwrap(), Lsn(250));
         assert_eq!(second.checkpoint(Lsn(240)).unwrap(), Lsn(240));
@@ -437,16 +497,16 @@ mod tests {
             cursor: Lsn(cursor),
             changes: Arc::clone(&none),
         };
-        book.begin(one, Lsn(100), Lsn(90), Arc::clone(&none));
+        book.begin(one, 1, in_flight(100, 90)).unwrap();
         let seen = in_flight(100, 90);
         book.finish(one, Some(Lsn(110)));
-        book.begin(one, Lsn(200), Lsn(190), Arc::clone(&none));
+        book.begin(one, 1, in_flight(200, 190)).unwrap();
         book.settled(one, &seen, Lsn(110));
         assert_eq!(book.last_commit(one), 110);
         book.finish(one, Some(Lsn(210)));
         assert_eq!(book.last_commit(one), 210);
         // In time: the dispatcher hears of it later.
-        book.begin(one, Lsn(300), Lsn(290), Arc::clone(&none));
+        book.begin(one, 1, in_flight(300, 290)).unwrap();
         book.settled(one, &in_flight(300, 290), Lsn(310));
         assert_eq!(book.last_commit(one), 310);
         book.finish(one, Some(Lsn(310)));
@@ -483,7 +543,12 @@ mod tests {
         let book = book(&SimDisk::new(5));
         book.replayed(Lsn(100), Origin(1), &section(0, 90));
         book.start(Origin(1), "one", WAL_HOLD);
-        book.begin(Origin(1), Lsn(120), Lsn(120), Arc::default());
+        let commit = InFlight {
+            base: Lsn(120),
+            cursor: Lsn(120),
+            changes: Arc::default(),
+        };
+        book.begin(Origin(1), 5, commit).unwrap();
         book.finish(Origin(1), None);
         assert_eq!(book.last_commit(Origin(1)), 100);
         assert_eq!(book.checkpoint(Lsn(400)).unwrap(), Lsn(90));
@@ -516,7 +581,12 @@ mod tests {
             key: crate::state::state_key(b"", b"n"),
             value: 7,
         };
-        book.begin(origin, base, base, Arc::new([kept.clone()]));
+        let commit = InFlight {
+            base,
+            cursor: base,
+            changes: Arc::new([kept.clone()]),
+        };
+        book.begin(origin, 1, commit).unwrap();
         let lsn = write(section(0, base.0));
         let upto = engine.marks().visible;
         assert!(lsn < upto);
@@ -528,7 +598,7 @@ mod tests {
         let (header, table) = crate::state::decode_snapshot(&snap).unwrap();
         assert_eq!((header.covered, table.contents()), (lsn.0, vec![kept]));
         // The dispatcher hears of it later; nothing moves twice.
-        book.advance(origin, upto);
+        book.advance(origin, 1, upto).unwrap();
         book.finish(origin, Some(lsn));
         assert_eq!(book.last_commit(origin), lsn.0);
         book.lend(None);

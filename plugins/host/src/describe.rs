@@ -26,8 +26,8 @@ pub struct Described {
 impl Host {
     /// One instance; `None` if no entry has this id.
     pub fn describe(&self, id: &str) -> Option<Described> {
-        let status = self.status().into_iter().find(|s| s.id == id)?;
-        let plan = &self.inner.instance(id).ok()?.plan;
+        let status = self.instance_status(id)?;
+        let plan = self.inner.instance(id).ok()?.plan();
         let mut entry = plan.entry.clone();
         let config = match plan.manifest {
             Some(_) => plan.secrets.show(&entry.config),

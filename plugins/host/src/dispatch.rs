@@ -87,7 +87,7 @@ impl Dispatcher {
             self.skip_backlog(&format!("state incomplete: {why}"))?;
         }
         loop {
-            self.check_stop()?;
+            self.check_end()?;
             self.obey()?;
             // Taken before the log is read: what is visible later is news.
             let seen = self.engine.marks().visible;
@@ -135,7 +135,7 @@ impl Dispatcher {
                 window.add(commit, &mut self.filter);
                 continue;
             }
-            if window.is_empty() || self.wait.is_zero() || run.stop.is_asked() {
+            if window.is_empty() || self.wait.is_zero() || run.stop.is_ending() {
                 break;
             }
             let until = *deadline.get_or_insert_with(|| Instant::now() + self.wait);
@@ -197,7 +197,7 @@ impl Dispatcher {
         };
         if reached > self.cursor {
             if self.policy.delivery != Delivery::Volatile {
-                self.book.advance(self.origin, reached);
+                self.advance(reached)?;
             }
             self.moved(reached);
         }
@@ -209,7 +209,7 @@ impl Dispatcher {
         let visible = self.engine.wait_visible(reached, time);
         // A closed engine answers at once, without news: no reason to ask again and again.
         if visible <= reached && began.elapsed() < time.min(WAIT_MIN) {
-            self.stop.pause(WAIT_MIN);
+            self.stop.rest(WAIT_MIN);
         }
         Ok(())
     }

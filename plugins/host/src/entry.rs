@@ -48,8 +48,8 @@ pub struct Entry {
     pub window: WindowOptions,
     /// `required:`: the server does not start without it.
     pub required: bool,
-    /// `enabled:`.
-    pub enabled: bool,
+    /// `enabled:`; `None` means as an operator left it, at first on.
+    pub enabled: Option<bool>,
     /// `fire_on_own:`: fire on rows this instance wrote, too.
     pub fire_on_own: bool,
     /// `wal_hold:`: bytes of log kept for it when it lags.
@@ -90,7 +90,7 @@ impl Entry {
             timeout: TIMEOUT,
             window: WindowOptions::default(),
             required: false,
-            enabled: true,
+            enabled: None,
             fire_on_own: false,
             wal_hold: WAL_HOLD,
             wal_hold_time: WAL_HOLD_TIME,

@@ -94,7 +94,7 @@ fn live(run: &Run, mut source: Box<dyn AnySource>, place: &mut Place) -> Exit {
         Ok(exit @ Exit::Failed(_)) => (exit, CloseReason::Again),
         Ok(exit) => (exit, CloseReason::Stop),
     };
-    let why = if run.stop.is_asked() {
+    let why = if run.stop.is_ending() {
         CloseReason::Stop
     } else {
         why
@@ -114,7 +114,7 @@ fn follow(run: &Run, source: &mut dyn AnySource, place: &mut Place) -> Exit {
     }
     run.stand(State::Running, "");
     loop {
-        if run.stop.is_asked() {
+        if run.stop.is_ending() {
             return Exit::Done("stopped");
         }
         let deadline = Instant::now() + place.linger;
@@ -136,7 +136,7 @@ fn follow(run: &Run, source: &mut dyn AnySource, place: &mut Place) -> Exit {
         // A source that answers at once, without anything, would keep a core busy.
         let left = deadline.saturating_duration_since(Instant::now());
         if !brought && !left.is_zero() {
-            run.stop.pause(left);
+            run.stop.rest(left);
         }
     }
 }

@@ -9,23 +9,29 @@ use crossbeam_channel::Receiver;
 use disk::{Clock, SystemClock};
 use engine::{CheckpointHook, Engine, Lsn};
 use model::Zone;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use plugin_sdk::{Delivery, Kind};
 
 use crate::cursor::Book;
 use crate::entry::Entry;
 use crate::find::Modules;
+use crate::instances::FLAG_DISABLED;
 use crate::meter;
 use crate::on::difference;
-use crate::registry::{Outcome, Plan, plan};
+use crate::registry::{Natives, Outcome, Plan, plan};
 use crate::restart::RestartOptions;
 use crate::secrets::Secrets;
 use crate::state::{Orders, SharedTable};
 use crate::status::{Gauges, InstanceStatus, State};
 use crate::stop::Stop;
 
-/// How long `stop` waits for a thread whose event has not passed its own time limit.
-const STOP_WAIT: Duration = Duration::from_secs(5);
+/// How long a thread whose event has not passed its own time limit is waited for.
+pub(crate) const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// Why an instance is disabled if somebody wants it so.
+pub(crate) const OFF_BY_OPERATOR: &str = "by an operator; `mkts plugin enable` ends it";
+/// The same, if its entry says so.
+pub(crate) const OFF_BY_ENTRY: &str = "enabled: false";
 
 /// Takes the messages that plugins publish.
 pub trait Publisher: Send + Sync {
@@ -33,7 +39,7 @@ pub trait Publisher: Send + Sync {
     fn publish(&self, instance: &str, stream: &str, payload: Bytes);
 }
 
-/// Why the host cannot start.
+/// What the host cannot do.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -58,6 +64,30 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// No entry has this id.
+    #[error("instance \"{id}\": no entry has this id; `mkts plugin list` shows all")]
+    NoInstance {
+        /// Instance id.
+        id: String,
+    },
+    /// The instance is in a state in which that cannot be done.
+    #[error("instance \"{id}\" is {state}: {reason}")]
+    Conflict {
+        /// Instance id.
+        id: String,
+        /// Where it stands.
+        state: State,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// What was asked for makes no sense.
+    #[error("instance \"{id}\": {reason}")]
+    Invalid {
+        /// Instance id.
+        id: String,
+        /// Why.
+        reason: String,
+    },
     /// The system refused a thread.
     #[error("cannot start a dispatcher thread: {0}")]
     Thread(String),
@@ -70,27 +100,39 @@ pub struct Host {
 }
 
 pub(crate) struct Inner {
-    instances: Vec<Instance>,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) modules: Modules,
     pub(crate) zone: Zone,
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) book: Arc<Book>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) restart: Mutex<RestartOptions>,
-    /// Between start and stop.
-    engine: Mutex<Option<Engine>>,
+    /// Between start and stop. A thread of an instance is only ever started with this held.
+    pub(crate) engine: Mutex<Option<Engine>>,
 }
 
 pub(crate) struct Instance {
-    pub(crate) plan: Plan,
+    pub(crate) id: String,
+    pub(crate) entry: Entry,
+    /// What it runs as; another one after a reload.
+    plan: RwLock<Arc<Plan>>,
     pub(crate) gauges: Arc<Gauges>,
-    pub(crate) stop: Arc<Stop>,
+    /// Held over a whole verb of [`crate::control`]; no thread of an instance takes it.
+    pub(crate) control: Mutex<()>,
+    pub(crate) live: Mutex<Live>,
     pub(crate) orders: Orders,
     /// While it runs, or after that.
     table: Mutex<Option<SharedTable>>,
     warnings: Mutex<Vec<String>>,
+}
+
+/// The run of an instance: the one under way, or the last.
+#[derive(Default)]
+pub(crate) struct Live {
+    pub(crate) stop: Arc<Stop>,
     /// Disconnected when the thread has ended.
-    pub(crate) thread: Mutex<Option<Receiver<()>>>,
+    pub(crate) thread: Option<Receiver<()>>,
 }
 
 /// Tells those who wait in `drain` that a cursor moved.
@@ -149,13 +191,16 @@ impl Host {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let now = clock.now_ns();
-        let instances = plan(&entries, &modules.into())
+        let modules = modules.into();
+        // A library in the server's process may have ended the last one: see `ledger.rs`.
+        let instances = plan(&entries, &modules, Natives::Later)
             .into_iter()
             .map(|plan| Instance::new(plan, now))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             inner: Arc::new(Inner {
                 instances,
+                modules,
                 zone,
                 publisher,
                 book: Arc::new(Book::new(Arc::clone(&clock))),
@@ -171,7 +216,7 @@ impl Host {
     pub fn secrets(&self) -> Secrets {
         let mut secrets = Secrets::default();
         for instance in &self.inner.instances {
-            secrets.merge(&instance.plan.secrets);
+            secrets.merge(&instance.plan().secrets);
         }
         secrets
     }
@@ -191,12 +236,16 @@ impl Host {
         let inner = &self.inner;
         *inner.engine.lock() = Some(engine.clone());
         inner.book.lend(Some(engine.clone()));
+        inner.switch_off();
         inner.book.hold(&engine, |id| inner.hold_bytes(id));
         // Triggers first: a new one starts in front of what workers and sources write.
         let (triggers, others): (Vec<_>, Vec<_>) =
             inner.instances.iter().partition(|i| i.is_trigger());
         let mut all = triggers.into_iter().chain(others);
-        all.try_for_each(|instance| inner.start(instance, &engine))
+        all.try_for_each(|instance| {
+            instance.compare_readings(&engine);
+            inner.start_first(instance, &engine)
+        })
     }
 
     /// Sets how workers and sources come back, for those started from now on.
@@ -246,7 +295,7 @@ impl Host {
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ids = self.inner.instances.iter().map(|i| &i.plan.id);
+        let ids = self.inner.instances.iter().map(|i| &i.id);
         f.debug_list().entries(ids).finish()
     }
 }
@@ -268,8 +317,8 @@ impl Error {
 
 impl Inner {
     pub(crate) fn instance(&self, id: &str) -> Result<&Instance, Error> {
-        let found = self.instances.iter().find(|i| i.plan.id == id);
-        found.ok_or_else(|| Error::instance(id, "no entry has this id"))
+        let found = self.instances.iter().find(|i| i.id == id);
+        found.ok_or_else(|| Error::NoInstance { id: id.into() })
     }
 
     /// Between start and stop.
@@ -277,19 +326,30 @@ impl Inner {
         self.engine.lock().clone()
     }
 
-    fn visible(&self) -> Lsn {
+    /// What an operator has disabled stays so, unless its entry says otherwise.
+    fn switch_off(&self) {
+        let now = self.clock.now_ns();
+        for instance in &self.instances {
+            let is_flagged = self.book.flags(&instance.id) & FLAG_DISABLED != 0;
+            if is_flagged && instance.entry.enabled.is_none() {
+                instance.gauges.set(State::Disabled, OFF_BY_OPERATOR, now);
+            }
+        }
+    }
+
+    pub(crate) fn visible(&self) -> Lsn {
         let engine = self.engine.lock();
         engine.as_ref().map_or(Lsn(0), |e| e.marks().visible)
     }
 
     /// Log is kept for what may run again without being asked.
-    fn hold_bytes(&self, id: &str) -> u64 {
-        let found = self.instances.iter().find(|i| i.plan.id == id);
-        found.map_or(0, |instance| match &instance.plan.outcome {
-            Outcome::Off => 0,
+    pub(crate) fn hold_bytes(&self, id: &str) -> u64 {
+        let found = self.instances.iter().find(|i| i.id == id);
+        found.map_or(0, |instance| match instance.gauges.state() {
+            State::Disabled => 0,
             _ if !instance.is_trigger() => 0,
-            _ if instance.plan.delivery() == Delivery::Volatile => 0,
-            _ => instance.plan.entry.wal_hold,
+            _ if instance.plan().delivery() == Delivery::Volatile => 0,
+            _ => instance.entry.wal_hold,
         })
     }
 
@@ -308,19 +368,40 @@ impl Inner {
             return;
         };
         for instance in &self.instances {
-            instance.stop.ask();
+            instance.live.lock().stop.ask();
         }
         let until = Instant::now() + STOP_WAIT;
         for instance in &self.instances {
-            self.join(instance, &engine, until);
+            let (stop, thread) = instance.take_thread();
+            if !self.join(instance, thread, &engine, until) {
+                stop.abandon();
+                tracing::error!(instance = instance.id, "hangs; given up");
+            }
         }
         self.book.lend(None);
     }
 
-    /// Waits for a thread's end, or gives it up if its event hangs.
-    fn join(&self, instance: &Instance, engine: &Engine, until: Instant) {
-        let Some(ended) = instance.thread.lock().take() else {
-            return;
+    /// Waits for a thread's end; false if it takes too long, or its event hangs.
+    pub(crate) fn join(
+        &self,
+        instance: &Instance,
+        thread: Option<Receiver<()>>,
+        engine: &Engine,
+        until: Instant,
+    ) -> bool {
+        let hangs = || instance.is_hung(self.clock.now_ns());
+        self.wait_end(thread, engine, until, hangs)
+    }
+
+    pub(crate) fn wait_end(
+        &self,
+        thread: Option<Receiver<()>>,
+        engine: &Engine,
+        until: Instant,
+        is_enough: impl Fn() -> bool,
+    ) -> bool {
+        let Some(ended) = thread else {
+            return true;
         };
         loop {
             // Again and again: the thread may have looked at the flag just before it was set.
@@ -328,13 +409,10 @@ impl Inner {
             let tick = Duration::from_millis(5);
             match ended.recv_timeout(tick) {
                 Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
-                _ => return,
+                _ => return true,
             }
-            let hangs = instance.is_hung(self.clock.now_ns());
-            if hangs || Instant::now() >= until {
-                instance.gauges.abandoned.store(true, Relaxed);
-                tracing::error!(instance = instance.plan.id, "hangs; given up");
-                return;
+            if is_enough() || Instant::now() >= until {
+                return false;
             }
         }
     }
@@ -365,18 +443,36 @@ impl Instance {
             tracing::warn!(instance = plan.id, place, "{warning}");
         }
         Ok(Self {
+            id: plan.id.clone(),
+            entry: plan.entry.clone(),
             gauges: Arc::new(Gauges::new(state, reason, now)),
-            stop: Arc::new(Stop::default()),
+            control: Mutex::default(),
+            live: Mutex::default(),
             orders: Orders::default(),
             table: Mutex::default(),
             warnings: Mutex::new(plan.warnings.clone()),
-            thread: Mutex::new(None),
-            plan,
+            plan: RwLock::new(Arc::new(plan)),
         })
     }
 
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plan.read())
+    }
+
+    /// It runs as something else from the next run on.
+    pub(crate) fn set_plan(&self, plan: Plan) {
+        self.warnings.lock().clone_from(&plan.warnings);
+        *self.plan.write() = Arc::new(plan);
+    }
+
+    /// The run under way, and its thread for whoever waits for the end.
+    pub(crate) fn take_thread(&self) -> (Arc<Stop>, Option<Receiver<()>>) {
+        let mut live = self.live.lock();
+        (Arc::clone(&live.stop), live.thread.take())
+    }
+
     pub(crate) fn is_trigger(&self) -> bool {
-        self.plan.kind() == Kind::Trigger
+        self.plan().kind() == Kind::Trigger
     }
 
     /// Whether its thread may commit.
@@ -388,41 +484,47 @@ impl Instance {
         self.table.lock().clone()
     }
 
+    /// What a `volatile` instance has in memory.
+    pub(crate) fn clear_table(&self) {
+        *self.table.lock() = None;
+    }
+
     pub(crate) fn set_table(&self, table: &SharedTable) {
         *self.table.lock() = Some(Arc::clone(table));
     }
 
     /// Warns where MarketStore's reading of `on` and ours differ over the buckets there are.
     pub(crate) fn compare_readings(&self, engine: &Engine) {
-        let entry = &self.plan.entry;
-        if !matches!(self.plan.outcome, Outcome::Ready(_)) || !self.is_trigger() {
+        let entry = &self.entry;
+        let cannot_run = matches!(self.plan().state().0, State::Failed | State::Missing);
+        if cannot_run || !self.is_trigger() {
             return;
         }
         let buckets = engine.buckets();
         let keys = buckets.iter().map(|bucket| &bucket.key);
         if let Some(warning) = difference(&entry.on, entry.match_mode, keys) {
-            tracing::warn!(instance = self.plan.id, place = entry.place, "{warning}");
+            tracing::warn!(instance = self.id, place = entry.place, "{warning}");
             self.warnings.lock().push(warning);
         }
     }
 
     /// Whether its event runs for more than twice the time it has.
-    fn is_hung(&self, now: i64) -> bool {
+    pub(crate) fn is_hung(&self, now: i64) -> bool {
         let since = self.gauges.fire_wall.load(Relaxed);
-        let limit = crate::fire::nanos(self.plan.entry.timeout.saturating_mul(2));
+        let limit = crate::fire::nanos(self.entry.timeout.saturating_mul(2));
         since != 0 && now.saturating_sub(since) > limit
     }
 
     /// What the module knows of the instance, if it runs in a process.
     fn process(&self) -> Option<plugin_sdk::Standing> {
-        match &self.plan.outcome {
-            Outcome::Ready(ready) => ready.module.standing(&self.plan.id),
+        match &self.plan().outcome {
+            Outcome::Ready(ready) => ready.module.standing(&self.id),
             _ => None,
         }
     }
 
-    fn status(&self, visible: Lsn, now: i64) -> InstanceStatus {
-        let plan = &self.plan;
+    pub(crate) fn status(&self, visible: Lsn, now: i64) -> InstanceStatus {
+        let plan = &*self.plan();
         let gauges = &self.gauges;
         let mut standing = gauges.standing();
         let process = self.process();
@@ -430,6 +532,7 @@ impl Instance {
         let waits =
             standing.state.is_live() && process.as_ref().is_some_and(|p| standing.refine(p));
         let hung = !waits && standing.state.is_live() && self.is_hung(now);
+        let is_ending = standing.state.is_live() && self.live.lock().stop.is_ending();
         let cursor = gauges.cursor.load(Relaxed);
         let wall = gauges.window_wall.load(Relaxed);
         let lag_nanos = if wall == 0 {
@@ -452,9 +555,16 @@ impl Instance {
             place: plan.entry.place.clone(),
             required: plan.entry.required,
             delivery,
-            state: if hung { State::Hung } else { standing.state },
+            state: match standing.state {
+                _ if hung => State::Hung,
+                _ if is_ending => State::Draining,
+                state => state,
+            },
+            is_off: standing.state == State::Disabled
+                && (standing.reason == OFF_BY_OPERATOR || standing.reason == OFF_BY_ENTRY),
             reason: plan.secrets.scrub(standing.reason),
             since: standing.since,
+            quarantined: plan.is_quarantined,
             warnings: {
                 let warnings = self.warnings.lock();
                 warnings

@@ -9,13 +9,17 @@
 //! cursor would fire twice or never.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use engine::Error;
+use engine::{Error, Origin};
 
 /// Name of the file below the root.
 pub(crate) const FILE: &str = "plugins/_instances";
 /// Its directory.
 pub(crate) const DIR: &str = "plugins";
 
+/// An operator has switched the instance off.
+pub(crate) const FLAG_DISABLED: u16 = 1;
+/// It crashed the server and runs in a process.
+pub(crate) const FLAG_QUARANTINED: u16 = 2;
 /// The chain of plugin commits broke and nothing has mended the instance since.
 pub(crate) const FLAG_INCOMPLETE: u16 = 4;
 /// There is a `state.snap`, without which the instance must not run.
@@ -35,6 +39,20 @@ pub(crate) struct Record {
     pub(crate) epoch: u64,
     pub(crate) cursor: u64,
     pub(crate) last_commit: u64,
+}
+
+impl Record {
+    /// Of an instance that has committed nothing.
+    pub(crate) fn new(origin: Origin, id: &str) -> Self {
+        Self {
+            origin: origin.0,
+            flags: 0,
+            id: id.into(),
+            epoch: 1,
+            cursor: 0,
+            last_commit: 0,
+        }
+    }
 }
 
 pub(crate) fn encode(records: &[Record]) -> Bytes {

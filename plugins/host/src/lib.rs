@@ -26,6 +26,7 @@ mod calls;
 mod checkpoint;
 mod circle;
 mod commit;
+mod control;
 mod cursor;
 mod describe;
 mod dispatch;
@@ -36,8 +37,10 @@ mod fire;
 #[doc(hidden)]
 pub mod fuzz;
 mod gap;
+mod health;
 mod host;
 mod instances;
+mod lines;
 mod logs;
 mod meter;
 pub mod native;
@@ -53,6 +56,7 @@ mod start;
 mod state;
 mod status;
 mod stop;
+mod swap;
 mod threads;
 mod ticks;
 mod timers;
@@ -60,6 +64,7 @@ mod window;
 mod worker;
 mod writes;
 
+pub use control::{Place, Reloaded};
 pub use describe::Described;
 pub use entry::{
     Entry, EntryKind, HostMode, Join, Match, OnError, OnOverflow, ProcessLimits, Restart, Start,
@@ -68,7 +73,9 @@ pub use entry::{
 pub use find::{
     Found, How, Installed, Modules, NotFound, Removed, Search, install, installed, nearest, remove,
 };
+pub use health::{Ailment, Health};
 pub use host::{Error, Host, Publisher};
+pub use lines::Orphan;
 pub use logs::{LogLine, Logs};
 pub use registry::{Listed, Problem, check, list};
 pub use restart::RestartOptions;

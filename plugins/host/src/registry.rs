@@ -10,6 +10,7 @@ use plugin_sdk::{ConfigError, Delivery, Description, Kind, Module, StateScope};
 use crate::circle::circles;
 use crate::entry::{Entry, EntryKind, Join, Match, OnError, ProcessLimits, Start};
 use crate::find::{self, Found, How, Modules, NotFound, stem};
+use crate::host::OFF_BY_ENTRY;
 use crate::on::Patterns;
 use crate::secrets::Secrets;
 use crate::status::State;
@@ -36,7 +37,7 @@ pub struct Problem {
 /// Checks entries without starting anything. No built-in plugin's check depends on the zone of the
 /// server, so `_zone` waits for one whose does.
 pub fn check(entries: &[Entry], modules: &Modules, _zone: &Zone) -> Vec<Problem> {
-    let plans = plan_each(entries, modules);
+    let plans = plan_each(entries, modules, Natives::Now);
     let mut problems = circles(&plans)
         .iter()
         .map(|circle| Problem {
@@ -56,7 +57,7 @@ pub fn check(entries: &[Entry], modules: &Modules, _zone: &Zone) -> Vec<Problem>
         };
         plan.warnings.iter().for_each(|w| add(w.clone(), false));
         match &plan.outcome {
-            Outcome::Ready(_) | Outcome::Off => {}
+            Outcome::Ready(_) | Outcome::Later(_) | Outcome::Off => {}
             Outcome::Missing { text, known } => {
                 add(text.clone(), !known || plan.entry.required);
             }
@@ -81,12 +82,16 @@ pub(crate) struct Plan {
     /// What of its config must not be shown.
     pub(crate) secrets: Secrets,
     pub(crate) warnings: Vec<String>,
+    /// Whether it runs in a child because it crashed the server.
+    pub(crate) is_quarantined: bool,
     pub(crate) outcome: Outcome,
 }
 
 #[derive(Clone)]
 pub(crate) enum Outcome {
     Ready(Box<Ready>),
+    /// A library for the server's own process, found and not loaded: the ledger comes first.
+    Later(Box<Found>),
     /// `enabled: false`.
     Off,
     Missing {
@@ -129,11 +134,19 @@ impl Ready {
 impl Plan {
     /// What it runs as; of what cannot run, as the entry says.
     pub(crate) fn kind(&self) -> Kind {
-        match (&self.outcome, self.entry.kind) {
-            (Outcome::Ready(ready), _) => ready.kind(),
-            (_, EntryKind::Trigger) => Kind::Trigger,
-            (_, EntryKind::BgWorker) => Kind::BgWorker,
-            (_, EntryKind::Source) => Kind::Source,
+        match (self.description(), self.entry.kind) {
+            (Some(description), _) => description.kind,
+            (None, EntryKind::Trigger) => Kind::Trigger,
+            (None, EntryKind::BgWorker) => Kind::BgWorker,
+            (None, EntryKind::Source) => Kind::Source,
+        }
+    }
+
+    fn description(&self) -> Option<&Description> {
+        match &self.outcome {
+            Outcome::Ready(ready) => Some(ready.module.description()),
+            Outcome::Later(found) => found.description.as_ref(),
+            _ => None,
         }
     }
 
@@ -151,8 +164,8 @@ impl Plan {
     /// State and reason before the start.
     pub(crate) fn state(&self) -> (State, String) {
         match &self.outcome {
-            Outcome::Ready(_) => (State::Resolved, String::new()),
-            Outcome::Off => (State::Disabled, "enabled: false".into()),
+            Outcome::Ready(_) | Outcome::Later(_) => (State::Resolved, String::new()),
+            Outcome::Off => (State::Disabled, OFF_BY_ENTRY.into()),
             Outcome::Missing { text, .. } => (State::Missing, text.clone()),
             Outcome::Failed(text) => (State::Failed, text.clone()),
         }
@@ -160,16 +173,26 @@ impl Plan {
 
     /// How the place is kept; of what cannot run, as the entry says.
     pub(crate) fn delivery(&self) -> Delivery {
-        match &self.outcome {
-            Outcome::Ready(ready) => ready.policy.delivery,
-            _ => self.entry.delivery.unwrap_or(Delivery::Durable),
-        }
+        let own = self.description().map(|description| description.delivery);
+        let delivery = self.entry.delivery.or(own);
+        delivery.unwrap_or(Delivery::Durable)
     }
 }
 
+/// What is done about libraries for the server's own process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Natives {
+    /// They are loaded.
+    Now,
+    /// They wait until it is known whether they crashed the server.
+    Later,
+    /// They run in a child: they crashed the server.
+    Quarantined,
+}
+
 /// Looks at every entry, in order, and at what they are together.
-pub(crate) fn plan(entries: &[Entry], modules: &Modules) -> Vec<Plan> {
-    let mut plans = plan_each(entries, modules);
+pub(crate) fn plan(entries: &[Entry], modules: &Modules, natives: Natives) -> Vec<Plan> {
+    let mut plans = plan_each(entries, modules, natives);
     for circle in circles(&plans) {
         let text = circle.describe(&plans);
         plans[circle.of[0]].warnings.push(text);
@@ -177,24 +200,42 @@ pub(crate) fn plan(entries: &[Entry], modules: &Modules) -> Vec<Plan> {
     plans
 }
 
-fn plan_each(entries: &[Entry], modules: &Modules) -> Vec<Plan> {
+fn plan_each(entries: &[Entry], modules: &Modules, natives: Natives) -> Vec<Plan> {
     let mut plans: Vec<Plan> = Vec::new();
     for entry in entries {
-        let mut plan = plan_one(entry, modules);
+        let mut plan = plan_one(entry, modules, natives);
         tell_apart(&mut plan, &plans);
         plans.push(plan);
     }
     plans
 }
 
-fn plan_one(entry: &Entry, modules: &Modules) -> Plan {
+/// Looks at an entry. Nothing of a file runs for one that is switched off.
+pub(crate) fn plan_one(entry: &Entry, modules: &Modules, natives: Natives) -> Plan {
     let (mut plan, found) = look(entry, modules);
-    let Some(found) = found else {
+    let Some(mut found) = found else {
         return plan;
     };
-    if !entry.enabled && found.path.is_some() {
-        // Nothing of a file runs for an entry that is switched off.
+    let is_off = entry.enabled == Some(false);
+    if is_off && found.path.is_some() {
         return plan;
+    }
+    if let How::Native(file) = &found.how {
+        match natives {
+            Natives::Now => {}
+            Natives::Quarantined => {
+                found.how = How::Library(file.clone());
+                plan.host = found.how.name();
+                plan.is_quarantined = true;
+            }
+            Natives::Later => {
+                if let Some(description) = &found.description {
+                    plan.describe(description);
+                }
+                plan.outcome = Outcome::Later(Box::new(found));
+                return plan;
+            }
+        }
     }
     let made = find::make(&found, entry, modules).and_then(|module| {
         plan.describe(module.description());
@@ -202,8 +243,8 @@ fn plan_one(entry: &Entry, modules: &Modules) -> Plan {
     });
     match made {
         Err(text) => plan.outcome = Outcome::Failed(plan.secrets.scrub(text)),
-        Ok(ready) if entry.enabled => plan.outcome = Outcome::Ready(Box::new(ready)),
-        Ok(_) => {}
+        Ok(_) if is_off => {}
+        Ok(ready) => plan.outcome = Outcome::Ready(Box::new(ready)),
     }
     plan
 }
@@ -219,6 +260,7 @@ fn look(entry: &Entry, modules: &Modules) -> (Plan, Option<Found>) {
         manifest: None,
         secrets: Secrets::default(),
         warnings: Vec::new(),
+        is_quarantined: false,
         outcome: Outcome::Off,
     };
     match modules.find(&entry.module, entry.host) {
@@ -272,7 +314,7 @@ pub fn list(entries: &[Entry], modules: &Modules) -> Vec<Listed> {
         let (mut plan, _) = look(entry, modules);
         tell_apart(&mut plan, &plans);
         let (state, reason) = match plan.outcome {
-            Outcome::Off if entry.enabled => (State::Resolved, String::new()),
+            Outcome::Off if entry.enabled != Some(false) => (State::Resolved, String::new()),
             _ => plan.state(),
         };
         listed.push(Listed {

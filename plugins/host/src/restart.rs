@@ -61,7 +61,7 @@ pub(crate) fn keep(
     loop {
         let began = Instant::now();
         let exit = live(run);
-        if run.stop.is_asked() {
+        if run.stop.is_ending() {
             return End::Stopped;
         }
         let now = Instant::now();
@@ -78,7 +78,7 @@ pub(crate) fn keep(
         };
         tracing::warn!(instance = &*run.id, "{why}; starts again in {pause:?}");
         run.stand(State::Backoff, &why);
-        if run.stop.pause(pause) {
+        if run.stop.rest(pause) {
             return End::Stopped;
         }
         run.gauges.restarts.fetch_add(1, Relaxed);

@@ -57,7 +57,17 @@ pub(crate) enum End {
     Failed(String),
 }
 
+impl End {
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Stopped => "it ends".into(),
+            Self::Finished(text) | Self::Disabled(text) | Self::Failed(text) => text,
+        }
+    }
+}
+
 impl Run {
+    /// In front of an event.
     pub(crate) fn check_stop(&self) -> Result<(), End> {
         if self.stop.is_asked() {
             return Err(End::Stopped);
@@ -65,20 +75,31 @@ impl Run {
         Ok(())
     }
 
+    /// In front of a window or batch.
+    pub(crate) fn check_end(&self) -> Result<(), End> {
+        if self.stop.is_ending() {
+            return Err(End::Stopped);
+        }
+        Ok(())
+    }
+
     /// Sets state and reason.
     pub(crate) fn stand(&self, state: State, reason: &str) {
-        self.gauges.set(state, reason, self.clock.now_ns());
+        // One that was given up has a successor, or somebody's word about its state.
+        if !self.stop.is_abandoned() {
+            self.gauges.set(state, reason, self.clock.now_ns());
+        }
     }
 
     /// The last state of the run.
     pub(crate) fn conclude(&self, end: End) {
         let (state, reason) = match end {
-            End::Stopped => (State::Stopped, String::new()),
+            End::Stopped => self.stop.then(),
             End::Finished(what) => (State::Stopped, what),
             End::Disabled(why) => (State::Disabled, why),
             End::Failed(why) => (State::Failed, why),
         };
-        if state != State::Stopped {
+        if matches!(state, State::Failed | State::Disabled) && !self.stop.is_ending() {
             tracing::error!(instance = &*self.id, "{state}: {reason}");
         }
         self.stand(state, &reason);
@@ -122,7 +143,7 @@ impl Run {
 
     /// Whether a call of the plugin is to end.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.stop.is_asked() || self.gauges.is_abandoned()
+        self.stop.is_asked()
     }
 
     /// Makes an object of the plugin; its panic is an error like any other.

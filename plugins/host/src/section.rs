@@ -19,6 +19,7 @@
 //! | 6 | dead letter gone | u64 plugin commit, u32 place in it | - |
 //! | 7 | dirty range | bucket key | i64 from, i64 to |
 //! | 8 | range done | bucket key | - |
+//! | 9 | reset: no state, timers and ranges any more | - | - |
 //!
 //! A state key is `namespace 0x00 key`: the namespace is the bucket key with `state_scope: key` and
 //! empty otherwise. No bucket key has a zero byte, so the first one ends the namespace.
@@ -41,6 +42,7 @@ const CANCEL: u8 = 5;
 const LETTER: u8 = 6;
 const DIRTY: u8 = 7;
 const DONE: u8 = 8;
+const RESET: u8 = 9;
 
 /// What a plugin commit says besides its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +87,8 @@ pub(crate) enum Change {
     Done {
         key: Bytes,
     },
+    /// State, timers and ranges are gone, and what was wrong with them. Dead letters stay.
+    Reset,
 }
 
 impl Section {
@@ -156,6 +160,7 @@ impl Change {
             Self::Letter(_) | Self::LetterGone(_) => LETTER,
             Self::Dirty { .. } => DIRTY,
             Self::Done { .. } => DONE,
+            Self::Reset => RESET,
         }
     }
 
@@ -168,7 +173,7 @@ impl Change {
             | Self::Cancel { key }
             | Self::Dirty { key, .. }
             | Self::Done { key } => key,
-            Self::Letter(_) | Self::LetterGone(_) => &[],
+            Self::Letter(_) | Self::LetterGone(_) | Self::Reset => &[],
         }
     }
 
@@ -186,9 +191,11 @@ impl Change {
             Self::Timer { timer, .. } => timer.bytes(),
             Self::Letter(letter) => letter.len(),
             Self::Dirty { .. } => 16,
-            Self::Delete { .. } | Self::Cancel { .. } | Self::Done { .. } | Self::LetterGone(_) => {
-                0
-            }
+            Self::Delete { .. }
+            | Self::Cancel { .. }
+            | Self::Done { .. }
+            | Self::LetterGone(_)
+            | Self::Reset => 0,
         }
     }
 
@@ -213,7 +220,7 @@ impl Change {
                 out.put_i64_le(*from);
                 out.put_i64_le(*to);
             }
-            Self::Delete { .. } | Self::Cancel { .. } | Self::Done { .. } => {}
+            Self::Delete { .. } | Self::Cancel { .. } | Self::Done { .. } | Self::Reset => {}
         }
     }
 }
@@ -262,6 +269,7 @@ fn change(kind: u8, key: Bytes, value: Bytes) -> Option<Change> {
             Some(Change::Dirty { key, from, to })
         }
         (DONE, 0) => Some(Change::Done { key }),
+        (RESET, 0) if key.is_empty() => Some(Change::Reset),
         _ => None,
     }
 }
@@ -311,6 +319,7 @@ mod tests {
                 Change::Done {
                     key: key("A/1Min/T"),
                 },
+                Change::Reset,
             ],
         }
     }
@@ -318,7 +327,7 @@ mod tests {
     #[test]
     fn a_section_has_the_documented_bytes() {
         let bytes = sample().encode();
-        assert_eq!(&bytes[..8], [1, 0, 0, 0, 9, 0, 0, 0]);
+        assert_eq!(&bytes[..8], [1, 0, 0, 0, 10, 0, 0, 0]);
         assert_eq!(&bytes[8..16], 3_u64.to_le_bytes());
         assert_eq!(&bytes[16..24], 77_u64.to_le_bytes());
         assert_eq!(&bytes[24..32], (1_u64 << 40).to_le_bytes());
@@ -334,6 +343,7 @@ mod tests {
         assert_eq!(&bytes[106..116], [3, 0, 2, 0, 8, 0, 0, 0, 0, b'n']);
         assert_eq!(&bytes[116..124], (-2_i64).to_le_bytes());
         assert_eq!(bytes[124..128], [6, 0, 0, 0]);
+        assert_eq!(&bytes[bytes.len() - 8..], [9, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(Section::decode(&bytes).unwrap(), sample());
     }
 

@@ -11,13 +11,15 @@ use plugin_sdk::{Delivery, Kind, StateValue};
 use crate::commit;
 use crate::dispatch::Dispatcher;
 use crate::feed::{self, Feed};
-use crate::host::{Error, Inner, Instance};
+use crate::host::{Error, Inner, Instance, Live};
+use crate::instances::FLAG_QUARANTINED;
 use crate::meter::Meter;
 use crate::on::Matcher;
-use crate::registry::{Outcome, Plan, Ready};
+use crate::registry::{Natives, Outcome, Plan, Ready, plan_one};
 use crate::run::Run;
 use crate::state::SharedTable;
 use crate::status::State;
+use crate::stop::Stop;
 use crate::ticks::{self, Ticks};
 use crate::timers::WINDOW_TIMERS_MAX;
 use crate::window::{Filter, Limits};
@@ -41,7 +43,24 @@ impl Job {
 }
 
 fn incomplete(why: &str) -> String {
-    format!("state incomplete: {why}; give the entry a new \"name\" to start afresh")
+    format!("state incomplete: {why}; `mkts plugin reset` starts it afresh")
+}
+
+/// How a run begins.
+#[derive(Debug, Default)]
+pub(crate) struct Begin {
+    /// Where a `volatile` instance goes on; else at the newest commit.
+    pub(crate) volatile_at: Option<Lsn>,
+}
+
+/// An instance of which a run is made.
+struct Making<'a> {
+    instance: &'a Instance,
+    plan: &'a Plan,
+    ready: &'a Ready,
+    engine: &'a Engine,
+    begin: &'a Begin,
+    stop: &'a Arc<Stop>,
 }
 
 /// Where an instance begins.
@@ -54,61 +73,137 @@ struct Place {
 }
 
 impl Inner {
-    /// Starts an instance, unless it cannot run.
-    pub(crate) fn start(&self, instance: &Instance, engine: &Engine) -> Result<(), Error> {
-        instance.compare_readings(engine);
-        let Outcome::Ready(ready) = &instance.plan.outcome else {
+    /// Starts an instance with the server, unless it cannot run or is switched off.
+    pub(crate) fn start_first(&self, instance: &Instance, engine: &Engine) -> Result<(), Error> {
+        if instance.gauges.state() != State::Resolved {
             return Ok(());
+        }
+        match self.start(instance, engine, &Begin::default())? {
+            Ok(()) => Ok(()),
+            Err(reason) => instance.plan().refuse_if_required(&reason),
+        }
+    }
+
+    /// Begins a run of an instance that has none; the inner error is the instance's own fault, and
+    /// its state by then.
+    pub(crate) fn start(
+        &self,
+        instance: &Instance,
+        engine: &Engine,
+        begin: &Begin,
+    ) -> Result<Result<(), String>, Error> {
+        let set = |state, reason: &str| instance.gauges.set(state, reason, self.clock.now_ns());
+        set(State::Starting, "");
+        let result = self.make_and_run(instance, engine, begin);
+        let reason = match &result {
+            Ok(Ok(())) => return result,
+            Ok(Err(reason)) => reason.clone(),
+            Err(error) => error.to_string(),
+        };
+        set(State::Failed, &reason);
+        tracing::error!(instance = instance.id, "failed: {reason}");
+        result
+    }
+
+    fn make_and_run(
+        &self,
+        instance: &Instance,
+        engine: &Engine,
+        begin: &Begin,
+    ) -> Result<Result<(), String>, Error> {
+        if let Some(plan) = self.plan_native(instance) {
+            instance.set_plan(plan);
+        }
+        let plan = instance.plan();
+        let ready = match &plan.outcome {
+            Outcome::Ready(ready) => ready,
+            _ => return Ok(Err(plan.state().1)),
+        };
+        let stop = Arc::new(Stop::default());
+        let making = Making {
+            instance,
+            plan: &plan,
+            ready,
+            engine,
+            begin,
+            stop: &stop,
         };
         let made = match ready.kind() {
-            Kind::Trigger => self.dispatcher(instance, ready, engine)?.map(Job::Trigger),
-            Kind::BgWorker => self.worker(instance, ready, engine)?.map(Job::Worker),
-            Kind::Source => self.feed(instance, ready, engine)?.map(Job::Source),
+            Kind::Trigger => self.dispatcher(&making)?.map(Job::Trigger),
+            Kind::BgWorker => self.worker(&making)?.map(Job::Worker),
+            Kind::Source => self.feed(&making)?.map(Job::Source),
         };
-        let job = match made {
-            Ok(job) => job,
-            Err(reason) => {
-                let now = self.clock.now_ns();
-                instance.gauges.set(State::Failed, &reason, now);
-                tracing::error!(instance = instance.plan.id, "failed: {reason}");
-                return instance.plan.refuse_if_required(&reason);
-            }
+        match made {
+            Ok(job) => self.run_job(instance, ready.kind(), stop, job).map(Ok),
+            Err(reason) => Ok(Err(reason)),
+        }
+    }
+
+    /// What runs in the server's process is loaded now.
+    fn plan_native(&self, instance: &Instance) -> Option<Plan> {
+        let plan = instance.plan();
+        matches!(plan.outcome, Outcome::Later(_)).then(|| self.plan_again(instance))
+    }
+
+    /// Looks at the entry of an instance once more.
+    pub(crate) fn plan_again(&self, instance: &Instance) -> Plan {
+        let is_quarantined = self.book.flags(&instance.id) & FLAG_QUARANTINED != 0;
+        let natives = match is_quarantined {
+            true => Natives::Quarantined,
+            false => Natives::Now,
         };
+        let plan = plan_one(&instance.entry, &self.modules, natives);
+        Plan {
+            id: instance.id.clone(),
+            ..plan
+        }
+    }
+
+    fn run_job(
+        &self,
+        instance: &Instance,
+        kind: Kind,
+        stop: Arc<Stop>,
+        job: Job,
+    ) -> Result<(), Error> {
+        // Held while the thread starts: whoever stops the host finds all there are.
+        let engine = self.engine.lock();
+        if engine.is_none() {
+            return Err(engine::Error::Closed.into());
+        }
         let now = self.clock.now_ns();
-        instance.gauges.set(State::Running, "", now);
         if let Job::Trigger(dispatcher) = &job {
             instance.gauges.cursor.store(dispatcher.cursor.0, Relaxed);
             let timers = dispatcher.table.read().timers.len();
             instance.gauges.timers.store(timers as u64, Relaxed);
         }
+        instance.gauges.set(State::Running, "", now);
         let (alive, ended) = bounded::<()>(0);
         std::thread::Builder::new()
-            .name(format!("{}-{}", ready.kind().name(), instance.plan.id))
+            .name(format!("{}-{}", kind.name(), instance.id))
             .spawn(move || {
                 job.run();
                 drop(alive);
             })
             .map_err(|error| Error::Thread(error.to_string()))?;
-        *instance.thread.lock() = Some(ended);
+        *instance.live.lock() = Live {
+            stop,
+            thread: Some(ended),
+        };
         Ok(())
     }
 
     /// All a worker needs to run. Its object is made here, so that a plugin that refuses shows before
     /// the server is ready.
-    fn worker(
-        &self,
-        instance: &Instance,
-        ready: &Ready,
-        engine: &Engine,
-    ) -> Result<Result<Box<Worker>, String>, Error> {
-        let (run, _) = match self.without_cursor(instance, ready, engine)? {
+    fn worker(&self, making: &Making<'_>) -> Result<Result<Box<Worker>, String>, Error> {
+        let (run, _) = match self.without_cursor(making)? {
             Ok(made) => made,
             Err(why) => return Ok(Err(why)),
         };
         Ok(worker::create(&run).map(|object| {
             Box::new(Worker {
                 run,
-                restart: instance.plan.entry.restart,
+                restart: making.plan.entry.restart,
                 options: *self.restart.lock(),
                 object: Some(object),
             })
@@ -116,17 +211,12 @@ impl Inner {
     }
 
     /// All a source needs to run.
-    fn feed(
-        &self,
-        instance: &Instance,
-        ready: &Ready,
-        engine: &Engine,
-    ) -> Result<Result<Box<Feed>, String>, Error> {
-        let (run, resume) = match self.without_cursor(instance, ready, engine)? {
+    fn feed(&self, making: &Making<'_>) -> Result<Result<Box<Feed>, String>, Error> {
+        let (run, resume) = match self.without_cursor(making)? {
             Ok(made) => made,
             Err(why) => return Ok(Err(why)),
         };
-        let entry = &instance.plan.entry;
+        let entry = &making.plan.entry;
         Ok(feed::create(&run).map(|object| {
             Box::new(Feed {
                 run,
@@ -148,23 +238,15 @@ impl Inner {
     /// A run that does not follow the log, so none is kept for it, and the token of a source.
     fn without_cursor(
         &self,
-        instance: &Instance,
-        ready: &Ready,
-        engine: &Engine,
+        making: &Making<'_>,
     ) -> Result<Result<(Run, Option<Bytes>), String>, Error> {
-        let plan = &instance.plan;
+        let (plan, engine) = (making.plan, making.engine);
         let origin = engine.origin(&plan.id)?;
         let recovered = self.book.start(origin, &plan.id, 0);
         if let Some(why) = recovered.broken {
             return Ok(Err(incomplete(&why)));
         }
-        let run = self.run_of(
-            instance,
-            ready,
-            engine,
-            origin,
-            (recovered.epoch, recovered.table),
-        );
+        let run = self.run_of(making, origin, (recovered.epoch, recovered.table));
         if let Err(why) = run.bring_state_forward(commit::NO_CURSOR)? {
             return Ok(Err(why));
         }
@@ -176,22 +258,17 @@ impl Inner {
     }
 
     /// All a trigger needs to run; the inner error is its own fault, not the store's.
-    fn dispatcher(
-        &self,
-        instance: &Instance,
-        ready: &Ready,
-        engine: &Engine,
-    ) -> Result<Result<Box<Dispatcher>, String>, Error> {
-        let plan = &instance.plan;
+    fn dispatcher(&self, making: &Making<'_>) -> Result<Result<Box<Dispatcher>, String>, Error> {
+        let (plan, ready, engine) = (making.plan, making.ready, making.engine);
         let origin = engine.origin(&plan.id)?;
-        let place = self.place(plan, ready, origin, engine)?;
+        let place = self.place(making, origin)?;
         let accepts_gap = ready.policy.accepts_gap;
         if let Some(why) = &place.broken
             && (!accepts_gap || place.has_wrong_state)
         {
             return Ok(Err(incomplete(why)));
         }
-        let run = self.run_of(instance, ready, engine, origin, (place.epoch, place.table));
+        let run = self.run_of(making, origin, (place.epoch, place.table));
         if ready.policy.delivery != Delivery::Volatile
             && let Err(why) = run.bring_state_forward(place.cursor)?
         {
@@ -260,21 +337,25 @@ impl Inner {
     /// What a run has, of whatever kind.
     fn run_of(
         &self,
-        instance: &Instance,
-        ready: &Ready,
-        engine: &Engine,
+        making: &Making<'_>,
         origin: Origin,
         (epoch, table): (u64, SharedTable),
     ) -> Run {
-        let plan = &instance.plan;
+        let Making {
+            instance,
+            plan,
+            ready,
+            engine,
+            ..
+        } = making;
         instance.set_table(&table);
         Run {
-            engine: engine.clone(),
+            engine: (*engine).clone(),
             book: Arc::clone(&self.book),
             publisher: Arc::clone(&self.publisher),
             clock: Arc::clone(&self.clock),
             progress: Arc::clone(&self.progress),
-            stop: Arc::clone(&instance.stop),
+            stop: Arc::clone(making.stop),
             gauges: Arc::clone(&instance.gauges),
             meter: Meter::new(&plan.id),
             id: plan.id.clone(),
@@ -292,21 +373,17 @@ impl Inner {
 
     /// Where the instance goes on. A new one that must not miss a row stores its place at once: a
     /// fire that a crash prevents before the first window would otherwise be forgotten.
-    fn place(
-        &self,
-        plan: &Plan,
-        ready: &Ready,
-        origin: Origin,
-        engine: &Engine,
-    ) -> Result<Place, Error> {
+    fn place(&self, making: &Making<'_>, origin: Origin) -> Result<Place, Error> {
+        let (plan, ready, engine) = (making.plan, making.ready, making.engine);
         let visible = engine.marks().visible;
         if ready.policy.delivery == Delivery::Volatile {
             return Ok(Place {
                 epoch: 1,
-                cursor: visible,
+                cursor: making.begin.volatile_at.unwrap_or(visible),
                 broken: None,
                 has_wrong_state: false,
-                table: SharedTable::default(),
+                // Its state lives as long as the server.
+                table: making.instance.table().unwrap_or_default(),
             });
         }
         let recovered = self.book.start(origin, &plan.id, plan.entry.wal_hold);

@@ -1,7 +1,7 @@
 //! What an operator sees of an instance.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use parking_lot::Mutex;
 use plugin_sdk::Progress;
@@ -11,15 +11,21 @@ use plugin_sdk::Progress;
 pub enum State {
     /// Known, not started yet.
     Resolved,
+    /// Its object is being made.
+    Starting,
     /// It fires.
     Running,
+    /// It ends behind the window or batch under way.
+    Draining,
     /// An event or a commit is tried again after a pause.
     Backoff,
     /// An event runs far longer than its `timeout`.
     Hung,
+    /// An operator has paused it, until `resume` or a restart of the server.
+    Paused,
     /// Ended with the server, or because there was nothing left to do.
     Stopped,
-    /// Switched off, by its entry or by `on_error: disable`.
+    /// Switched off: by its entry, by an operator, or by `on_error` or `on_overflow`.
     Disabled,
     /// It cannot run; the reason says why.
     Failed,
@@ -32,9 +38,12 @@ impl State {
     pub fn name(self) -> &'static str {
         match self {
             Self::Resolved => "resolved",
+            Self::Starting => "starting",
             Self::Running => "running",
+            Self::Draining => "draining",
             Self::Backoff => "backoff",
             Self::Hung => "hung",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
             Self::Disabled => "disabled",
             Self::Failed => "failed",
@@ -44,7 +53,10 @@ impl State {
 
     /// Whether its cursor moves, now or later.
     pub fn is_live(self) -> bool {
-        matches!(self, Self::Running | Self::Backoff | Self::Hung)
+        matches!(
+            self,
+            Self::Starting | Self::Running | Self::Draining | Self::Backoff | Self::Hung
+        )
     }
 }
 
@@ -77,10 +89,14 @@ pub struct InstanceStatus {
     pub delivery: &'static str,
     /// State.
     pub state: State,
+    /// Whether its entry or an operator switched it off, and nothing else did.
+    pub is_off: bool,
     /// Why it is in this state, empty if all is well.
     pub reason: String,
     /// Since when (wall clock, ns).
     pub since: i64,
+    /// Whether it crashed the server twice and therefore runs in a process until `enable`.
+    pub quarantined: bool,
     /// What is odd about the entry.
     pub warnings: Vec<String>,
     /// Everything below has been fired.
@@ -153,8 +169,6 @@ pub(crate) struct Gauges {
     pub(crate) window_wall: AtomicI64,
     /// When the event under way was handed over; 0 if none.
     pub(crate) fire_wall: AtomicI64,
-    /// Set when the host gives the thread up: nothing of it may take effect any more (I18).
-    pub(crate) abandoned: AtomicBool,
     pub(crate) fires: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) panics: AtomicU64,
@@ -179,7 +193,6 @@ impl Gauges {
             cursor: AtomicU64::new(0),
             window_wall: AtomicI64::new(0),
             fire_wall: AtomicI64::new(0),
-            abandoned: AtomicBool::new(false),
             fires: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),
@@ -212,9 +225,5 @@ impl Gauges {
         if standing.reason != reason {
             standing.reason = reason.into();
         }
-    }
-
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.abandoned.load(Relaxed)
     }
 }

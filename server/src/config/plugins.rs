@@ -200,7 +200,7 @@ fn entry(
         timeout: timeout(&mut entry).unwrap_or(defaults.timeout),
         window: window(&mut entry, kind),
         required: entry.flag("required").unwrap_or(false),
-        enabled: entry.flag("enabled").unwrap_or(true),
+        enabled: entry.flag("enabled"),
         fire_on_own: entry.flag("fire_on_own").unwrap_or(false),
         wal_hold,
         wal_hold_time,

@@ -448,7 +448,7 @@ fn entries_know_every_key() {
     assert_eq!(entry.name.as_deref(), Some("live"));
     assert_eq!(entry.on, ["A/*/*", "B/*/*"]);
     assert_eq!(entry.match_mode, plugin_host::Match::MarketStore);
-    assert!(entry.required && entry.fire_on_own && !entry.enabled);
+    assert!(entry.required && entry.fire_on_own && entry.enabled == Some(false));
     assert_eq!(entry.delivery, Some(plugin_sdk::Delivery::Durable));
     assert_eq!((entry.window.rows, entry.window.bytes), (10, 1 << 20));
     assert_eq!(entry.window.wait, Duration::from_millis(5));

@@ -22,6 +22,8 @@ use super::{Letter, LetterId, directory};
 
 const MAGIC: &[u8; 8] = b"MKTSDLQ1";
 const END: &[u8; 8] = b"MKTSEND1";
+/// Name of their directory.
+pub(crate) const DIR: &str = "dlq";
 /// Where the time of the first letter lies.
 const TIME_OFFSET: u64 = 44;
 
@@ -111,6 +113,11 @@ impl Store {
         }
         take_out(disk, id, files, &letters.gone)?;
         expire(disk, id, files, now)
+    }
+
+    /// An instance and its files are gone.
+    pub(crate) fn forget(&mut self, id: &str) {
+        self.by_id.remove(id);
     }
 
     /// Every letter of an instance, oldest first.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engine::{Engine, Lsn, Origin};
+use engine::{Lsn, Origin};
 use model::{BucketKey, ColumnBatch, RowKind};
 use parking_lot::Mutex;
 use plugin_sdk::{StateCalls as _, StateValue};
@@ -16,6 +16,7 @@ use crate::cursor::Book;
 use crate::host::{Error, Host, Inner, Instance};
 use crate::section::Change;
 use crate::start::no_rows;
+use crate::swap::Swap;
 
 /// An event that was given up, without its rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,6 +101,8 @@ impl FromStr for LetterId {
 pub(crate) enum Order {
     Replay(LetterId, Letter),
     Drop(Vec<LetterId>),
+    /// Go on with another module.
+    Swap(Box<Swap>),
 }
 
 /// Orders that a dispatcher has not taken yet.
@@ -154,10 +157,7 @@ impl Host {
         let chosen = self.inner.chosen(id, letters)?;
         let instance = self.inner.instance(id)?;
         if !instance.is_live() {
-            return Err(Error::instance(
-                id,
-                "it does not run; start it to fire its dead letters",
-            ));
+            return Err(instance.conflict("start it to fire its dead letters"));
         }
         let count = chosen.len();
         let orders = chosen
@@ -250,10 +250,12 @@ impl Host {
         value: Option<StateValue>,
     ) -> Result<(), Error> {
         let inner = &self.inner;
-        if inner.instance(id).is_ok_and(Instance::is_live) {
-            return Err(Error::instance(id, "it runs; stop it to change its state"));
+        let instance = inner.instance(id).ok();
+        let _one_verb = instance.map(|instance| instance.control.lock());
+        if let Some(instance) = instance.filter(|instance| instance.is_live()) {
+            return Err(instance.conflict("pause it to change its state"));
         }
-        let engine = inner.engine()?;
+        let engine = inner.open_engine()?;
         let stored = inner.stored(id)?;
         let none = Overlay::default();
         let namespace = Bytes::copy_from_slice(namespace.as_bytes());
@@ -277,11 +279,6 @@ impl Host {
 }
 
 impl Inner {
-    fn engine(&self) -> Result<Engine, Error> {
-        self.running_engine()
-            .ok_or(Error::Engine(engine::Error::Closed))
-    }
-
     /// The table of an instance: as it runs, or as it is stored.
     fn table(&self, id: &str) -> Result<SharedTable, Error> {
         let running = self.instance(id).ok().and_then(Instance::table);
@@ -294,7 +291,10 @@ impl Inner {
     fn stored(&self, id: &str) -> Result<Stored, Error> {
         self.book
             .stored_line(id)
-            .ok_or_else(|| Error::instance(id, "nothing is stored of it"))
+            .ok_or_else(|| match self.instance(id) {
+                Ok(instance) => instance.conflict("nothing is stored of it"),
+                Err(error) => error,
+            })
     }
 
     fn letters(&self, id: &str) -> Result<Vec<(LetterId, Letter)>, Error> {
@@ -316,10 +316,10 @@ impl Inner {
         };
         for letter in wanted {
             if !all.iter().any(|(id, _)| id == letter) {
-                return Err(Error::instance(
-                    id,
-                    format!("it has no dead letter {letter}"),
-                ));
+                return Err(Error::Invalid {
+                    id: id.into(),
+                    reason: format!("it has no dead letter {letter}"),
+                });
             }
         }
         all.retain(|(id, _)| wanted.contains(id));
@@ -331,7 +331,7 @@ impl Inner {
         instance: &Instance,
         orders: impl IntoIterator<Item = Order>,
     ) -> Result<(), Error> {
-        let engine = self.engine()?;
+        let engine = self.open_engine()?;
         instance.orders.lock().extend(orders);
         engine.wake_followers();
         Ok(())
@@ -342,7 +342,7 @@ impl Inner {
         if changes.is_empty() {
             return Ok(());
         }
-        let engine = self.engine()?;
+        let engine = self.open_engine()?;
         let Stored {
             origin,
             epoch,

@@ -12,10 +12,28 @@ use crate::run::Run;
 use crate::start::no_rows;
 
 impl Run {
-    /// Runs the plugin's `migrate` if its state is older, before any fire; what that changed is one
-    /// plugin commit, with the new version. State that is newer is refused: nothing can bring it
-    /// back. The inner error is the instance's own fault, not the store's.
+    /// Runs the plugin's `migrate` if its state is older, before any fire, and stores what that
+    /// changed. The inner error is the instance's own fault, not the store's.
     pub(crate) fn bring_state_forward(&self, cursor: Lsn) -> Result<Result<(), String>, Error> {
+        match self.migration() {
+            Ok(None) => Ok(Ok(())),
+            Ok(Some(effects)) => self.store_migration(&effects, cursor).map(Ok),
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    /// One plugin commit.
+    pub(crate) fn store_migration(&self, effects: &Effects, cursor: Lsn) -> Result<(), Error> {
+        let changes = effects.changes().into();
+        let commit = no_rows(self.origin);
+        self.book
+            .commit(&self.engine, commit, self.epoch, cursor, changes)
+            .map(drop)
+    }
+
+    /// What brings the state to the plugin's version, and the version; `None` if it has that. State
+    /// that is newer is refused: nothing can bring it back.
+    pub(crate) fn migration(&self) -> Result<Option<Effects>, String> {
         let description = self.module.description();
         let wanted = description.state_version;
         let (stored, is_empty) = {
@@ -24,31 +42,26 @@ impl Run {
         };
         let mut effects = Effects::new();
         match stored.unwrap_or(1) {
-            from if from == wanted => return Ok(Ok(())),
+            from if from == wanted => return Ok(None),
             _ if stored.is_none() && is_empty => {}
             from if from > wanted => {
-                return Ok(Err(format!(
+                return Err(format!(
                     "its state has version {from}, this \"{}\" {} knows {wanted}: run the newer \
-                     plugin, or give the entry a new \"name\" to start afresh",
+                     plugin, or `mkts plugin reset` it to start afresh",
                     description.name, description.version
-                )));
+                ));
             }
             from => {
-                if let Err(why) = self.migrate(from, description.state_scope, &mut effects) {
-                    return Ok(Err(format!("state of version {from} to {wanted}: {why}")));
-                }
+                self.migrate(from, description.state_scope, &mut effects)
+                    .map_err(|why| format!("state of version {from} to {wanted}: {why}"))?;
                 tracing::info!(
                     instance = &*self.id,
-                    "state of version {from} is now {wanted}"
+                    "state of version {from} is brought to {wanted}"
                 );
             }
         }
         effects.put_host(VERSION_KEY, StateValue::Counter(i64::from(wanted)));
-        let changes = effects.changes().into();
-        let commit = no_rows(self.origin);
-        self.book
-            .commit(&self.engine, commit, self.epoch, cursor, changes)?;
-        Ok(Ok(()))
+        Ok(Some(effects))
     }
 
     /// With `state_scope: key` once for every namespace there is.

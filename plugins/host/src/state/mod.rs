@@ -20,7 +20,7 @@ mod table;
 mod view;
 
 pub(crate) use dlq::{
-    Letters, Store as LetterFiles, decode as decode_letters, encode as encode_letters,
+    DIR as DLQ, Letters, Store as LetterFiles, decode as decode_letters, encode as encode_letters,
 };
 pub use letter::LetterId;
 pub(crate) use letter::sample as sample_letter;

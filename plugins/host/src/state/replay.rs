@@ -29,6 +29,7 @@ impl Dispatcher {
                     self.commit_letters(effects)?;
                 }
                 Order::Replay(id, letter) => self.replay(id, letter)?,
+                Order::Swap(swap) => self.swap(&swap),
             }
         }
         Ok(())

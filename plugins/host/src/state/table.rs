@@ -73,8 +73,17 @@ impl Table {
             Change::Done { key } => {
                 self.ranges.remove(key);
             }
+            Change::Reset => self.clear(),
             Change::Letter(_) | Change::LetterGone(_) => {}
         }
+    }
+
+    /// Dead letters stay: they are the operator's to drop.
+    fn clear(&mut self) {
+        self.values.clear();
+        self.timers = Timers::default();
+        self.ranges.clear();
+        self.bytes = 0;
     }
 
     fn set(&mut self, key: &Bytes, value: Option<StateValue>) {

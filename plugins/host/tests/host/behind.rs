@@ -32,7 +32,7 @@ fn fall_behind(disk: &SimDisk, entry: &Entry) {
     store.drain();
     store.close();
     let off = Entry {
-        enabled: false,
+        enabled: Some(false),
         ..entry.clone()
     };
     let store = open(disk, vec![off]);

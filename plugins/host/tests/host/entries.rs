@@ -88,7 +88,7 @@ fn what_cannot_run_says_why_and_keeps_nobody_else_from_running() {
         unnamed("*/1Min"),
         probe("good", "A/**", copy_to("OUT/1Min/T")),
         Entry {
-            enabled: false,
+            enabled: Some(false),
             ..unnamed("B/**")
         },
     ];

@@ -143,13 +143,16 @@ fn dead_letters_of_an_instance_that_is_off_can_be_dropped_not_fired() {
     store.drain();
     store.close();
     let off = Entry {
-        enabled: false,
+        enabled: Some(false),
         ..entry(&fails)
     };
     let store = open(&disk, vec![off.clone()]);
     let letters = store.letters();
     let error = store.host.replay_dead_letters("one", None).unwrap_err();
-    assert!(error.to_string().contains("does not run"), "{error}");
+    assert!(
+        error.to_string().contains("is disabled: start it"),
+        "{error}"
+    );
     store
         .host
         .drop_dead_letters("one", Some(&[letters[1].id]))

@@ -414,11 +414,14 @@ fn state_is_put_while_the_instance_does_not_run() {
     store.drain();
     let value = |n| Some(StateValue::Counter(n));
     let error = store.host.state_put("one", "", b"n", value(5)).unwrap_err();
-    assert!(error.to_string().contains("it runs"), "{error}");
+    assert!(
+        error.to_string().contains("is running: pause it"),
+        "{error}"
+    );
     assert!(store.host.state_get("nobody", "", b"n").is_err());
     store.close();
     let off = Entry {
-        enabled: false,
+        enabled: Some(false),
         ..probe("one", "A/**", count)
     };
     let store = open(&disk, vec![off]);

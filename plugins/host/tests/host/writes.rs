@@ -154,7 +154,7 @@ fn circles_that_patterns_prove_are_refused_and_possible_ones_told() {
     );
     assert_eq!(problems(&[other(), both()]), none);
     let off = Entry {
-        enabled: false,
+        enabled: Some(false),
         ..all()
     };
     assert_eq!(problems(&[both(), off]), none);
