@@ -1,20 +1,20 @@
 //! Commits from an LSN up to `visible`: recent frames from memory, older ones from the WAL.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use model::ColumnBatch;
 use wal::{Committed, Lsn};
 
 use crate::Error;
-use crate::catalog::{BucketInfo, Origin};
+use crate::catalog::{BucketId, BucketInfo, Origin};
 use crate::frame::{self, Content, Section};
 use crate::mapping::Mapping;
 use crate::store::{Store, Token};
 
-/// A frame as followers need it.
-#[derive(Debug, Clone)]
+/// A frame as followers need it; one in memory is shared by all of them.
+#[derive(Debug)]
 struct Frame {
     lsn: Lsn,
     end: Lsn,
@@ -23,13 +23,48 @@ struct Frame {
     hops: u8,
     origin: u16,
     payload: Bytes,
+    /// Made by the first follower that looks; `None` in it if the bytes make no sense.
+    index: OnceLock<Option<frame::Index>>,
+}
+
+impl Frame {
+    fn index(&self) -> Result<&[(BucketId, u32)], Error> {
+        let index = self
+            .index
+            .get_or_init(|| frame::index(self.kind, &self.payload));
+        index
+            .as_deref()
+            .ok_or_else(|| frame::bad(self.lsn, format!("is not of its kind {}", self.kind)))
+    }
+}
+
+/// What a follower takes of the log, asked before anything is decoded: with many followers most of
+/// what each sees is not for it.
+pub trait Interest {
+    /// Whether anything of a commit by this writer matters.
+    fn origin(&mut self, origin: Origin) -> bool;
+
+    /// Whether rows of a bucket matter; `info` looks it up, `None` if it was dropped since.
+    fn bucket(&mut self, id: BucketId, info: impl FnOnce() -> Option<Arc<BucketInfo>>) -> bool;
+}
+
+/// Takes everything.
+struct Everything;
+
+impl Interest for Everything {
+    fn origin(&mut self, _: Origin) -> bool {
+        true
+    }
+    fn bucket(&mut self, _: BucketId, _: impl FnOnce() -> Option<Arc<BucketInfo>>) -> bool {
+        true
+    }
 }
 
 /// The newest frames, all of them from `start` on.
 #[derive(Debug)]
 pub(crate) struct Recent {
     start: Lsn,
-    frames: VecDeque<Frame>,
+    frames: VecDeque<Arc<Frame>>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -52,7 +87,7 @@ impl Recent {
     pub(crate) fn extend(&mut self, group: &[Committed<Token>]) {
         for commit in group {
             self.bytes += commit.payload.len() + size_of::<Frame>();
-            self.frames.push_back(Frame {
+            self.frames.push_back(Arc::new(Frame {
                 lsn: commit.lsn,
                 end: commit.end,
                 wall_ns: commit.wall_ns,
@@ -60,7 +95,8 @@ impl Recent {
                 hops: commit.hops,
                 origin: commit.origin,
                 payload: commit.payload.clone(),
-            });
+                index: OnceLock::new(),
+            }));
         }
         while self.bytes > self.bytes_max {
             let Some(oldest) = self.frames.pop_front() else {
@@ -77,7 +113,7 @@ impl Recent {
     }
 
     /// The first frame at or after `position`, if memory reaches back that far.
-    fn next(&self, position: Lsn) -> Option<Frame> {
+    fn next(&self, position: Lsn) -> Option<Arc<Frame>> {
         if position < self.start {
             return None;
         }
@@ -94,7 +130,7 @@ pub struct CommitReader {
     /// Reads what memory no longer has; thrown away once memory has the position.
     log: Option<wal::Reader>,
     /// Read from the log, not visible yet.
-    held: Option<Frame>,
+    held: Option<Arc<Frame>>,
 }
 
 impl CommitReader {
@@ -120,6 +156,18 @@ impl CommitReader {
     /// `Error::Released` if the log was released before it was read here; `Error::Corrupt`;
     /// `Error::Closed`.
     pub fn next_commit(&mut self) -> Result<Option<FollowedCommit>, Error> {
+        self.next_commit_for(&mut Everything)
+    }
+
+    /// [`Self::next_commit`] with only those rows that are of interest. A commit that has none is
+    /// told, too, with fewer changes or none.
+    ///
+    /// # Errors
+    /// As [`Self::next_commit`].
+    pub fn next_commit_for(
+        &mut self,
+        interest: &mut impl Interest,
+    ) -> Result<Option<FollowedCommit>, Error> {
         let visible = self.store.visible();
         if self.position >= visible {
             return Ok(None);
@@ -132,12 +180,17 @@ impl CommitReader {
             return Ok(None);
         }
         self.position = frame.end;
-        let changes = self.changes(&frame)?;
+        let origin = Origin(frame.origin);
+        let changes = if interest.origin(origin) {
+            self.changes(&frame, interest)?
+        } else {
+            Vec::new()
+        };
         Ok(Some(FollowedCommit {
             lsn: frame.lsn,
             end: frame.end,
             wall_ns: frame.wall_ns,
-            origin: Origin(frame.origin),
+            origin,
             hops: frame.hops,
             changes,
         }))
@@ -148,7 +201,7 @@ impl CommitReader {
         self.position
     }
 
-    fn next_frame(&mut self) -> Result<Option<Frame>, Error> {
+    fn next_frame(&mut self) -> Result<Option<Arc<Frame>>, Error> {
         if let Some(held) = self.held.take() {
             return Ok(Some(held));
         }
@@ -165,35 +218,27 @@ impl CommitReader {
             }
         };
         let frame = reader.next_frame()?;
-        Ok(frame.map(|frame| Frame {
-            lsn: frame.lsn,
-            end: frame.end,
-            wall_ns: frame.wall_ns,
-            kind: frame.kind,
-            hops: frame.hops,
-            origin: frame.origin,
-            payload: frame.payload,
+        Ok(frame.map(|frame| {
+            Arc::new(Frame {
+                lsn: frame.lsn,
+                end: frame.end,
+                wall_ns: frame.wall_ns,
+                kind: frame.kind,
+                hops: frame.hops,
+                origin: frame.origin,
+                payload: frame.payload,
+                index: OnceLock::new(),
+            })
         }))
     }
 
-    fn changes(&self, frame: &Frame) -> Result<Vec<Change>, Error> {
+    fn changes(&self, frame: &Frame, interest: &mut impl Interest) -> Result<Vec<Change>, Error> {
+        if matches!(frame.kind, frame::KIND_ROWS | frame::KIND_PLUGIN) {
+            return self.rows(frame, interest);
+        }
         let content = frame::read(frame.lsn, frame.kind, &frame.payload)?;
         let catalog = self.store.catalog.read();
         Ok(match content {
-            Content::Rows { rows, .. } => {
-                let rows = rows.iter().filter_map(|section| {
-                    // Dropped since.
-                    let info = catalog.by_id(section.bucket)?;
-                    Some(match self.batch(section, info) {
-                        Some(batch) => Ok(Change::Rows(info.clone(), batch)),
-                        None => {
-                            let what = format!("has rows that {} cannot have", info.key);
-                            Err(frame::bad(frame.lsn, what))
-                        }
-                    })
-                });
-                rows.collect::<Result<_, _>>()?
-            }
             Content::Define(info) => {
                 let info = catalog.by_id(info.id).cloned();
                 info.map(Change::Defined).into_iter().collect()
@@ -218,8 +263,29 @@ impl CommitReader {
                 let dropped = dropped.into_iter().map(Arc::new);
                 dropped.map(Change::Dropped).collect()
             }
-            Content::Origin(..) | Content::Unknown => Vec::new(),
+            Content::Rows { .. } | Content::Origin(..) | Content::Unknown => Vec::new(),
         })
+    }
+
+    fn rows(&self, frame: &Frame, interest: &mut impl Interest) -> Result<Vec<Change>, Error> {
+        let index = frame.index()?;
+        let catalog = self.store.catalog.read();
+        let mut changes = Vec::new();
+        for &(bucket, at) in index {
+            if !interest.bucket(bucket, || catalog.by_id(bucket).cloned()) {
+                continue;
+            }
+            let Some(info) = catalog.by_id(bucket) else {
+                continue; // Dropped since.
+            };
+            let section = frame::section_at(&frame.payload, at as usize);
+            let batch = section.and_then(|(section, _)| self.batch(&section, info));
+            let batch = batch.ok_or_else(|| {
+                frame::bad(frame.lsn, format!("has rows that {} cannot have", info.key))
+            })?;
+            changes.push(Change::Rows(info.clone(), batch));
+        }
+        Ok(changes)
     }
 
     /// The rows of a section in the bucket's present schema, like `info`.

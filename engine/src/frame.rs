@@ -141,11 +141,8 @@ pub(crate) fn decode(kind: u8, payload: &Bytes) -> Option<Content> {
             rows: sections(payload, 0)?,
         }),
         KIND_PLUGIN => {
+            let start = rows_start(payload)?;
             let len = Fields::new(payload).u32()? as usize;
-            let start = len.checked_add(8)?.next_multiple_of(8);
-            if start > payload.len() {
-                return None;
-            }
             Some(Content::Rows {
                 section: Some(payload.slice(8..8 + len)),
                 rows: sections(payload, start)?,
@@ -208,7 +205,38 @@ fn sections(payload: &Bytes, start: usize) -> Option<Vec<Section>> {
     let mut sections = Vec::new();
     let mut at = start;
     while at < payload.len() {
-        let mut fields = Fields::new(&payload[at..]);
+        let (section, end) = section_at(payload, at)?;
+        sections.push(section);
+        at = end;
+    }
+    Some(sections)
+}
+
+/// The section that begins here, and where it ends.
+pub(crate) fn section_at(payload: &Bytes, at: usize) -> Option<(Section, usize)> {
+    let header = SectionHeader::read(payload, at)?;
+    let section = Section {
+        bucket: header.bucket,
+        schema_version: header.schema_version,
+        rows: header.rows,
+        columns: header.columns,
+        data: payload.slice(header.from..header.end),
+    };
+    Some((section, header.end))
+}
+
+struct SectionHeader {
+    bucket: BucketId,
+    schema_version: u32,
+    rows: usize,
+    columns: usize,
+    from: usize,
+    end: usize,
+}
+
+impl SectionHeader {
+    fn read(payload: &[u8], at: usize) -> Option<Self> {
+        let mut fields = Fields::new(payload.get(at..)?);
         let bucket = BucketId(fields.u32()?);
         let schema_version = fields.u32()?;
         let rows = fields.u32()? as usize;
@@ -217,16 +245,42 @@ fn sections(payload: &Bytes, start: usize) -> Option<Vec<Section>> {
         let bytes = usize::try_from(fields.u64()?).ok()?;
         fields.take(bytes)?;
         let from = at + SECTION_HEADER_BYTES;
-        at = from + bytes;
-        sections.push(Section {
+        Some(Self {
             bucket,
             schema_version,
             rows,
             columns,
-            data: payload.slice(from..at),
-        });
+            from,
+            end: from + bytes,
+        })
     }
-    Some(sections)
+}
+
+/// Buckets of the sections of a frame, and where each begins: what a follower looks at before it
+/// reads any row.
+pub(crate) type Index = Box<[(BucketId, u32)]>;
+
+/// `None` if the bytes are not what the kind says.
+pub(crate) fn index(kind: u8, payload: &[u8]) -> Option<Index> {
+    let mut at = match kind {
+        KIND_ROWS => 0,
+        KIND_PLUGIN => rows_start(payload)?,
+        _ => return Some(Index::default()),
+    };
+    let mut index = Vec::new();
+    while at < payload.len() {
+        let header = SectionHeader::read(payload, at)?;
+        index.push((header.bucket, u32::try_from(at).ok()?));
+        at = header.end;
+    }
+    Some(index.into())
+}
+
+/// Where the rows of a plugin commit begin.
+fn rows_start(payload: &[u8]) -> Option<usize> {
+    let len = Fields::new(payload).u32()? as usize;
+    let start = len.checked_add(8)?.next_multiple_of(8);
+    (start <= payload.len()).then_some(start)
 }
 
 /// Bytes of the payload that [`encode_rows`] makes.

@@ -67,7 +67,7 @@ pub use delete::{DeleteRange, Deleted};
 pub use directory::Directory;
 pub use engine::{CheckpointHook, Engine, Marks, NoHook, Status};
 pub use error::Error;
-pub use follow::{Change, CommitReader, FollowedCommit};
+pub use follow::{Change, CommitReader, FollowedCommit, Interest};
 pub use ingest::Ingested;
 pub use inspect::{LogEntry, LogFrame, LogReport, Summary, log_frames, summary};
 pub use latest::LastRows;

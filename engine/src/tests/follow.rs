@@ -8,7 +8,10 @@ use disk::{ManualClock, SimDisk};
 use model::RowKind;
 
 use super::{MINUTE, batch, commit, key, open, options, pairs, rows, write};
-use crate::{Change, CommitReader, Engine, Error, Lsn, NoHook, Options};
+use crate::{
+    BucketId, BucketInfo, Change, CommitReader, Engine, Error, Interest, Lsn, NoHook, Options,
+    Origin,
+};
 
 pub(super) fn drain(reader: &mut CommitReader) -> Vec<String> {
     let mut seen = Vec::new();
@@ -60,6 +63,64 @@ fn a_follower_sees_every_change_once_and_in_order() {
     let seen = drain(&mut engine.follow(Lsn(0)).unwrap());
     let rows_of_dropped = seen.iter().any(|line| line.starts_with("A/"));
     assert!(!rows_of_dropped, "{seen:?}");
+}
+
+/// Wants one bucket, and nothing of one writer; counts what it is asked to look up.
+struct Picky {
+    key: &'static str,
+    not_by: Origin,
+    looked_up: usize,
+}
+
+impl Interest for Picky {
+    fn origin(&mut self, origin: Origin) -> bool {
+        origin != self.not_by
+    }
+    fn bucket(&mut self, _: BucketId, info: impl FnOnce() -> Option<Arc<BucketInfo>>) -> bool {
+        self.looked_up += 1;
+        info().is_some_and(|info| info.key.as_str() == self.key)
+    }
+}
+
+#[test]
+fn a_follower_is_given_only_what_it_wants() {
+    let engine = open(&SimDisk::new(1));
+    let origin = engine.origin("one").unwrap();
+    let two = || {
+        commit(vec![
+            rows("A/1Min/X", RowKind::Bar, batch(&[0], 1)),
+            rows("B/1Min/X", RowKind::Bar, batch(&[0], 2)),
+        ])
+    };
+    engine.write(two()).unwrap().wait().unwrap();
+    let mut two = two();
+    two.origin = origin;
+    two.section = Some(Bytes::from_static(b"opaque"));
+    engine.write(two).unwrap().wait().unwrap();
+    engine.drop_buckets(&[key("A/1Min/X")]).unwrap();
+    let mut seen = Vec::new();
+    for not_by in [Origin(0), origin, Origin(77)] {
+        let mut interest = Picky {
+            key: "B/1Min/X",
+            not_by,
+            looked_up: 0,
+        };
+        let mut reader = engine.follow(Lsn(0)).unwrap();
+        let (mut rows, mut drops) = (0, 0);
+        while let Some(commit) = reader.next_commit_for(&mut interest).unwrap() {
+            assert_eq!(reader.position(), commit.end);
+            for change in commit.changes {
+                match change {
+                    Change::Rows(info, _) if info.key.as_str() == "B/1Min/X" => rows += 1,
+                    Change::Dropped(_) => drops += 1,
+                    Change::Defined(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        seen.push((rows, drops, interest.looked_up));
+    }
+    assert_eq!(seen, [(1, 0, 2), (1, 1, 2), (2, 1, 4)]);
 }
 
 /// The log says it, also when no catalog knows the bucket any more.

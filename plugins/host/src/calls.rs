@@ -114,11 +114,11 @@ impl Effects {
 
 /// Whose state a call sees, and in whose order its timers fire.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Scope {
+pub(crate) struct Scope<'a> {
     /// Empty, or the bucket key with `state_scope: key`.
     pub(crate) namespace: Bytes,
     /// Bucket key of the event; empty if it has none.
-    pub(crate) lane: Bytes,
+    pub(crate) lane: &'a [u8],
 }
 
 /// The calls of one fire, or of a worker between two commits.
@@ -128,7 +128,7 @@ pub(crate) struct Calls<'a> {
     info: FireInfo,
     effects: Effects,
     state: StateView<'a>,
-    lane: Bytes,
+    lane: &'a [u8],
     /// Bytes the window has left.
     room: usize,
     /// Whether the fire asked for more than that.
@@ -146,7 +146,7 @@ impl<'a> Calls<'a> {
         instance: &'a str,
         table: &'a SharedTable,
         window: Option<&'a Effects>,
-        scope: Scope,
+        scope: Scope<'a>,
         info: FireInfo,
     ) -> Self {
         let used = window.map_or(0, Effects::bytes);
@@ -337,7 +337,7 @@ impl HostCalls for Calls<'_> {
         }
         let timer = Timer {
             due,
-            lane: self.lane.clone(),
+            lane: Bytes::copy_from_slice(self.lane),
             payload: Bytes::copy_from_slice(payload),
         };
         let key = self.timer_key(key);

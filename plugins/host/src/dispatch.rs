@@ -131,7 +131,7 @@ impl Dispatcher {
         // Seen before the log is read, so whatever comes later ends the wait below.
         let mut seen = run.engine.marks().visible;
         while !window.is_full(&limits) {
-            if let Some(commit) = reader.next_commit()? {
+            if let Some(commit) = reader.next_commit_for(&mut self.filter)? {
                 window.add(commit, &mut self.filter);
                 continue;
             }

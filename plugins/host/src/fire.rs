@@ -537,21 +537,19 @@ impl Pending {
         }
     }
 
-    fn scope(&self, scope: StateScope) -> Scope {
-        let (namespace, lane) = match &self.what {
-            What::Timer(DueTimer { key, timer }) => {
-                let namespace = split_key(key).map_or(&[][..], |(namespace, _)| namespace);
-                (key.slice_ref(namespace), timer.lane.clone())
-            }
-            _ => {
-                let key = self.key().map_or("", BucketKey::as_str);
-                let key = Bytes::copy_from_slice(key.as_bytes());
-                (key.clone(), key)
-            }
+    /// Nothing is copied for a fire that keeps no state and sets no timer.
+    fn scope(&self, scope: StateScope) -> Scope<'_> {
+        let lane = match &self.what {
+            What::Timer(DueTimer { timer, .. }) => &timer.lane[..],
+            _ => self.key().map_or(&[][..], |key| key.as_str().as_bytes()),
         };
-        let namespace = match scope {
-            StateScope::Key => namespace,
-            StateScope::Instance => Bytes::new(),
+        let namespace = match (scope, &self.what) {
+            (StateScope::Instance, _) => Bytes::new(),
+            (StateScope::Key, What::Timer(DueTimer { key, .. })) => {
+                let namespace = split_key(key).map_or(&[][..], |(namespace, _)| namespace);
+                key.slice_ref(namespace)
+            }
+            (StateScope::Key, _) => Bytes::copy_from_slice(lane),
         };
         Scope { namespace, lane }
     }

@@ -2,8 +2,9 @@
 //!
 //! A bucket number is never given twice, so the answer for a bucket is computed once and kept.
 
+use std::sync::Arc;
+
 use engine::{BucketId, BucketInfo};
-use foldhash::{HashMap, HashMapExt as _};
 use model::{BucketKey, KeyPattern};
 use regex::Regex;
 
@@ -116,34 +117,78 @@ pub(crate) fn difference<'a>(
 #[derive(Debug)]
 pub(crate) struct Matcher {
     patterns: Patterns,
-    answers: HashMap<BucketId, bool>,
+    /// By bucket number, a byte for each ever given: it is looked at for every section of the log by
+    /// every instance.
+    answers: Vec<Answer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Unknown,
+    No,
+    Yes,
 }
 
 impl Matcher {
     pub(crate) fn new(patterns: Patterns) -> Self {
         Self {
             patterns,
-            answers: HashMap::new(),
+            answers: Vec::new(),
         }
     }
 
     pub(crate) fn matches(&mut self, bucket: &BucketInfo) -> bool {
-        let patterns = &self.patterns;
-        *self
-            .answers
-            .entry(bucket.id)
-            .or_insert_with(|| patterns.matches(&bucket.key))
+        match self.answer(bucket.id) {
+            Answer::Unknown => self.ask(bucket),
+            known => known == Answer::Yes,
+        }
+    }
+
+    /// [`Self::matches`] for a bucket that need not be looked up for it; one that is gone is of no
+    /// interest.
+    #[inline]
+    pub(crate) fn matches_id(
+        &mut self,
+        id: BucketId,
+        info: impl FnOnce() -> Option<Arc<BucketInfo>>,
+    ) -> bool {
+        match self.answer(id) {
+            Answer::Unknown => info().is_some_and(|bucket| self.ask(&bucket)),
+            known => known == Answer::Yes,
+        }
+    }
+
+    #[inline]
+    fn answer(&self, id: BucketId) -> Answer {
+        let answer = self.answers.get(id.0 as usize);
+        answer.copied().unwrap_or(Answer::Unknown)
+    }
+
+    fn ask(&mut self, bucket: &BucketInfo) -> bool {
+        let matches = self.patterns.matches(&bucket.key);
+        let at = bucket.id.0 as usize;
+        if at >= self.answers.len() {
+            self.answers.resize(at + 1, Answer::Unknown);
+        }
+        self.answers[at] = if matches { Answer::Yes } else { Answer::No };
+        matches
     }
 
     /// The answer for a bucket that is gone; it is not kept.
     pub(crate) fn forget(&mut self, bucket: &BucketInfo) -> bool {
-        let answer = self.answers.remove(&bucket.id);
-        answer.unwrap_or_else(|| self.patterns.matches(&bucket.key))
+        let known = self.answers.get_mut(bucket.id.0 as usize);
+        match known.map_or(Answer::Unknown, |known| {
+            std::mem::replace(known, Answer::Unknown)
+        }) {
+            Answer::Unknown => self.patterns.matches(&bucket.key),
+            known => known == Answer::Yes,
+        }
     }
 
     #[cfg(test)]
     pub(crate) fn remembered(&self) -> usize {
-        self.answers.len()
+        let known = self.answers.iter();
+        known.filter(|known| **known != Answer::Unknown).count()
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{BucketId, BucketInfo, Change, FollowedCommit, Lsn, Origin};
+use engine::{BucketId, BucketInfo, Change, FollowedCommit, Interest, Lsn, Origin};
 use foldhash::{HashMap, HashMapExt as _};
 use model::{BatchBuilder, BucketKey, ColumnBatch};
 
@@ -38,6 +38,17 @@ pub(crate) struct Filter {
     pub(crate) hops_max: u8,
     pub(crate) join: Join,
     pub(crate) accepts_gap: bool,
+}
+
+impl Interest for Filter {
+    fn origin(&mut self, origin: Origin) -> bool {
+        origin != self.own || self.fire_on_own
+    }
+
+    #[inline]
+    fn bucket(&mut self, id: BucketId, info: impl FnOnce() -> Option<Arc<BucketInfo>>) -> bool {
+        self.matcher.matches_id(id, info)
+    }
 }
 
 /// Commits taken together; their effects become one plugin commit.
