@@ -28,6 +28,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "model",
         ],
     ),
+    (
+        "plugin-test",
+        &["plugin-sdk", "plugin-host", "engine", "disk", "model"],
+    ),
     ("calendar", &["model"]),
     ("counter", &["plugin-sdk", "model"]),
     ("lines", &["plugin-sdk", "model"]),

@@ -295,6 +295,7 @@ impl Hand<'_> {
             // Removal and effects of a timer are one commit.
             calls.take_timer(timer.key.clone(), run.behind(timer));
         }
+        self.recorder.see(&info, &event.to_sdk());
         let result = catch_unwind(AssertUnwindSafe(|| {
             trigger.fire(&mut FireCtx::new(&mut calls), &event.to_sdk())
         }));

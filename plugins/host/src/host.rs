@@ -18,6 +18,7 @@ use crate::find::Modules;
 use crate::instances::FLAG_DISABLED;
 use crate::meter;
 use crate::on::difference;
+use crate::record::SharedRecorder;
 use crate::registry::{Natives, Outcome, Plan, plan};
 use crate::restart::RestartOptions;
 use crate::secrets::Secrets;
@@ -122,6 +123,7 @@ pub(crate) struct Instance {
     pub(crate) control: Mutex<()>,
     pub(crate) live: Mutex<Live>,
     pub(crate) orders: Orders,
+    pub(crate) recorder: SharedRecorder,
     /// While it runs, or after that.
     table: Mutex<Option<SharedTable>>,
     warnings: Mutex<Vec<String>>,
@@ -150,7 +152,7 @@ impl Progress {
     }
 
     /// Waits until `done`, which cursors decide; whether it was reached in time.
-    fn wait(&self, until: Instant, done: impl Fn() -> bool) -> bool {
+    pub(crate) fn wait(&self, until: Instant, done: impl Fn() -> bool) -> bool {
         let mut waiting = self.waiting.lock();
         *waiting += 1;
         // A cursor that moves after the test finds us waiting: it takes the lock to tell.
@@ -449,6 +451,7 @@ impl Instance {
             control: Mutex::default(),
             live: Mutex::default(),
             orders: Orders::default(),
+            recorder: SharedRecorder::default(),
             table: Mutex::default(),
             warnings: Mutex::new(plan.warnings.clone()),
             plan: RwLock::new(Arc::new(plan)),

@@ -15,6 +15,7 @@ use crate::cursor::Book;
 use crate::fire::panic_text;
 use crate::host::{Progress, Publisher};
 use crate::meter::Meter;
+use crate::record::SharedRecorder;
 use crate::state::{Orders, Overlay, SharedTable, StateView};
 use crate::status::{Gauges, State};
 use crate::stop::Stop;
@@ -45,6 +46,7 @@ pub(crate) struct Run {
     pub(crate) writes: Writes,
     /// `schedule:` of the entry.
     pub(crate) ticks: Option<Ticks>,
+    pub(crate) recorder: SharedRecorder,
 }
 
 /// Why an instance no longer runs.

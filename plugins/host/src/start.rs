@@ -368,6 +368,7 @@ impl Inner {
             orders: Arc::clone(&instance.orders),
             writes: ready.writes.clone(),
             ticks: Ticks::of(&plan.entry),
+            recorder: Arc::clone(&instance.recorder),
         }
     }
 

@@ -67,7 +67,7 @@ pub struct Query<'a> {
     pub from: i64,
     /// Last time, inclusive (ns).
     pub to: i64,
-    /// Names of the columns wanted, those missing are left out; `None` for all.
+    /// Names of the columns wanted; those missing are left out, but one must be there. `None` for all.
     pub columns: Option<&'a [&'a str]>,
     /// At most this many rows.
     pub limit: Option<QueryLimit>,

@@ -119,7 +119,7 @@ impl Trigger for Counter {
                     key,
                     from: *from,
                     to: *to,
-                    columns: Some(&[]),
+                    columns: None,
                     limit: None,
                 };
                 match ctx.query(&query)? {

@@ -21,6 +21,10 @@ pub struct Config {
     /// Rows to write; 0 for no end.
     #[serde(default)]
     count: u64,
+    /// Time of the first row (ns since 1970), a second between rows; else each has the time when it is
+    /// written.
+    #[serde(default)]
+    from: Option<i64>,
     /// A test wants it to fail in its run.
     #[serde(default)]
     panics: bool,
@@ -59,7 +63,11 @@ impl BgWorker for Pulse {
         while !ctx.is_cancelled() && (self.config.count == 0 || beat < self.config.count as i64) {
             let mut call = ctx.call();
             beat = call.state().incr("beat", 1)?;
-            let times = Column::from_values(vec![call.info().now]);
+            let time = match self.config.from {
+                Some(from) => from + (beat - 1) * 1_000_000_000,
+                None => call.info().now,
+            };
+            let times = Column::from_values(vec![time]);
             let beats = Column::from_values(vec![beat as u64]);
             let rows = ColumnBatch::new(SCHEMA.clone(), times, vec![beats])
                 .map_err(|error| PluginError::from(error.to_string()))?;

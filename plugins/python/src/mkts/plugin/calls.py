@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import STALE, PluginError, limit, unsupported, wrong_type
@@ -255,6 +256,15 @@ class WorkerCtx(FireCtx):
     def __init__(self, *args: Any):
         super().__init__(*args)
         self._schemas = []
+
+    @property
+    def info(self) -> FireInfo:
+        # A worker's time goes on while it runs; no message of the server says what it is.
+        return replace(self._start, now=time.time_ns())
+
+    @info.setter
+    def info(self, info: FireInfo) -> None:
+        self._start = info
 
     def commit(self) -> None:
         """Makes rows and state so far one commit; it is visible on return."""
