@@ -7,6 +7,7 @@
 use flate2::read::GzDecoder;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tests::candles::{Bar, Bars, bars, table};
 use tests::http::Client;
@@ -184,6 +185,37 @@ fn real_bars_in_random_order_with_corrections() {
         query_one(&mut client, "SPY/1Min/OHLCV").expect("a query"),
         table(&base)
     );
+}
+
+/// The library of a crate that these tests depend on.
+fn library(name: &str) -> PathBuf {
+    let program = std::env::current_exe().expect("a program has a file");
+    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    program.with_file_name(format!("{prefix}{name}{suffix}"))
+}
+
+/// The crate is linked into the server and a library, too: what comes of it is the same.
+#[test]
+fn from_its_library_and_in_a_process_it_makes_the_same_bars() {
+    let base = real("SPY_1Min_OHLCV.csv.gz");
+    let all: Vec<(i64, Bar)> = base.iter().map(|(e, b)| (*e, *b)).collect();
+    let module = library("ondiskagg");
+    for host in ["native", "process"] {
+        let entry = format!(
+            "  - module: {}\n    host: {host}\n    on: \"*/1Min/OHLCV\"\n    \
+             config: {{destinations: [5Min, 15Min, 1H, 1D]}}\n",
+            module.display()
+        );
+        let server = Server::start(&[&entry], "plugins: {trust_native: [ondiskagg]}\n");
+        let mut client = server.client();
+        let list = client.send("GET", "/admin/v1/plugins", None, b"");
+        let list = list.expect("the server answers").text();
+        assert!(list.contains(&format!("\"host\":\"{host}\"")), "{list}");
+        for batch in all.chunks(500) {
+            write(&mut client, &[("SPY/1Min/OHLCV", &rows(batch))], false).expect("written");
+        }
+        settle(&mut client, "SPY", &base, UTC);
+    }
 }
 
 #[test]

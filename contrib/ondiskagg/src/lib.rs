@@ -48,6 +48,8 @@ use output::{Output, finish};
 use rows::{PART_ROWS_MAX, Reader, Shape};
 use spans::Spans;
 
+plugin_sdk::export_plugin!(OnDiskAgg: trigger);
+
 /// The line in the server's table of plugins.
 pub const BUILT_IN: BuiltIn = BuiltIn::trigger::<OnDiskAgg>();
 

@@ -33,6 +33,8 @@ pub use config::Config;
 use lines::Lines;
 use rows::{Layout, Rows};
 
+plugin_sdk::export_plugin!(Replay: source);
+
 /// The line in the server's table of plugins.
 pub const BUILT_IN: BuiltIn = BuiltIn::source::<Replay>();
 

@@ -34,6 +34,8 @@ pub use config::Config;
 
 use message::message;
 
+plugin_sdk::export_plugin!(Stream: trigger);
+
 /// The line in the server's table of plugins.
 pub const BUILT_IN: BuiltIn = BuiltIn::trigger::<Stream>();
 
