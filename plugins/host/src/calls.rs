@@ -33,6 +33,8 @@ pub(crate) struct Effects {
     /// Dead letters that have fired after all.
     pub(crate) letters_gone: Vec<LetterId>,
     pub(crate) messages: Vec<(String, Bytes)>,
+    /// What becomes of ranges that are to be read again.
+    pub(crate) ranges: Vec<Change>,
     /// Size of writes and letters.
     bytes: usize,
 }
@@ -75,6 +77,7 @@ impl Effects {
             && self.state.is_empty()
             && self.letters.is_empty()
             && self.letters_gone.is_empty()
+            && self.ranges.is_empty()
     }
 
     /// Appends the effects of a later fire.
@@ -84,6 +87,7 @@ impl Effects {
         self.letters.append(&mut other.letters);
         self.letters_gone.append(&mut other.letters_gone);
         self.messages.append(&mut other.messages);
+        self.ranges.append(&mut other.ranges);
         self.bytes += other.bytes;
     }
 
@@ -102,12 +106,18 @@ impl Effects {
         self.state.set_value(state_key(b"", key), Some(value));
     }
 
+    /// Takes a key of the host's own away.
+    pub(crate) fn delete_host(&mut self, key: &[u8]) {
+        self.state.set_value(state_key(b"", key), None);
+    }
+
     /// What the section of a commit says of them.
     pub(crate) fn changes(&self) -> Vec<Change> {
         let mut changes = Vec::new();
         self.state.changes(&mut changes);
         changes.extend(self.letters.iter().cloned().map(Change::Letter));
         changes.extend(self.letters_gone.iter().copied().map(Change::LetterGone));
+        changes.extend(self.ranges.iter().cloned());
         changes
     }
 }

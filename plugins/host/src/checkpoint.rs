@@ -72,7 +72,8 @@ impl CheckpointHook for Book {
     fn checkpoint(&self, upto: Lsn) -> Result<Lsn, Error> {
         let mut files = self.files.lock();
         self.settle(upto)?;
-        let (saved, records, floor) = self.freeze(upto);
+        let too_old = self.too_old(upto);
+        let (saved, records, floor) = self.freeze(upto, &too_old);
         if records.is_empty() && files.instances.is_none() {
             return Ok(floor);
         }
@@ -95,7 +96,7 @@ impl CheckpointHook for Book {
 
 impl Book {
     /// What is to be stored. The tables go on: what is written of them may be newer than the lines.
-    fn freeze(&self, upto: Lsn) -> (Vec<Saved>, Vec<Record>, Lsn) {
+    fn freeze(&self, upto: Lsn, too_old: &[u16]) -> (Vec<Saved>, Vec<Record>, Lsn) {
         let mut lines = self.lines.lock();
         let mut saved = Vec::new();
         for line in lines.iter_mut() {
@@ -118,7 +119,7 @@ impl Book {
                 snapped: is_whole.then_some(line.snapped),
             });
         }
-        let (records, floor) = Self::stored(&lines, upto);
+        let (records, floor) = Self::stored(&lines, upto, too_old);
         (saved, records, floor)
     }
 

@@ -20,8 +20,9 @@ use engine::{Engine, Lsn};
 use plugin_sdk::{Delivery, Kind};
 
 use crate::host::{Error, Host, Inner, Instance, OFF_BY_OPERATOR, STOP_WAIT};
-use crate::instances::{FLAG_DISABLED, FLAG_QUARANTINED};
+use crate::instances::{FLAG_BEHIND, FLAG_DISABLED, FLAG_QUARANTINED};
 use crate::lines::Orphan;
+use crate::overflow::Hold;
 use crate::registry::{Outcome, Plan};
 use crate::section::Change;
 use crate::start::{Begin, no_rows};
@@ -131,7 +132,7 @@ impl Host {
         }
         let now = inner.clock.now_ns();
         instance.gauges.set(State::Disabled, why, now);
-        inner.book.set_hold(id, 0);
+        inner.book.set_hold(id, Hold::NONE);
         Ok(())
     }
 
@@ -152,7 +153,9 @@ impl Host {
             )));
         }
         let was_quarantined = inner.book.flags(id) & FLAG_QUARANTINED != 0;
-        let clear = FLAG_DISABLED | FLAG_QUARANTINED;
+        // It begins anew if it fell too far behind: the log behind its cursor is gone.
+        inner.book.forgive(id);
+        let clear = FLAG_DISABLED | FLAG_QUARANTINED | FLAG_BEHIND;
         inner.book.flag(&engine, id, 0, clear)?;
         if instance.is_live() {
             if !was_quarantined {
@@ -161,7 +164,7 @@ impl Host {
             inner.halt(instance, &engine, State::Stopped, "");
         }
         inner.look_again(instance)?;
-        inner.book.set_hold(id, inner.hold_bytes(id));
+        inner.book.set_hold(id, inner.hold(id));
         inner.begin(instance, &engine, &Begin::default())
     }
 

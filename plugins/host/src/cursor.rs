@@ -14,6 +14,7 @@
 //! A checkpoint may meet a plugin commit that is visible but whose dispatcher has not heard of it
 //! yet. The log below the checkpoint is not replayed, so the checkpoint looks it up in the log.
 
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use disk::{Clock, Disk};
@@ -22,7 +23,8 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::checkpoint::Files;
 use crate::entry::WAL_HOLD;
-use crate::instances::{FLAG_INCOMPLETE, Record};
+use crate::instances::{FLAG_BEHIND, FLAG_INCOMPLETE, Record};
+use crate::overflow::Hold;
 use crate::section::{Change, Section, encode};
 use crate::state::SharedTable;
 
@@ -38,13 +40,20 @@ pub(crate) struct Book {
     pub(crate) clock: Arc<dyn Clock>,
     /// Between start and stop of the host.
     engine: Mutex<Option<Engine>>,
+    /// When the engine was lent (wall clock, ns).
+    lent: AtomicI64,
 }
 
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) record: Record,
-    /// Bytes of log kept behind the cursor; 0 if none.
-    pub(crate) hold_bytes: u64,
+    /// How much log is kept behind the cursor.
+    pub(crate) hold: Hold,
+    /// Set by a checkpoint that would let go of log which is not fired yet. The dispatcher has the
+    /// other end while it runs.
+    over: Arc<AtomicBool>,
+    /// Its next start is that of a new instance.
+    is_anew: bool,
     /// Why replay could not follow the instance's commits, or its state cannot be read.
     pub(crate) broken: Option<String>,
     /// Whether its `state.snap` is there and cannot be used.
@@ -84,6 +93,10 @@ pub(crate) struct Recovered {
     /// rest, not that.
     pub(crate) has_wrong_state: bool,
     pub(crate) table: SharedTable,
+    /// Whether it fell too far behind and was not enabled since.
+    pub(crate) fell_behind: bool,
+    /// See [`Line`].
+    pub(crate) over: Arc<AtomicBool>,
 }
 
 impl Book {
@@ -95,22 +108,25 @@ impl Book {
             disk: OnceLock::new(),
             clock,
             engine: Mutex::default(),
+            lent: AtomicI64::default(),
         }
     }
 
     /// Lends the engine for checkpoints; `None` takes it back.
     pub(crate) fn lend(&self, engine: Option<Engine>) {
+        self.lent.store(self.clock.now_ns(), Relaxed);
         *self.engine.lock() = engine;
     }
 
     /// Begins a run of an instance: the runs before it move nothing any more. A new one gets its line
     /// with its first plugin commit.
-    pub(crate) fn start(&self, origin: Origin, id: &str, hold_bytes: u64) -> Recovered {
+    pub(crate) fn start(&self, origin: Origin, id: &str, hold: impl Into<Hold>) -> Recovered {
+        let hold = hold.into();
         let mut lines = self.lines.lock();
         self.wait_landed(&mut lines, origin);
         let Some(line) = find(&mut lines, origin) else {
-            let line = Line::new(origin, id, hold_bytes);
-            let table = Arc::clone(&line.table);
+            let line = Line::new(origin, id, hold);
+            let (table, over) = (Arc::clone(&line.table), Arc::clone(&line.over));
             lines.push(line);
             return Recovered {
                 epoch: 1,
@@ -118,18 +134,27 @@ impl Book {
                 broken: None,
                 has_wrong_state: false,
                 table,
+                fell_behind: false,
+                over,
             };
         };
         line.record.id = id.into();
         line.record.epoch += 1;
-        line.hold_bytes = hold_bytes;
+        line.hold = match line.record.flags & FLAG_BEHIND {
+            0 => hold,
+            _ => Hold::NONE,
+        };
+        line.over = Arc::default();
+        let is_anew = std::mem::take(&mut line.is_anew);
         Recovered {
             epoch: line.record.epoch,
-            cursor: line.place(),
+            cursor: line.place().filter(|_| !is_anew),
             broken: line.broken.clone(),
             has_wrong_state: line.broken.is_some()
                 && (line.state_lost || !line.table.read().has_no_values()),
             table: Arc::clone(&line.table),
+            fell_behind: line.record.flags & FLAG_BEHIND != 0,
+            over: Arc::clone(&line.over),
         }
     }
 
@@ -150,22 +175,36 @@ impl Book {
         }
     }
 
-    /// Keeps as much log as `hold_bytes` says for an id, 0 for none. Lines of ids that no entry
-    /// names any more stay, without log.
-    pub(crate) fn hold(&self, engine: &Engine, hold_bytes: impl Fn(&str) -> u64) {
+    /// Keeps as much log as `hold` says for an id. Lines of ids that no entry names any more stay,
+    /// without log.
+    pub(crate) fn hold<H: Into<Hold>>(&self, engine: &Engine, hold: impl Fn(&str) -> H) {
         for line in self.lines.lock().iter_mut() {
             if line.record.id.is_empty() {
                 let name = engine.origin_name(Origin(line.record.origin));
                 line.record.id = name.unwrap_or_default();
             }
-            line.hold_bytes = hold_bytes(&line.record.id);
+            line.hold = match line.record.flags & FLAG_BEHIND {
+                0 => hold(&line.record.id).into(),
+                _ => Hold::NONE,
+            };
         }
     }
 
-    /// Keeps no more log for an instance.
-    pub(crate) fn release(&self, origin: Origin) {
+    /// It is too far behind: it does not run until it is enabled, and no log is kept for it.
+    pub(crate) fn fall_behind(&self, origin: Origin) {
         if let Some(line) = find(&mut self.lines.lock(), origin) {
-            line.hold_bytes = 0;
+            line.hold = Hold::NONE;
+            line.record.flags |= FLAG_BEHIND;
+        }
+    }
+
+    /// An instance is enabled: if it fell too far behind, it begins like a new one.
+    pub(crate) fn forgive(&self, id: &str) {
+        let mut lines = self.lines.lock();
+        let behind = |line: &&mut Line| line.record.flags & FLAG_BEHIND != 0;
+        let mut all = lines.iter_mut().filter(behind);
+        if let Some(line) = all.find(|line| line.record.id == id) {
+            line.is_anew = true;
         }
     }
 
@@ -296,28 +335,59 @@ impl Book {
     }
 
     /// The lines as stored, and the LSN from which on log is needed.
-    pub(crate) fn stored(lines: &[Line], upto: Lsn) -> (Vec<Record>, Lsn) {
+    pub(crate) fn stored(lines: &[Line], upto: Lsn, too_old: &[u16]) -> (Vec<Record>, Lsn) {
         let stored = lines
             .iter()
             .filter(|line| line.record.last_commit > 0 || line.record.flags != 0);
-        let floor = stored
+        let held = stored
             .clone()
-            .filter(|line| line.hold_bytes > 0 && line.place().is_some())
-            .map(|line| {
-                line.record
-                    .cursor
-                    .max(upto.0.saturating_sub(line.hold_bytes))
-            })
-            .min();
+            .filter(|line| !line.hold.is_none() && line.place().is_some());
+        let floors = held.map(|line| line.floor(upto, too_old.contains(&line.record.origin)));
+        let floor = floors.min().unwrap_or(upto.0);
         let mut records: Vec<Record> = stored.map(|line| line.record.clone()).collect();
         records.sort_by_key(|record| record.origin);
-        (records, Lsn(floor.unwrap_or(upto.0)).min(upto))
+        (records, Lsn(floor).min(upto))
+    }
+
+    /// Instances whose oldest commit that is not fired is older than their log may be. Its age
+    /// counts while the host runs: a server that was off for long has had no time to fire.
+    pub(crate) fn too_old(&self, upto: Lsn) -> Vec<u16> {
+        let lent = self.lent.load(Relaxed);
+        let now = self.clock.now_ns();
+        let lags = |line: &&Line| {
+            line.record.last_commit > 0
+                && line.record.cursor < upto.0
+                && !line.hold.is_none()
+                && !line.hold.is_endless
+                && now.saturating_sub(lent) > line.hold.nanos
+        };
+        let lagging: Vec<(u16, Lsn, i64)> = {
+            let lines = self.lines.lock();
+            let lagging = lines.iter().filter(lags);
+            let of = |line: &Line| {
+                let record = &line.record;
+                (record.origin, Lsn(record.cursor), line.hold.nanos)
+            };
+            lagging.map(of).collect()
+        };
+        let engine = self.engine.lock();
+        let Some(engine) = &*engine else {
+            return Vec::new();
+        };
+        let is_too_old = |(_, cursor, nanos): &(u16, Lsn, i64)| {
+            let first = engine.follow(*cursor).and_then(|mut log| log.next_commit());
+            // Log that cannot be read is not kept for its age.
+            let since = first.ok().flatten().map(|commit| commit.wall_ns.max(lent));
+            since.is_some_and(|since| now.saturating_sub(since) > *nanos)
+        };
+        let old = lagging.into_iter().filter(is_too_old);
+        old.map(|(origin, ..)| origin).collect()
     }
 
     pub(crate) fn replay(&self, lsn: Lsn, origin: Origin, section: &[u8]) {
         let mut lines = self.lines.lock();
         if find(&mut lines, origin).is_none() {
-            lines.push(Line::new(origin, "", WAL_HOLD));
+            lines.push(Line::new(origin, "", WAL_HOLD.into()));
         }
         let line = find(&mut lines, origin).expect("made just now");
         // Recovery offers commits that the file already covers.
@@ -332,9 +402,9 @@ pub(crate) fn find(lines: &mut [Line], origin: Origin) -> Option<&mut Line> {
 }
 
 impl Line {
-    pub(crate) fn new(origin: Origin, id: &str, hold_bytes: u64) -> Self {
+    pub(crate) fn new(origin: Origin, id: &str, hold: Hold) -> Self {
         Self {
-            hold_bytes,
+            hold,
             ..Self::of(Record::new(origin, id))
         }
     }
@@ -344,7 +414,9 @@ impl Line {
         Self {
             record,
             // Until the entries are known every line may be one of theirs.
-            hold_bytes: WAL_HOLD,
+            hold: WAL_HOLD.into(),
+            over: Arc::default(),
+            is_anew: false,
             broken: incomplete.then(|| "found so at the last start".into()),
             state_lost: false,
             table: SharedTable::default(),
@@ -365,6 +437,24 @@ impl Line {
             return Ok(());
         }
         Err(Error::Closed)
+    }
+
+    /// From where on log is kept for it.
+    fn floor(&self, upto: Lsn, is_too_old: bool) -> u64 {
+        let cursor = self.record.cursor;
+        let limit = match is_too_old {
+            true => upto.0,
+            false => upto.0.saturating_sub(self.hold.bytes),
+        };
+        if self.hold.is_endless || limit <= cursor {
+            return cursor;
+        }
+        // One that runs is told, and has until the next checkpoint.
+        let runs = Arc::strong_count(&self.over) > 1;
+        if runs && !self.over.swap(true, Relaxed) {
+            return cursor;
+        }
+        limit
     }
 
     fn finish(&mut self, lsn: Option<Lsn>) {
@@ -471,7 +561,7 @@ mod tests {
         assert_eq!(recovered.broken, None);
         second.advance(Origin(1), 5, Lsn(250)).unwrap();
         assert!(second.advance(Origin(1), 4, Lsn(260)).is_err());
-        second.release(Origin(2));
+        second.fall_behind(Origin(2));
         assert_eq!(second.checkpoint(Lsn(300)).unwrap(), Lsn(250));
         assert_eq!(second.checkpoint(Lsn(240)).unwrap(), Lsn(240));
     }

@@ -9,17 +9,25 @@
 use std::convert::Infallible;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use engine::{CommitReader, Error, Lsn};
-use plugin_sdk::{AnyTrigger, CloseReason, Delivery};
+use plugin_sdk::{AnyTrigger, CloseReason};
 
+use crate::backfill::{Place, Round};
+use crate::calls::Effects;
 use crate::commit::Committed;
 use crate::entry::OnError;
 use crate::fire::{Fired, backoff, panic_text};
+use crate::gap::{GAP_NANOS_MAX, WINDOW_RANGES_MAX};
+use crate::overflow::Hold;
 use crate::registry::Policy;
 use crate::run::{End, Run};
+use crate::section::Change;
+use crate::state::Order;
 use crate::status::State;
 use crate::timers::{DueTimer, WINDOW_TIMERS_MAX};
 use crate::window::{Filter, Limits, Window};
@@ -52,10 +60,76 @@ pub(crate) struct Dispatcher {
     /// Why the state is incomplete, if it is.
     pub(crate) broken: Option<String>,
     /// Limits after a window that was too large, until one succeeds.
-    pub(crate) commits_max: usize,
-    pub(crate) timers_max: usize,
+    pub(crate) sizes: Sizes,
     /// How often the engine refused the window at the cursor.
     pub(crate) refusals: u32,
+    /// How much log is kept for it, and whether a checkpoint has asked for that.
+    pub(crate) hold: Hold,
+    pub(crate) over: Arc<AtomicBool>,
+    /// Why it does not run until it is enabled, if it once fell too far behind.
+    pub(crate) fell_behind: bool,
+    /// Buckets of the backfill under way.
+    pub(crate) round: Option<Round>,
+}
+
+/// How large a window may be, besides the limits of its entry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Commits that give an event.
+    pub(crate) commits: usize,
+    pub(crate) timers: usize,
+    pub(crate) ranges: usize,
+    /// Length of one range (ns).
+    pub(crate) range_nanos: i64,
+    /// Rows of a backfill.
+    pub(crate) rows: usize,
+}
+
+impl Sizes {
+    pub(crate) const MAX: Self = Self {
+        commits: usize::MAX,
+        timers: WINDOW_TIMERS_MAX,
+        ranges: WINDOW_RANGES_MAX,
+        range_nanos: GAP_NANOS_MAX,
+        rows: usize::MAX,
+    };
+}
+
+/// What a window has besides commits.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) timers: usize,
+    /// What its ranges are once they are delivered: done, or shorter.
+    pub(crate) ranges: Vec<Change>,
+    /// Gaps that it delivers, and the longest (ns).
+    pub(crate) gaps: usize,
+    pub(crate) gap_nanos: i64,
+    /// Whether what is not counted above can be made smaller.
+    pub(crate) can_cut: bool,
+    /// The place of the backfill behind it.
+    pub(crate) place: Option<Place>,
+}
+
+impl Parts {
+    pub(crate) fn of_timers(timers: usize) -> Self {
+        Self {
+            timers,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a smaller window could be tried instead.
+    fn can_split(&self, commits: usize) -> bool {
+        commits + self.timers + self.ranges.len() > 1 || self.can_cut
+    }
+
+    /// It is delivered, or given up.
+    fn settle(&self, effects: &mut Effects) {
+        effects.ranges.extend(self.ranges.iter().cloned());
+        if let Some(place) = &self.place {
+            place.put(effects);
+        }
+    }
 }
 
 /// A dispatcher is a run with a cursor.
@@ -83,43 +157,58 @@ impl Dispatcher {
     }
 
     fn follow(&mut self) -> Result<Infallible, End> {
+        if self.fell_behind {
+            return Err(End::Disabled(
+                "it fell too far behind (on_overflow: disable); after \"enable\" it begins like a new \
+                 instance"
+                    .into(),
+            ));
+        }
         if let Some(why) = self.broken.take() {
-            self.skip_backlog(&format!("state incomplete: {why}"))?;
+            self.mend(&format!("state incomplete: {why}"))?;
         }
         loop {
             self.check_end()?;
             self.obey()?;
-            // Taken before the log is read: what is visible later is news.
-            let seen = self.engine.marks().visible;
-            match self.take() {
-                Err(error) => {
-                    self.reader = None;
-                    self.fell_behind(&error)?;
-                }
-                Ok(mut window) => {
-                    let is_full = window.is_full(&self.limits());
-                    let timers = self.add_timers(&mut window);
-                    self.count_hops(&window);
-                    if window.is_empty() {
-                        self.idle(&window, seen, is_full)?;
-                    } else {
-                        self.process(window, timers)?;
-                    }
-                }
+            self.check_overflow()?;
+            if let Some((mut window, mut parts)) = self.take_ranges() {
+                parts.timers = self.add_timers(&mut window);
+                self.process(window, parts)?;
+            } else if self.filter.backfill.is_some() {
+                self.backfill()?;
+            } else {
+                self.follow_log()?;
             }
             self.store_if_due()?;
         }
     }
 
+    fn follow_log(&mut self) -> Result<(), End> {
+        // Taken before the log is read: what is visible later is news.
+        let seen = self.engine.marks().visible;
+        let mut window = match self.take(None) {
+            Ok(window) => window,
+            Err(error) => return self.fell_behind(&error),
+        };
+        let is_full = window.is_full(&self.limits());
+        let timers = self.add_timers(&mut window);
+        self.count_hops(&window);
+        if window.is_empty() {
+            return self.idle(&window, seen, is_full);
+        }
+        self.process(window, Parts::of_timers(timers))
+    }
+
     fn limits(&self) -> Limits {
         Limits {
-            commits: self.commits_max,
+            commits: self.sizes.commits,
             ..self.limits
         }
     }
 
-    /// Reads commits from the cursor on, until the window is full or the log ends.
-    fn take(&mut self) -> Result<Window, Error> {
+    /// Reads commits from the cursor on, until the window is full or the log ends. With `upto`,
+    /// which is visible, the log ends there.
+    pub(crate) fn take(&mut self, upto: Option<Lsn>) -> Result<Window, Error> {
         let limits = self.limits();
         let run = &self.run;
         let reader = match &mut self.reader {
@@ -130,8 +219,17 @@ impl Dispatcher {
         let mut deadline = None;
         // Seen before the log is read, so whatever comes later ends the wait below.
         let mut seen = run.engine.marks().visible;
-        while !window.is_full(&limits) {
-            if let Some(commit) = reader.next_commit_for(&mut self.filter)? {
+        while !window.is_full(&limits) && upto.is_none_or(|upto| window.end < upto) {
+            let next = reader.next_commit_for(&mut self.filter)?;
+            if let Some(upto) = upto
+                && next.as_ref().is_none_or(|commit| commit.lsn >= upto)
+            {
+                window.end = upto;
+                // It has read on.
+                self.reader = None;
+                break;
+            }
+            if let Some(commit) = next {
                 window.add(commit, &mut self.filter);
                 continue;
             }
@@ -149,11 +247,11 @@ impl Dispatcher {
     }
 
     /// Adds the timers that are due, behind the rows; how many.
-    fn add_timers(&self, window: &mut Window) -> usize {
+    pub(crate) fn add_timers(&self, window: &mut Window) -> usize {
         if self.table.read().timers.next_due().is_none() {
             return 0;
         }
-        let due = self.due(self.timers_max);
+        let due = self.due(self.sizes.timers);
         let count = due.len();
         for timer in due {
             window.add_timer(timer);
@@ -165,7 +263,7 @@ impl Dispatcher {
         self.table.read().timers.due(self.clock.now_ns(), max)
     }
 
-    fn count_hops(&self, window: &Window) {
+    pub(crate) fn count_hops(&self, window: &Window) {
         if window.hops_rows > 0 {
             tracing::warn!(
                 instance = &*self.id,
@@ -195,12 +293,7 @@ impl Dispatcher {
         } else {
             window.end.max(seen)
         };
-        if reached > self.cursor {
-            if self.policy.delivery != Delivery::Volatile {
-                self.advance(reached)?;
-            }
-            self.moved(reached);
-        }
+        self.pass_over(reached)?;
         if is_full {
             return Ok(());
         }
@@ -226,40 +319,78 @@ impl Dispatcher {
             .fold(WAIT_MAX, Duration::min)
     }
 
-    fn process(&mut self, mut window: Window, timers: usize) -> Result<(), End> {
+    /// Fires a window and commits it, or makes the next one smaller.
+    pub(crate) fn process(&mut self, mut window: Window, parts: Parts) -> Result<(), End> {
         self.measure(&window);
         let (commits, hops) = (window.commits, window.hops.saturating_add(1));
         let lanes = std::mem::take(&mut window.lanes);
-        let committed = match self.fire_lanes(lanes, commits + timers > 1)? {
+        let committed = match self.fire_lanes(lanes, parts.can_split(commits))? {
             Fired::TooLarge => {
-                self.shrink(commits, timers);
+                self.shrink(&window, &parts);
                 return Ok(());
             }
-            Fired::Done(effects) => self.commit_window(effects, window.end, hops)?,
+            Fired::Overflow => {
+                self.drop_window();
+                return Ok(());
+            }
+            Fired::Done(mut effects) => {
+                parts.settle(&mut effects);
+                self.commit_window(effects, window.end, hops)?
+            }
         };
         if let Committed::Refused(why) = committed {
-            return self.refused(&window, timers, &why);
+            return self.refused(&window, parts, &why);
         }
-        (self.commits_max, self.timers_max) = (usize::MAX, WINDOW_TIMERS_MAX);
-        self.refusals = 0;
+        self.settled(parts);
         self.stand(State::Running, "");
         Ok(())
     }
 
-    /// Takes the window again, with half of it.
-    fn shrink(&mut self, commits: usize, timers: usize) {
+    /// A window is committed.
+    fn settled(&mut self, parts: Parts) {
+        self.sizes = Sizes::MAX;
+        self.refusals = 0;
+        self.gauges.gaps.fetch_add(parts.gaps as u64, Relaxed);
+        self.meter.gaps.increment(parts.gaps as u64);
+        if parts.place.is_some() {
+            self.filter.backfill = parts.place;
+        }
+    }
+
+    /// None of what the objects have seen of the window happens.
+    fn drop_window(&mut self) {
         self.reader = None;
-        self.commits_max = (commits / 2).max(1);
-        self.timers_max = if commits > 0 { 0 } else { (timers / 2).max(1) };
-        // The object has seen events whose effects are dropped.
         self.close_triggers(CloseReason::Again);
+    }
+
+    /// Takes the window again, with half of it.
+    fn shrink(&mut self, window: &Window, parts: &Parts) {
+        let ranges = parts.ranges.len();
+        let has_more = window.commits > 0 || ranges > 0 || parts.place.is_some();
+        let sizes = &mut self.sizes;
+        sizes.timers = if has_more {
+            0
+        } else {
+            (parts.timers / 2).max(1)
+        };
+        if ranges > 1 {
+            sizes.ranges = ranges / 2;
+        } else if ranges == 1 {
+            sizes.ranges = 1;
+            sizes.range_nanos = parts.gap_nanos / 2;
+        } else if parts.place.is_some() {
+            sizes.rows = (window.rows / 2).max(1);
+        } else {
+            sizes.commits = (window.commits / 2).max(1);
+        }
+        self.drop_window();
     }
 
     /// The engine does not take what the fires wrote: one commit at a time finds the culprit, which
     /// is then tried and given up like a failing event.
-    fn refused(&mut self, window: &Window, timers: usize, why: &str) -> Result<(), End> {
-        self.shrink(window.commits, timers);
-        if window.commits + timers > 1 {
+    fn refused(&mut self, window: &Window, parts: Parts, why: &str) -> Result<(), End> {
+        self.shrink(window, &parts);
+        if parts.can_split(window.commits) {
             return Ok(());
         }
         self.refusals += 1;
@@ -278,19 +409,20 @@ impl Dispatcher {
         }
         tracing::error!(instance = &*self.id, "{why}; {name} are given up");
         self.count_dropped(window.rows);
-        self.refusals = 0;
-        self.give_up_window(window, timers)
+        self.give_up_window(window, parts)
     }
 
-    fn give_up_window(&mut self, window: &Window, timers: usize) -> Result<(), End> {
-        let mut effects = crate::calls::Effects::new();
-        if timers > 0 {
-            for timer in self.due(timers) {
+    fn give_up_window(&mut self, window: &Window, parts: Parts) -> Result<(), End> {
+        let mut effects = Effects::new();
+        if parts.timers > 0 {
+            for timer in self.due(parts.timers) {
                 let next = self.behind(&timer);
                 effects.set_timer(timer.key, next);
             }
         }
+        parts.settle(&mut effects);
         self.commit_window(effects, window.end, 0)?;
+        self.settled(parts);
         self.stand(State::Running, "");
         Ok(())
     }
@@ -310,7 +442,9 @@ impl Dispatcher {
     /// The cursor stands here now.
     pub(crate) fn moved(&mut self, cursor: Lsn) {
         self.cursor = cursor;
-        self.gauges.cursor.store(cursor.0, Relaxed);
+        // In this order: who sees the cursor must see what waits besides.
+        self.gauges.waiting.store(self.waits(), SeqCst);
+        self.gauges.cursor.store(cursor.0, SeqCst);
         self.gauges.window_wall.store(0, Relaxed);
         let lag = self.engine.marks().visible.0.saturating_sub(cursor.0);
         self.meter.lag_bytes.set(lag as f64);
@@ -318,6 +452,14 @@ impl Dispatcher {
             self.meter.lag_seconds.set(0.0);
         }
         self.progress.tell();
+    }
+
+    /// Whether there is something to fire that the cursor does not show.
+    pub(crate) fn waits(&self) -> bool {
+        let is_ordered = |order: &Order| matches!(order, Order::Backfill);
+        self.filter.backfill.is_some()
+            || self.table.read().has_ranges()
+            || self.orders.lock().iter().any(is_ordered)
     }
 
     /// An orderly end stores what a `durable` instance has fired.

@@ -39,6 +39,8 @@ pub(crate) enum Fired {
     Done(Effects),
     /// Together they want more than a commit holds.
     TooLarge,
+    /// It is to be left: a checkpoint wants the log behind it.
+    Overflow,
 }
 
 enum LaneEnd {
@@ -104,6 +106,8 @@ pub(crate) struct Hand<'a> {
     /// Of this thread; made when it is needed.
     pub(crate) trigger: &'a mut Option<Box<dyn AnyTrigger>>,
     pub(crate) window: &'a Shared,
+    /// Set when a checkpoint wants the log back.
+    pub(crate) over: &'a AtomicBool,
 }
 
 /// What the threads of a window know of each other.
@@ -154,6 +158,9 @@ impl Hand<'_> {
                 return Ok(Fired::Done(effects));
             } else {
                 self.pause_until_one_is_ready(&mut waiting, &mut ready)?;
+                if self.over.load(Relaxed) {
+                    return Ok(Fired::Overflow);
+                }
             }
         }
     }
@@ -186,7 +193,7 @@ impl Hand<'_> {
             first_lsn: event.first.0,
             last_lsn: event.last.0,
             attempt,
-            is_replay: event.first < self.replay_below,
+            is_replay: event.is_stored || event.first < self.replay_below,
             now,
             deadline: now.saturating_add(nanos(self.timeout)),
         }

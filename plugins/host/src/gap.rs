@@ -1,154 +1,115 @@
-//! What happens when the log no longer reaches back to a cursor: nothing is lost, because the rows
-//! are in the store. A plugin that accepts gaps is told to read them again, bucket by bucket; the
-//! cursor moves with the last of them, so a crash begins them anew.
+//! Delivers ranges that are to be read again, as gaps.
+//!
+//! A range is kept in the state of the instance, one per bucket, until the plugin commit of the
+//! window that delivered it: its effects and "done" are one commit, so a crash delivers it again
+//! with none of its effects, or not at all. Ranges come before any row of the log, so before those
+//! of their key.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use engine::{BucketInfo, Error, Lsn};
-use plugin_sdk::{CloseReason, Delivery};
+use bytes::Bytes;
+use engine::BucketInfo;
+use model::BucketKey;
 
-use crate::calls::Effects;
-use crate::commit::Committed;
-use crate::dispatch::Dispatcher;
-use crate::fire::Fired;
-use crate::run::End;
+use crate::dispatch::{Dispatcher, Parts};
+use crate::overflow::DROPPED;
+use crate::section::Change;
+use crate::state::gone_bucket;
 use crate::window::{What, Window};
 
 /// Most ranges delivered in one window.
-const WINDOW_GAPS_MAX: usize = 1000;
+pub(crate) const WINDOW_RANGES_MAX: usize = 1000;
 
-/// Longest range, so that a plugin does not load decades at once: a year and a day.
-const GAP_NANOS_MAX: i64 = 366 * 86_400 * 1_000_000_000;
+/// Longest stretch of stored rows delivered as one gap, so that a plugin does not load decades at
+/// once: a year and a day.
+pub(crate) const GAP_NANOS_MAX: i64 = 366 * 86_400 * 1_000_000_000;
 
-struct Gap {
-    bucket: Arc<BucketInfo>,
-    from: i64,
-    to: i64,
-}
+/// A range as it is kept.
+type Kept = (Bytes, (i64, i64));
 
 impl Dispatcher {
-    /// The log cannot be read at the cursor.
-    pub(crate) fn fell_behind(&mut self, error: &Error) -> Result<(), End> {
-        match error {
-            Error::Released { .. } | Error::Corrupt { .. } => self.skip_backlog(&error.to_string()),
-            Error::Closed => Err(End::Stopped),
-            _ => Err(End::Failed(error.to_string())),
+    /// A window of ranges; `None` if none is kept.
+    pub(crate) fn take_ranges(&mut self) -> Option<(Window, Parts)> {
+        let kept: Vec<Kept> = self.table.read().first_ranges(self.sizes.ranges);
+        if kept.is_empty() {
+            return None;
         }
-    }
-
-    /// Leaves the backlog behind, in the way the plugin allows.
-    pub(crate) fn skip_backlog(&mut self, why: &str) -> Result<(), End> {
-        let visible = self.engine.marks().visible;
-        if self.policy.delivery == Delivery::Volatile {
-            let bytes = visible.0.saturating_sub(self.cursor.0);
-            tracing::warn!(instance = &*self.id, bytes, "{why}; skips ahead");
-            self.gauges.gaps.fetch_add(1, Relaxed);
-            self.meter.gaps.increment(1);
-            self.reader = None;
-            self.moved(visible);
-            return Ok(());
-        }
-        if !self.policy.accepts_gap {
-            self.book.release(self.origin);
-            return Err(End::Disabled(format!(
-                "{why}; the plugin cannot skip rows: give the entry a new \"name\" to start afresh"
-            )));
-        }
-        tracing::warn!(
-            instance = &*self.id,
-            "{why}; stored rows are read again instead"
-        );
-        self.reader = None;
-        self.fire_gaps(visible)?;
-        self.book.mend(self.origin);
-        Ok(())
-    }
-
-    fn fire_gaps(&mut self, target: Lsn) -> Result<(), End> {
-        let mut gaps = self.gaps();
-        let mut count = WINDOW_GAPS_MAX;
-        loop {
-            count = count.min(gaps.len());
-            let mut window = Window::new(self.cursor);
-            window.end = target;
-            for gap in gaps.iter().take(count) {
-                window.add_alone(What::Gap(Arc::clone(&gap.bucket), gap.from, gap.to));
-            }
-            let can_split = count > 1 || gaps.front().is_some_and(|gap| gap.from < gap.to);
-            let Fired::Done(effects) = self.fire_lanes(window.lanes, can_split)? else {
-                self.close_triggers(CloseReason::Again);
-                halve(&mut gaps, &mut count);
-                continue;
-            };
-            gaps.drain(..count);
-            self.gauges.gaps.fetch_add(count as u64, Relaxed);
-            self.meter.gaps.increment(count as u64);
-            let is_last = gaps.is_empty();
-            self.commit_gaps(effects, if is_last { target } else { self.cursor })?;
-            if is_last {
-                return Ok(());
-            }
-            count = WINDOW_GAPS_MAX;
-        }
-    }
-
-    fn commit_gaps(&mut self, mut effects: Effects, cursor: Lsn) -> Result<(), End> {
-        let messages = std::mem::take(&mut effects.messages);
-        match self.write(&effects, Some(cursor), 1)? {
-            Committed::Refused(why) => Err(End::Failed(why)),
-            Committed::Yes => {
-                self.moved(cursor);
-                self.send(messages);
-                Ok(())
-            }
-        }
-    }
-
-    /// The stored range of every bucket the instance fires on.
-    fn gaps(&mut self) -> VecDeque<Gap> {
-        let buckets = self.engine.buckets();
-        let matching = buckets.iter().filter(|b| self.filter.matcher.matches(b));
-        let ids: Vec<_> = matching.map(|bucket| bucket.id).collect();
-        let snapshot = self.engine.snapshot(&ids);
-        let mut gaps = VecDeque::new();
-        for (index, bucket) in snapshot.buckets().iter().enumerate() {
-            let Some((mut from, last)) = snapshot.time_range(index) else {
-                continue;
-            };
-            loop {
-                let to = last.min(from.saturating_add(GAP_NANOS_MAX));
-                let bucket = Arc::clone(bucket);
-                gaps.push_back(Gap { bucket, from, to });
-                if to >= last {
-                    break;
+        let stored = self.stored_times(&kept);
+        let mut window = Window::new(self.cursor);
+        let mut parts = Parts::default();
+        for (key, (from, to)) in kept {
+            if key.first() == Some(&DROPPED) {
+                let bucket = named(&key[1..]).as_ref().and_then(gone_bucket);
+                if let Some(bucket) = bucket {
+                    window.add_by_key(bucket.key.clone(), What::Deleted(bucket));
                 }
-                from = to + 1;
+                parts.ranges.push(Change::Done { key });
+                continue;
             }
+            // A bucket that is gone by now was dropped behind the cursor: the log tells.
+            let Some((bucket, times)) = stored.get(&key) else {
+                parts.ranges.push(Change::Done { key });
+                continue;
+            };
+            let end = end_of(from, to, *times, self.sizes.range_nanos);
+            window.add_by_key(bucket.key.clone(), What::Gap(Arc::clone(bucket), from, end));
+            parts.gaps += 1;
+            parts.gap_nanos = parts.gap_nanos.max(end.saturating_sub(from));
+            parts.can_cut |= from < end;
+            parts.ranges.push(if end < to {
+                Change::Dirty {
+                    key,
+                    from: end + 1,
+                    to,
+                }
+            } else {
+                Change::Done { key }
+            });
         }
-        gaps
+        Some((window, parts))
+    }
+
+    /// Buckets of ranges with the times of their rows.
+    fn stored_times(&self, kept: &[Kept]) -> HashMap<Bytes, (Arc<BucketInfo>, Option<(i64, i64)>)> {
+        let find = |(key, _): &Kept| self.engine.bucket(&named(key)?);
+        let ids: Vec<_> = kept.iter().filter_map(find).map(|b| b.id).collect();
+        let snapshot = self.engine.snapshot(&ids);
+        let found = snapshot.buckets().iter().enumerate();
+        let found = found.map(|(index, bucket)| {
+            let key = Bytes::copy_from_slice(bucket.key.as_str().as_bytes());
+            (key, (Arc::clone(bucket), snapshot.time_range(index)))
+        });
+        found.collect()
     }
 }
 
-/// Fewer ranges, or the first in two.
-fn halve(gaps: &mut VecDeque<Gap>, count: &mut usize) {
-    if *count > 1 {
-        *count /= 2;
-        return;
-    }
-    let Some(whole) = gaps.pop_front() else {
-        return;
+fn named(key: &[u8]) -> Option<BucketKey> {
+    BucketKey::parse(std::str::from_utf8(key).ok()?).ok()
+}
+
+/// Where the first part of a range ends: behind `nanos` of stored rows, or with the range.
+fn end_of(from: i64, to: i64, stored: Option<(i64, i64)>, nanos: i64) -> i64 {
+    let Some((first, last)) = stored else {
+        return to;
     };
-    // Halfway without overflow.
-    let middle = whole.from + (whole.to.abs_diff(whole.from) / 2) as i64;
-    gaps.push_front(Gap {
-        bucket: Arc::clone(&whole.bucket),
-        from: middle + 1,
-        to: whole.to,
-    });
-    gaps.push_front(Gap {
-        to: middle,
-        ..whole
-    });
+    let end = from.max(first).saturating_add(nanos);
+    if end >= last.min(to) { to } else { end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_cut_where_there_are_rows_only() {
+        assert_eq!(end_of(0, 1000, None, 10), 1000);
+        assert_eq!(end_of(0, 1000, Some((500, 600)), 10), 510);
+        assert_eq!(end_of(511, 1000, Some((500, 600)), 10), 521);
+        assert_eq!(end_of(590, 1000, Some((500, 600)), 10), 1000);
+        assert_eq!(end_of(601, 1000, Some((500, 600)), 10), 1000);
+        assert_eq!(end_of(0, 505, Some((500, 600)), 10), 505);
+        assert_eq!(end_of(0, i64::MAX, Some((5, i64::MAX)), i64::MAX), i64::MAX);
+        assert_eq!(end_of(3, 9, Some((1, 9)), 0), 3);
+    }
 }

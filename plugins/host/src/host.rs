@@ -1,7 +1,7 @@
 //! The host as the server sees it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::find::Modules;
 use crate::instances::FLAG_DISABLED;
 use crate::meter;
 use crate::on::difference;
+use crate::overflow::Hold;
 use crate::record::SharedRecorder;
 use crate::registry::{Natives, Outcome, Plan, plan};
 use crate::restart::RestartOptions;
@@ -239,7 +240,7 @@ impl Host {
         *inner.engine.lock() = Some(engine.clone());
         inner.book.lend(Some(engine.clone()));
         inner.switch_off();
-        inner.book.hold(&engine, |id| inner.hold_bytes(id));
+        inner.book.hold(&engine, |id| inner.hold(id));
         // Triggers first: a new one starts in front of what workers and sources write.
         let (triggers, others): (Vec<_>, Vec<_>) =
             inner.instances.iter().partition(|i| i.is_trigger());
@@ -268,7 +269,7 @@ impl Host {
     }
 
     /// Waits until every running trigger has fired all commits visible at the call, and then, as
-    /// far as time allows, those that came of it. Whether the first was reached in time.
+    /// far as time allows, those that came of it; with ranges and backfills that are under way. Whether the first was reached in time.
     pub fn drain(&self, deadline: Duration) -> bool {
         let inner = &self.inner;
         let Some(engine) = inner.engine.lock().clone() else {
@@ -345,13 +346,13 @@ impl Inner {
     }
 
     /// Log is kept for what may run again without being asked.
-    pub(crate) fn hold_bytes(&self, id: &str) -> u64 {
+    pub(crate) fn hold(&self, id: &str) -> Hold {
         let found = self.instances.iter().find(|i| i.id == id);
-        found.map_or(0, |instance| match instance.gauges.state() {
-            State::Disabled => 0,
-            _ if !instance.is_trigger() => 0,
-            _ if instance.plan().delivery() == Delivery::Volatile => 0,
-            _ => instance.entry.wal_hold,
+        found.map_or(Hold::NONE, |instance| match instance.gauges.state() {
+            State::Disabled => Hold::NONE,
+            _ if !instance.is_trigger() => Hold::NONE,
+            _ if instance.plan().delivery() == Delivery::Volatile => Hold::NONE,
+            _ => Hold::of(&instance.entry),
         })
     }
 
@@ -360,7 +361,9 @@ impl Inner {
             let mut triggers = self.instances.iter().filter(|i| i.is_trigger());
             triggers.all(|instance| {
                 let gauges = &instance.gauges;
-                !gauges.state().is_live() || gauges.cursor.load(Relaxed) >= target.0
+                let is_there =
+                    || gauges.cursor.load(SeqCst) >= target.0 && !gauges.waiting.load(SeqCst);
+                !gauges.state().is_live() || is_there()
             })
         })
     }

@@ -22,6 +22,9 @@ pub(crate) const FLAG_DISABLED: u16 = 1;
 pub(crate) const FLAG_QUARANTINED: u16 = 2;
 /// The chain of plugin commits broke and nothing has mended the instance since.
 pub(crate) const FLAG_INCOMPLETE: u16 = 4;
+/// It fell too far behind with `on_overflow: disable`: it does not run until it is enabled, and then
+/// begins like a new instance.
+pub(crate) const FLAG_BEHIND: u16 = 16;
 /// There is a `state.snap`, without which the instance must not run.
 pub(crate) const FLAG_STATE: u16 = 8;
 
@@ -33,7 +36,8 @@ const CRC_BYTES: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) origin: u16,
-    /// 1 disabled, 2 quarantined, 4 state incomplete, 8 has a `state.snap`; kept as found.
+    /// 1 disabled, 2 quarantined, 4 state incomplete, 8 has a `state.snap`, 16 too far behind; kept as
+    /// found.
     pub(crate) flags: u16,
     pub(crate) id: String,
     pub(crate) epoch: u64,

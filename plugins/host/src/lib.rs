@@ -18,10 +18,10 @@
 //! What an instance keeps (state, timers, dead letters) changes with its plugin commits and is stored
 //! at checkpoints ([`Host::state_get`], [`Host::dead_letters`]).
 //!
-//! Not here yet: the time limit of `wal_hold`. The place of an instance that no entry names any more
-//! is kept, but no log for it.
+//! The place of an instance that no entry names any more is kept, but no log for it.
 #![deny(unsafe_code)]
 
+mod backfill;
 mod calls;
 mod checkpoint;
 mod circle;
@@ -45,6 +45,7 @@ mod logs;
 mod meter;
 pub mod native;
 mod on;
+mod overflow;
 pub mod process;
 pub mod record;
 mod registry;

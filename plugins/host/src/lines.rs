@@ -14,6 +14,7 @@ use engine::{Engine, Error, Lsn, Origin};
 use crate::checkpoint::{self, Files};
 use crate::cursor::{Book, Line, find};
 use crate::instances::{self, Record};
+use crate::overflow::Hold;
 use crate::state::{DLQ, SNAPSHOT, directory};
 
 /// An instance of the store that no entry names.
@@ -67,10 +68,10 @@ impl Book {
     }
 
     /// Bytes of log kept for an instance from now on.
-    pub(crate) fn set_hold(&self, id: &str, bytes: u64) {
+    pub(crate) fn set_hold(&self, id: &str, hold: Hold) {
         let mut lines = self.lines.lock();
         if let Some(line) = lines.iter_mut().find(|line| line.record.id == id) {
-            line.hold_bytes = bytes;
+            line.hold = hold;
         }
     }
 
@@ -115,7 +116,7 @@ impl Book {
         self.publish(&mut files, records)?;
         let mut lines = self.lines.lock();
         if find(&mut lines, origin).is_none() {
-            lines.push(Line::new(origin, id, 0));
+            lines.push(Line::new(origin, id, Hold::NONE));
         }
         if let Some(line) = find(&mut lines, origin) {
             line.record.flags = change(line.record.flags);

@@ -8,7 +8,7 @@ use model::Zone;
 use plugin_sdk::{ConfigError, Delivery, Description, Kind, Module, StateScope};
 
 use crate::circle::circles;
-use crate::entry::{Entry, EntryKind, Join, Match, OnError, ProcessLimits, Start};
+use crate::entry::{Entry, EntryKind, Join, Match, OnError, OnOverflow, ProcessLimits, Start};
 use crate::find::{self, Found, How, Modules, NotFound, stem};
 use crate::host::OFF_BY_ENTRY;
 use crate::on::Patterns;
@@ -119,6 +119,7 @@ pub(crate) struct Policy {
     pub(crate) on_error: OnError,
     pub(crate) join: Join,
     pub(crate) accepts_gap: bool,
+    pub(crate) on_overflow: OnOverflow,
     pub(crate) state_scope: StateScope,
     /// Threads that fire.
     pub(crate) parallelism: usize,
@@ -340,13 +341,14 @@ fn ready(
 ) -> Result<Ready, String> {
     check_kind(entry, module.description().kind)?;
     check_name(entry)?;
-    not_built(entry, found, warnings)?;
+    check_process(entry, found, warnings);
     let patterns = Patterns::parse(&entry.on, entry.match_mode)?;
     warnings.extend(patterns.warnings());
     if entry.match_mode == Match::MarketStore && entry.on.is_empty() {
         warnings.push("match: marketstore without \"on\" fires on every bucket".into());
     }
     check_config(entry, &*module)?;
+    check_behind(entry, &*module, warnings)?;
     if entry.parallelism > 1 && module.description().state_scope == StateScope::Instance {
         warnings.push(format!(
             "parallelism: \"{}\" has one state for all buckets (state_scope: instance), one thread \
@@ -387,15 +389,8 @@ fn check_kind(entry: &Entry, kind: Kind) -> Result<(), String> {
     })
 }
 
-/// Keys that are read and not acted on yet. Where passing a key over would change what is computed the
-/// instance fails: it must not run otherwise than asked.
-fn not_built(entry: &Entry, found: &Found, warnings: &mut Vec<String>) -> Result<(), String> {
-    if entry.start != Start::Latest {
-        return Err("start: only latest is available in this version".into());
-    }
-    if entry.on_overflow.is_some() {
-        warnings.push("on_overflow: is chosen by the plugin in this version".into());
-    }
+/// Keys for a process, of what runs in none.
+fn check_process(entry: &Entry, found: &Found, warnings: &mut Vec<String>) {
     let is_child = matches!(found.how, How::Library(_) | How::Program { .. });
     let for_child = !entry.env.is_empty() || entry.limits != ProcessLimits::default();
     if for_child && !is_child {
@@ -403,6 +398,36 @@ fn not_built(entry: &Entry, found: &Found, warnings: &mut Vec<String>) -> Result
             "env and limits are for plugins in a process of their own; built-in ones ignore them"
                 .into(),
         );
+    }
+}
+
+/// What an entry says of a backlog, against what the plugin can do with one.
+fn check_behind(
+    entry: &Entry,
+    module: &dyn Module,
+    warnings: &mut Vec<String>,
+) -> Result<(), String> {
+    let description = module.description();
+    let delivery = entry.delivery.unwrap_or(description.delivery);
+    if delivery == Delivery::Volatile {
+        if entry.on_overflow.is_some() {
+            warnings.push(
+                "on_overflow: a volatile instance holds no log, it skips ahead when that is gone"
+                    .into(),
+            );
+        }
+        if entry.start != Start::Latest {
+            warnings.push(
+                "start: a volatile instance keeps no place, it begins at the newest commit".into(),
+            );
+        }
+    }
+    if entry.on_overflow == Some(OnOverflow::Coalesce) && !description.accepts_gap {
+        return Err(format!(
+            "on_overflow: coalesce needs a plugin that accepts gaps, and \"{}\" does not; use \
+             disable, drop or hold",
+            entry.module
+        ));
     }
     Ok(())
 }
@@ -448,6 +473,10 @@ fn policy(entry: &Entry, module: &dyn Module) -> Policy {
         on_error: entry.on_error.unwrap_or(on_error),
         join: entry.window.join.unwrap_or(join),
         accepts_gap: description.accepts_gap,
+        on_overflow: entry.on_overflow.unwrap_or(match description.accepts_gap {
+            true => OnOverflow::Coalesce,
+            false => OnOverflow::Disable,
+        }),
         state_scope: description.state_scope,
         parallelism: match description.state_scope {
             StateScope::Key => entry.parallelism.clamp(1, PARALLELISM_MAX),

@@ -21,6 +21,8 @@
 //! | 8 | range done | bucket key | - |
 //! | 9 | reset: no state, timers and ranges any more | - | - |
 //!
+//! The key of a dirty range may also be a zero byte and a bucket key: that bucket was dropped.
+//!
 //! A state key is `namespace 0x00 key`: the namespace is the bucket key with `state_scope: key` and
 //! empty otherwise. No bucket key has a zero byte, so the first one ends the namespace.
 

@@ -1,27 +1,30 @@
 //! Starting an instance: its place in the log, its object, its thread.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use bytes::Bytes;
 use crossbeam_channel::bounded;
 use engine::{Commit, Engine, Lsn, Origin};
 use plugin_sdk::{Delivery, Kind, StateValue};
 
+use crate::backfill;
 use crate::commit;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Sizes};
 use crate::feed::{self, Feed};
 use crate::host::{Error, Inner, Instance, Live};
 use crate::instances::FLAG_QUARANTINED;
 use crate::meter::Meter;
 use crate::on::Matcher;
+use crate::overflow::Hold;
 use crate::registry::{Natives, Outcome, Plan, Ready, plan_one};
 use crate::run::Run;
+use crate::section::Change;
 use crate::state::SharedTable;
 use crate::status::State;
 use crate::stop::Stop;
 use crate::ticks::{self, Ticks};
-use crate::timers::WINDOW_TIMERS_MAX;
 use crate::window::{Filter, Limits};
 use crate::worker::{self, Worker};
 
@@ -70,6 +73,8 @@ struct Place {
     broken: Option<String>,
     has_wrong_state: bool,
     table: SharedTable,
+    fell_behind: bool,
+    over: Arc<AtomicBool>,
 }
 
 impl Inner {
@@ -173,9 +178,11 @@ impl Inner {
         }
         let now = self.clock.now_ns();
         if let Job::Trigger(dispatcher) = &job {
-            instance.gauges.cursor.store(dispatcher.cursor.0, Relaxed);
+            let gauges = &instance.gauges;
+            gauges.waiting.store(dispatcher.waits(), SeqCst);
+            gauges.cursor.store(dispatcher.cursor.0, SeqCst);
             let timers = dispatcher.table.read().timers.len();
-            instance.gauges.timers.store(timers as u64, Relaxed);
+            gauges.timers.store(timers as u64, Relaxed);
         }
         instance.gauges.set(State::Running, "", now);
         let (alive, ended) = bounded::<()>(0);
@@ -268,6 +275,10 @@ impl Inner {
         {
             return Ok(Err(incomplete(why)));
         }
+        let backfill = match backfill::Place::of(&place.table.read()) {
+            Ok(place) => place,
+            Err(why) => return Ok(Err(incomplete(&why))),
+        };
         let run = self.run_of(making, origin, (place.epoch, place.table));
         if ready.policy.delivery != Delivery::Volatile
             && let Err(why) = run.bring_state_forward(place.cursor)?
@@ -292,6 +303,7 @@ impl Inner {
                 hops_max: engine.options().hops_max,
                 join: ready.policy.join,
                 accepts_gap: ready.policy.accepts_gap,
+                backfill,
             },
             triggers: (0..ready.policy.parallelism).map(|_| None).collect(),
             cursor: place.cursor,
@@ -299,9 +311,12 @@ impl Inner {
             reader: None,
             unstored_since: None,
             broken: place.broken,
-            commits_max: usize::MAX,
-            timers_max: WINDOW_TIMERS_MAX,
+            sizes: Sizes::MAX,
             refusals: 0,
+            hold: Hold::of(&plan.entry),
+            over: place.over,
+            fell_behind: place.fell_behind,
+            round: None,
         };
         // Made here, so that a plugin that refuses shows before the server is ready.
         for at in 0..dispatcher.triggers.len() {
@@ -385,12 +400,17 @@ impl Inner {
                 has_wrong_state: false,
                 // Its state lives as long as the server.
                 table: making.instance.table().unwrap_or_default(),
+                fell_behind: false,
+                over: Arc::default(),
             });
         }
-        let recovered = self.book.start(origin, &plan.id, plan.entry.wal_hold);
+        let recovered = self.book.start(origin, &plan.id, Hold::of(&plan.entry));
         let cursor = match recovered.cursor {
             Some(cursor) => cursor,
-            None => self.first_commit(engine, origin, recovered.epoch, visible)?,
+            None => {
+                let changes = backfill::Place::first(plan.entry.start);
+                self.first_commit(engine, origin, recovered.epoch, visible, changes)?
+            }
         };
         Ok(Place {
             epoch: recovered.epoch,
@@ -398,6 +418,8 @@ impl Inner {
             broken: recovered.broken,
             has_wrong_state: recovered.has_wrong_state,
             table: recovered.table,
+            fell_behind: recovered.fell_behind,
+            over: recovered.over,
         })
     }
 
@@ -407,10 +429,11 @@ impl Inner {
         origin: Origin,
         epoch: u64,
         cursor: Lsn,
+        changes: Vec<Change>,
     ) -> Result<Lsn, Error> {
         let commit = no_rows(origin);
         self.book
-            .commit(engine, commit, epoch, cursor, Arc::default())?;
+            .commit(engine, commit, epoch, cursor, changes.into())?;
         Ok(cursor)
     }
 }

@@ -1,7 +1,7 @@
 //! What an operator sees of an instance.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use parking_lot::Mutex;
 use plugin_sdk::Progress;
@@ -131,7 +131,7 @@ pub struct InstanceStatus {
     pub rows: u64,
     /// How often a worker or source was started again.
     pub restarts: u64,
-    /// How far a source is, if it knows.
+    /// How far a source or a backfill is, if it knows.
     pub progress: Option<Progress>,
 }
 
@@ -165,6 +165,8 @@ impl Standing {
 pub(crate) struct Gauges {
     standing: Mutex<Standing>,
     pub(crate) cursor: AtomicU64,
+    /// Whether there is something to fire in front of the cursor: ranges, a backfill.
+    pub(crate) waiting: AtomicBool,
     /// Append time of the oldest commit in the window under way; 0 if none.
     pub(crate) window_wall: AtomicI64,
     /// When the event under way was handed over; 0 if none.
@@ -191,6 +193,7 @@ impl Gauges {
                 since,
             }),
             cursor: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
             window_wall: AtomicI64::new(0),
             fire_wall: AtomicI64::new(0),
             fires: AtomicU64::new(0),

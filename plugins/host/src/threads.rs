@@ -25,6 +25,7 @@ impl Dispatcher {
         let shared = Shared::default();
         let run = &self.run;
         let (policy, timeout, replay_below) = (self.policy, self.timeout, self.replay_below);
+        let over = &*self.over;
         let hands = self.triggers.iter_mut().map(|trigger| Hand {
             run,
             policy,
@@ -32,6 +33,7 @@ impl Dispatcher {
             replay_below,
             trigger,
             window: &shared,
+            over,
         });
         let mut work: Vec<(Hand<'_>, Vec<Lane>)> = hands
             .zip(shares)
@@ -82,12 +84,13 @@ impl Dispatcher {
 /// What the threads of a window did, together. The end of an instance is the first that is one.
 fn join(fired: Vec<Result<Fired, End>>) -> Result<Fired, End> {
     let mut effects = Effects::new();
-    let mut is_too_large = false;
+    let (mut is_too_large, mut is_over) = (false, false);
     let mut ends = Vec::new();
     for fired in fired {
         match fired {
             Ok(Fired::Done(more)) => effects.append(more),
             Ok(Fired::TooLarge) => is_too_large = true,
+            Ok(Fired::Overflow) => is_over = true,
             Err(end) => ends.push(end),
         }
     }
@@ -95,6 +98,7 @@ fn join(fired: Vec<Result<Fired, End>>) -> Result<Fired, End> {
     ends.sort_by_key(|end| matches!(end, End::Stopped));
     match ends.into_iter().next() {
         Some(end) => Err(end),
+        None if is_over => Ok(Fired::Overflow),
         None if is_too_large => Ok(Fired::TooLarge),
         None => Ok(Fired::Done(effects)),
     }

@@ -12,6 +12,7 @@ use engine::{BucketId, BucketInfo, Change, FollowedCommit, Interest, Lsn, Origin
 use foldhash::{HashMap, HashMapExt as _};
 use model::{BatchBuilder, BucketKey, ColumnBatch};
 
+use crate::backfill::Place;
 use crate::entry::Join;
 use crate::on::Matcher;
 use crate::state::LetterId;
@@ -38,6 +39,50 @@ pub(crate) struct Filter {
     pub(crate) hops_max: u8,
     pub(crate) join: Join,
     pub(crate) accepts_gap: bool,
+    /// The backfill under way: what is behind its place is not the log's.
+    pub(crate) backfill: Option<Place>,
+}
+
+impl Filter {
+    /// Whether a commit is the instance's own, and not to be fired on.
+    pub(crate) fn is_own(&self, commit: &FollowedCommit) -> bool {
+        commit.origin == self.own && !self.fire_on_own
+    }
+
+    /// The part of a change that the instance is concerned with.
+    pub(crate) fn matching(&mut self, change: Change) -> Option<Change> {
+        match change {
+            Change::Rows(bucket, rows) if self.matcher.matches(&bucket) => {
+                let rows = match self.bound(&bucket) {
+                    i64::MAX => rows,
+                    bound => up_to(&rows, bound),
+                };
+                (!rows.is_empty()).then_some(Change::Rows(bucket, rows))
+            }
+            Change::Dropped(bucket) => self
+                .matcher
+                .forget(&bucket)
+                .then_some(Change::Dropped(bucket)),
+            Change::Deleted { bucket, from, to } if self.matcher.matches(&bucket) => {
+                let to = to.min(self.bound(&bucket));
+                (from <= to).then_some(Change::Deleted { bucket, from, to })
+            }
+            // Rows come with the bucket's present schema, a defined bucket with its rows.
+            _ => None,
+        }
+    }
+
+    fn bound(&self, bucket: &BucketInfo) -> i64 {
+        let place = self.backfill.as_ref();
+        place.map_or(i64::MAX, |place| place.bound(&bucket.key))
+    }
+}
+
+/// Rows with times up to `bound`.
+fn up_to(rows: &ColumnBatch, bound: i64) -> ColumnBatch {
+    let times = (0_u32..).zip(rows.times());
+    let kept = times.filter(|(_, time)| **time <= bound);
+    rows.take(&kept.map(|(row, _)| row).collect::<Vec<_>>())
 }
 
 impl Interest for Filter {
@@ -91,6 +136,8 @@ pub(crate) struct Pending {
     pub(crate) last: Lsn,
     /// The dead letter it is, fired once more.
     pub(crate) letter: Option<LetterId>,
+    /// Rows that were stored before the instance came to them.
+    pub(crate) is_stored: bool,
 }
 
 #[derive(Debug)]
@@ -124,6 +171,11 @@ impl Window {
         self.lanes.is_empty()
     }
 
+    /// Bytes of its rows.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn is_full(&self, limits: &Limits) -> bool {
         self.rows >= limits.rows
             || self.bytes >= limits.bytes
@@ -135,29 +187,28 @@ impl Window {
     pub(crate) fn add(&mut self, commit: FollowedCommit, filter: &mut Filter) {
         debug_assert!(commit.lsn >= self.end, "commits come in order");
         self.end = commit.end;
-        if commit.origin == filter.own && !filter.fire_on_own {
+        if filter.is_own(&commit) {
             return;
         }
         let offered = commit.hops < filter.hops_max;
         let mut gave = false;
         for change in commit.changes {
+            let Some(change) = filter.matching(change) else {
+                continue;
+            };
             gave |= match change {
-                Change::Rows(bucket, rows) if filter.matcher.matches(&bucket) => {
-                    if offered {
-                        self.write(bucket, rows, commit.lsn, filter.join)
-                    } else {
-                        self.hops_rows += rows.rows();
-                        false
-                    }
+                Change::Rows(bucket, rows) if offered => {
+                    self.write(bucket, rows, commit.lsn, filter.join)
+                }
+                Change::Rows(_, rows) => {
+                    self.hops_rows += rows.rows();
+                    false
                 }
                 Change::Dropped(bucket) => {
-                    let matches = filter.matcher.forget(&bucket);
-                    if matches {
-                        self.deleted(bucket, commit.lsn);
-                    }
-                    matches
+                    self.deleted(bucket, commit.lsn);
+                    true
                 }
-                Change::Deleted { bucket, from, to } if filter.matcher.matches(&bucket) => {
+                Change::Deleted { bucket, from, to } => {
                     if filter.accepts_gap {
                         self.dirty(bucket, (from, to), commit.lsn);
                     } else {
@@ -165,7 +216,6 @@ impl Window {
                     }
                     filter.accepts_gap
                 }
-                // Rows come with the bucket's present schema, a defined bucket with its rows.
                 _ => false,
             };
         }
@@ -192,6 +242,7 @@ impl Window {
                 first: lsn,
                 last: lsn,
                 letter: None,
+                is_stored: false,
             }),
         }
         true
@@ -206,6 +257,7 @@ impl Window {
             first: lsn,
             last: lsn,
             letter: None,
+            is_stored: false,
         });
     }
 
@@ -225,6 +277,7 @@ impl Window {
             first: lsn,
             last: lsn,
             letter: None,
+            is_stored: false,
         });
         self.rows -= rows_gone;
     }
@@ -245,20 +298,48 @@ impl Window {
     /// Adds a timer: behind the rows of the bucket in whose order it was set.
     pub(crate) fn add_timer(&mut self, timer: DueTimer) {
         let lane = std::str::from_utf8(&timer.timer.lane);
-        let Some(key) = lane.ok().and_then(|lane| BucketKey::parse(lane).ok()) else {
-            return self.add_alone(What::Timer(timer));
-        };
+        match lane.ok().and_then(|lane| BucketKey::parse(lane).ok()) {
+            Some(key) => self.add_by_key(key, What::Timer(timer)),
+            None => self.add_alone(What::Timer(timer)),
+        }
+    }
+
+    /// Adds an event in the order of a key.
+    pub(crate) fn add_by_key(&mut self, key: BucketKey, what: What) {
+        let end = self.end;
+        self.lane_of(key).events.push_back(Pending {
+            what,
+            first: end,
+            last: end,
+            letter: None,
+            is_stored: false,
+        });
+    }
+
+    /// Adds rows that a backfill found stored.
+    pub(crate) fn add_stored(&mut self, bucket: &Arc<BucketInfo>, rows: ColumnBatch) {
+        if rows.is_empty() {
+            return;
+        }
+        self.rows += rows.rows();
+        self.bytes += rows.bytes();
+        let end = self.end;
+        self.lane_of(bucket.key.clone()).events.push_back(Pending {
+            what: What::Write(Arc::clone(bucket), vec![rows]),
+            first: end,
+            last: end,
+            letter: None,
+            is_stored: true,
+        });
+    }
+
+    fn lane_of(&mut self, key: BucketKey) -> &mut Lane {
         let lanes = &mut self.lanes;
         let index = *self.by_key.entry(key).or_insert_with(|| {
             lanes.push(Lane::default());
             lanes.len() - 1
         });
-        self.lanes[index].events.push_back(Pending {
-            what: What::Timer(timer),
-            first: self.end,
-            last: self.end,
-            letter: None,
-        });
+        &mut self.lanes[index]
     }
 
     /// Adds an event in a lane of its own, behind the others.
@@ -268,6 +349,7 @@ impl Window {
             first: self.end,
             last: self.end,
             letter: None,
+            is_stored: false,
         };
         self.lanes.push(Lane {
             events: VecDeque::from([event]),
@@ -379,6 +461,7 @@ mod tests {
             hops_max: 8,
             join,
             accepts_gap: true,
+            backfill: None,
         }
     }
 

@@ -103,6 +103,8 @@ pub(crate) enum Order {
     Drop(Vec<LetterId>),
     /// Go on with another module.
     Swap(Box<Swap>),
+    /// Fire all that is stored.
+    Backfill,
 }
 
 /// Orders that a dispatcher has not taken yet.
@@ -326,7 +328,7 @@ impl Inner {
         Ok(all)
     }
 
-    fn order(
+    pub(crate) fn order(
         &self,
         instance: &Instance,
         orders: impl IntoIterator<Item = Order>,

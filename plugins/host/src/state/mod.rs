@@ -28,6 +28,7 @@ pub(crate) use letter::{EventOf, Letter, ROWS_BYTES_MAX as LETTER_ROWS_BYTES_MAX
 pub use manage::DeadLetter;
 pub(crate) use manage::{Order, Orders};
 pub(crate) use overlay::Overlay;
+pub(crate) use replay::gone_bucket;
 pub(crate) use snapshot::{
     FILE as SNAPSHOT, Header, decode as decode_snapshot, emit as emit_snapshot,
     write as write_snapshot,

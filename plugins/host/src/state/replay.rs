@@ -30,6 +30,7 @@ impl Dispatcher {
                 }
                 Order::Replay(id, letter) => self.replay(id, letter)?,
                 Order::Swap(swap) => self.swap(&swap),
+                Order::Backfill => self.begin_backfill()?,
             }
         }
         Ok(())
@@ -49,6 +50,7 @@ impl Dispatcher {
             first: Lsn(letter.first),
             last: Lsn(letter.last),
             letter: Some(id),
+            is_stored: false,
         };
         let lane = Lane {
             events: [event].into(),
@@ -56,7 +58,8 @@ impl Dispatcher {
         };
         match self.fire_lanes(vec![lane], false)? {
             Fired::Done(effects) => self.commit_letters(effects),
-            Fired::TooLarge => Ok(()),
+            // A letter that is left stays.
+            Fired::TooLarge | Fired::Overflow => Ok(()),
         }
     }
 
@@ -83,7 +86,8 @@ impl Dispatcher {
             return Ok(What::Timer(DueTimer { key, timer }));
         }
         if let (EventOf::Deleted, Some(key)) = (&event, key) {
-            return gone(key).ok_or_else(|| "its key is none".into());
+            let bucket = gone_bucket(key).ok_or_else(|| "its key is none".to_owned());
+            return bucket.map(What::Deleted);
         }
         let bucket = key.and_then(|key| self.engine.bucket(key));
         let bucket = bucket.ok_or_else(|| "its bucket is gone".to_owned())?;
@@ -101,8 +105,8 @@ impl Dispatcher {
     }
 }
 
-/// The event of a bucket that was dropped: only its key is told.
-fn gone(key: &model::BucketKey) -> Option<What> {
+/// A bucket that was dropped: only its key is known.
+pub(crate) fn gone_bucket(key: &model::BucketKey) -> Option<Arc<BucketInfo>> {
     let timeframe = Timeframe::parse(key.timeframe()).ok()?;
     let schema = Schema::new(vec![ColumnDef::new("-", ColumnType::I64)]).ok()?;
     let bucket = BucketInfo::new(
@@ -112,5 +116,5 @@ fn gone(key: &model::BucketKey) -> Option<What> {
         RowKind::Bar,
         schema,
     );
-    Some(What::Deleted(Arc::new(bucket)))
+    Some(Arc::new(bucket))
 }

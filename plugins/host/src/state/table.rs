@@ -110,6 +110,21 @@ impl Table {
         self.bytes
     }
 
+    /// The range of a bucket that is to be read again.
+    pub(crate) fn range(&self, key: &[u8]) -> Option<(i64, i64)> {
+        self.ranges.get(key).copied()
+    }
+
+    /// The first ranges, by key.
+    pub(crate) fn first_ranges(&self, count: usize) -> Vec<(Bytes, (i64, i64))> {
+        let ranges = self.ranges.iter().take(count);
+        ranges.map(|(key, range)| (key.clone(), *range)).collect()
+    }
+
+    pub(crate) fn has_ranges(&self) -> bool {
+        !self.ranges.is_empty()
+    }
+
     /// Whether plugin and host keep no value.
     pub(crate) fn has_no_values(&self) -> bool {
         self.values.is_empty()

@@ -136,7 +136,11 @@ fn a_plugin_that_cannot_skip_rows_is_disabled_and_says_what_to_do() {
     store.drain();
     let status = &store.host.status()[0];
     assert_eq!(status.state, State::Disabled);
-    assert!(status.reason.contains("new \"name\""), "{}", status.reason);
+    assert!(
+        status.reason.contains("after \"enable\""),
+        "{}",
+        status.reason
+    );
     assert_eq!(store.times("OUT/1Min/T"), [1]);
 }
 
