@@ -140,7 +140,7 @@ impl Run {
                 Error::DiskFull(_) => {
                     failures += 1;
                     self.stand(State::Backoff, &error.to_string());
-                    if self.stop.pause(backoff(failures)) {
+                    if self.stop.rest(backoff(failures)) {
                         return Err(End::Stopped);
                     }
                 }

@@ -420,7 +420,12 @@ impl Inner {
         let old = instance.plan();
         let is_volatile = |plan: &Plan| plan.delivery() == Delivery::Volatile;
         if instance.is_trigger() && is_volatile(&old) == is_volatile(&new) {
-            return self.swap(instance, engine, new);
+            let swapped = self.swap(instance, engine, &new)?;
+            if swapped {
+                instance.set_plan(new);
+                return Ok(());
+            }
+            // A window that does not end, maybe because of what the new version mends.
         }
         self.halt(instance, engine, State::Stopped, "");
         let begin = instance.go_on();
@@ -433,8 +438,9 @@ impl Inner {
         begun
     }
 
-    /// Has a trigger's own thread put another plan in its place between two windows.
-    fn swap(&self, instance: &Instance, engine: &Engine, new: Plan) -> Result<(), Error> {
+    /// Has a trigger's own thread put another plan in its place between two windows; false if it
+    /// does not come to the end of its window.
+    fn swap(&self, instance: &Instance, engine: &Engine, new: &Plan) -> Result<bool, Error> {
         let (reply, answer) = bounded(1);
         let swap = Swap {
             plan: new.clone(),
@@ -445,21 +451,14 @@ impl Inner {
         loop {
             engine.wake_followers();
             match answer.recv_timeout(TICK) {
-                Ok(Ok(())) => {
-                    instance.set_plan(new);
-                    return Ok(());
-                }
+                Ok(Ok(())) => return Ok(true),
                 Ok(Err(reason)) => return Err(Error::instance(&instance.id, reason)),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(instance.conflict("it ended by itself meanwhile"));
-                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(false),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let is_late = began.elapsed() >= WINDOW_WAIT || !instance.is_live();
             if (is_late && instance.withdraw_swap()) || began.elapsed() >= SWAP_WAIT {
-                return Err(instance.conflict(
-                    "its window has not ended in time; the old version goes on, ask again",
-                ));
+                return Ok(false);
             }
         }
     }

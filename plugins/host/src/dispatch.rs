@@ -399,7 +399,7 @@ impl Dispatcher {
         if last == 0 || self.refusals < last {
             self.stand(State::Backoff, why);
             tracing::warn!(instance = &*self.id, "{why}; {name} fire again");
-            if self.stop.pause(backoff(self.refusals)) {
+            if self.stop.rest(backoff(self.refusals)) {
                 return Err(End::Stopped);
             }
             return Ok(());

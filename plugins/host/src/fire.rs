@@ -398,7 +398,7 @@ impl Hand<'_> {
         let pause = next.map(|at| at.saturating_duration_since(Instant::now()));
         // Another thread may end the window meanwhile.
         let pause = pause.unwrap_or_default().min(BACKOFF_MIN);
-        if self.stop.pause(pause) {
+        if self.stop.rest(pause) {
             return Err(End::Stopped);
         }
         let now = Instant::now();

@@ -98,12 +98,13 @@ impl Stop {
         self.abandoned.load(SeqCst)
     }
 
-    /// Pauses inside a window; whether the pause was cut short.
+    /// Pauses in the middle of work; whether the pause was cut short.
     pub(crate) fn pause(&self, time: Duration) -> bool {
         self.wait(time, Wish::AtOnce)
     }
 
-    /// Pauses with nothing under way; whether the pause was cut short.
+    /// Pauses where nothing is under way, or only another attempt that may fail like the last;
+    /// whether the pause was cut short.
     pub(crate) fn rest(&self, time: Duration) -> bool {
         self.wait(time, Wish::Behind)
     }

@@ -5,11 +5,14 @@
 )]
 
 mod behind;
+mod control;
+mod control_crash;
 mod crash;
 mod deliver;
 mod entries;
 mod faults;
 mod letters;
+mod reload;
 mod schedule;
 mod sources;
 mod state;

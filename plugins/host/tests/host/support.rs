@@ -10,7 +10,7 @@ use disk::sim::SimDisk;
 use disk::{Clock, ManualClock};
 use engine::{Commit, Engine, Options, Origin, Rows, Scan};
 use model::{BucketKey, Column, ColumnBatch, ColumnDef, ColumnType, RowKind, Schema, Zone};
-use plugin_host::{Entry, Host, InstanceStatus, Publisher, RestartOptions, State};
+use plugin_host::{Entry, Host, InstanceStatus, Modules, Publisher, RestartOptions, State};
 use plugin_sdk::{
     BgWorker, BuiltIn, CloseReason, Delivery, Event, FireCtx, FireError, Init, Manifest, More,
     Plugin, PluginError, Progress, Source, SourceOut, StateScope, Trigger, WorkerCtx,
@@ -324,13 +324,22 @@ pub(crate) fn try_open(
     entries: Vec<Entry>,
     options: Options,
 ) -> Result<Store, String> {
+    try_open_with(disk, builtins(), entries, options)
+}
+
+pub(crate) fn try_open_with(
+    disk: &SimDisk,
+    modules: impl Into<Modules>,
+    entries: Vec<Entry>,
+    options: Options,
+) -> Result<Store, String> {
     let clock = Arc::new(ManualClock::new(1_600_000_000_000_000_000));
     let messages = Arc::new(Messages::default());
     let publisher = Arc::clone(&messages) as Arc<dyn Publisher>;
     let shared = Arc::clone(&clock) as Arc<dyn Clock>;
     let host = Host::with_clock(
         entries,
-        builtins(),
+        modules,
         Zone::utc(),
         publisher,
         Arc::clone(&shared),
