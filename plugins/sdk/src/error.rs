@@ -94,6 +94,25 @@ impl From<&str> for PluginError {
     }
 }
 
+/// Rows, keys and schemas are made with `?`.
+macro_rules! from_model {
+    ($($error:ident)*) => { $(
+        impl From<model::$error> for PluginError {
+            fn from(error: model::$error) -> Self {
+                Self::new(Code::Error, error.to_string())
+            }
+        }
+
+        impl From<model::$error> for FireError {
+            fn from(error: model::$error) -> Self {
+                PluginError::from(error).into()
+            }
+        }
+    )* };
+}
+
+from_model!(BatchError KeyError PatternError SchemaError TimeError TimeframeError ZoneError);
+
 /// A wrong `config:`, with the path of the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("config{path}: {message}")]

@@ -45,6 +45,7 @@ mod error;
 pub mod export;
 mod feed;
 mod manifest;
+mod marketstore;
 mod module;
 mod plugin;
 mod pull;
@@ -61,6 +62,9 @@ pub use ctx::{FireCtx, FireInfo, Health, HostCalls, Level, Query, QueryLimit};
 pub use error::{Code, ConfigError, FireError, PluginError};
 pub use feed::{BatchOptions, Piece};
 pub use manifest::{Delivery, Description, Kind, Manifest, Scope, StateScope};
+pub use marketstore::YearOfRows;
+/// Rows, keys, schemas, times.
+pub use model;
 pub use module::{AnySource, AnyTrigger, AnyWorker, Cancel, Module, Standing, StandingState};
 pub use plugin::{CloseReason, Init, Plugin};
 /// The C border, for what `export_plugin!` makes.
