@@ -6,6 +6,7 @@
 //! | `POST /rpc` | the RPC, MessagePack or JSON |
 //! | `/ws` | WebSocket of the streams |
 //! | `/heartbeat` | whether the server answers queries, for supervisors |
+//! | `/health` | whether every required plugin runs, and what is wrong with which |
 //! | `/metrics` | Prometheus text |
 //! | `/admin/v1/*` | what an operator asks, on loopback only |
 
@@ -181,6 +182,16 @@ async fn handle(
         "/heartbeat" => {
             let (code, json) = status::heartbeat(&app);
             text(code, json)
+        }
+        "/health" if request.method() == Method::GET => {
+            // Status takes locks of the store for a moment.
+            let asked = tokio::task::spawn_blocking(move || status::health(&app)).await;
+            let (code, json) =
+                asked.unwrap_or((StatusCode::INTERNAL_SERVER_ERROR, "{}\n".to_owned()));
+            let mut reply = text(code, json);
+            let kind = HeaderValue::from_static("application/json");
+            reply.headers_mut().insert(header::CONTENT_TYPE, kind);
+            reply
         }
         "/metrics" if request.method() == Method::GET => {
             // Status takes locks of the store for a moment.

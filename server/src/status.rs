@@ -1,4 +1,4 @@
-//! What an operator sees: `/heartbeat` and `/metrics`.
+//! What an operator sees: `/heartbeat`, `/health` and `/metrics`.
 
 use std::fmt::Write;
 use std::sync::OnceLock;
@@ -27,6 +27,33 @@ pub(crate) fn heartbeat(app: &App) -> (StatusCode, String) {
         "version": env!("CARGO_PKG_VERSION"),
         "git_hash": git_hash(),
         "uptime": duration(app.uptime().as_millis()),
+    });
+    (code, format!("{json}\n"))
+}
+
+/// Answers whether every required plugin runs: 200, or 503 with what is wrong. Whatever else is
+/// wrong with plugins only degrades. Everybody may ask, so no reason shows more than its log line.
+pub(crate) fn health(app: &App) -> (StatusCode, String) {
+    let health = app.host.health();
+    let poisoned = app.engine.status().poisoned.is_some();
+    let is_ready = health.ready && app.is_queryable() && !poisoned;
+    let code = match is_ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let degraded = health.degraded.iter().map(|ailment| {
+        json!({
+            "instance": ailment.id,
+            "state": ailment.state.to_string(),
+            "required": ailment.required,
+            "reason": ailment.reason,
+        })
+    });
+    let json = json!({
+        "ready": is_ready,
+        "queryable": app.is_queryable(),
+        "takes_writes": !poisoned,
+        "degraded": degraded.collect::<Vec<_>>(),
     });
     (code, format!("{json}\n"))
 }

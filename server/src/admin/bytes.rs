@@ -54,6 +54,11 @@ pub(super) fn base64(bytes: &[u8]) -> Value {
     json!({ "base64": STANDARD.encode(bytes) })
 }
 
+/// The bytes that [`base64`] shows.
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
 /// What a form stands for.
 pub(super) fn of_json(form: &Value) -> Result<StateValue, String> {
     const FORMS: &str =

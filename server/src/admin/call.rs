@@ -74,10 +74,15 @@ impl From<engine::Error> for Refusal {
 
 impl From<plugin_host::Error> for Refusal {
     fn from(error: plugin_host::Error) -> Self {
+        use plugin_host::Error;
+        let text = error.to_string();
         match error {
-            plugin_host::Error::Engine(error) => error.into(),
-            // It is there, since the route looked; it is not as the call needs it.
-            other => Self::new(StatusCode::CONFLICT, other.to_string()),
+            Error::Engine(error) => error.into(),
+            Error::NoInstance { .. } => Self::new(StatusCode::NOT_FOUND, text),
+            Error::Invalid { .. } => Self::new(StatusCode::BAD_REQUEST, text),
+            Error::Thread(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+            // It is there, and not as the call needs it.
+            _ => Self::new(StatusCode::CONFLICT, text),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod bytes;
 mod call;
+mod control;
 mod letters;
 mod plugins;
 mod routes;
@@ -53,9 +54,17 @@ pub(crate) fn answer(app: &App, request: &Request) -> (StatusCode, String) {
     (code, format!("{value}\n"))
 }
 
-/// Hides secrets in every text. Not in the JSON as a whole: a secret number would break it.
+/// Hides secrets in every text, also where the text is in base64. Not in the JSON as a whole: a
+/// secret number would break it.
 fn hide(secrets: &Secrets, value: &mut Value) {
     match value {
+        Value::Object(map) if map.contains_key("base64") => {
+            let held = map["base64"].as_str().and_then(bytes::decode);
+            let text = held.map(|held| String::from_utf8_lossy(&held).into_owned());
+            if text.is_some_and(|text| secrets.scrub(text.as_str()) != text) {
+                *value = "***".into();
+            }
+        }
         Value::String(text) => *text = secrets.scrub(std::mem::take(text)),
         Value::Array(list) => list.iter_mut().for_each(|item| hide(secrets, item)),
         Value::Object(map) => map.values_mut().for_each(|item| hide(secrets, item)),
@@ -84,8 +93,11 @@ mod tests {
     #[test]
     fn texts_are_hidden_at_any_depth_and_json_stays_json() {
         let secrets = Secrets::of(&json!({"pin": 123_456}), &["pin".to_owned()]);
-        let mut value = json!({"a": [{"b": "is 123456"}], "n": 11_234_567});
+        let mut value = json!({"a": [{"b": "is 123456"}], "n": 11_234_567,
+            "of": bytes::base64(b"\xff123456"), "raw": bytes::base64(b"\xff")});
         hide(&secrets, &mut value);
-        assert_eq!(value, json!({"a": [{"b": "is ***"}], "n": 11_234_567}));
+        let shown = json!({"a": [{"b": "is ***"}], "n": 11_234_567, "of": "***",
+            "raw": {"base64": "/w=="}});
+        assert_eq!(value, shown);
     }
 }

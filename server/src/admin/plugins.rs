@@ -7,16 +7,20 @@ use plugin_host::{
 use serde_json::{Value, json};
 
 use super::call::{Answer, Call, Refusal};
+use super::control::orphan;
 use crate::logs::LOGS;
 
 /// Log lines in one answer, unless another number is asked for.
 const LINES: u64 = 100;
 
-/// Every instance, in the order of the entries.
+/// Every instance, in the order of the entries, and what is stored of others.
 pub(super) fn list(call: &Call<'_>) -> Answer {
     call.query()?.end()?;
-    let instances = call.app.host.status();
-    Ok(json!({ "instances": instances.iter().map(summary).collect::<Vec<_>>() }))
+    let host = &call.app.host;
+    Ok(json!({
+        "instances": host.status().iter().map(summary).collect::<Vec<_>>(),
+        "orphans": host.orphans().iter().map(orphan).collect::<Vec<_>>(),
+    }))
 }
 
 /// One instance with its config, limits and manifest.
@@ -89,6 +93,7 @@ pub(crate) fn summary(instance: &InstanceStatus) -> Value {
         "delivery": instance.delivery,
         "state": instance.state.to_string(),
         "reason": instance.reason,
+        "quarantined": instance.quarantined,
         "since_ns": instance.since,
         "cursor": Lsn(instance.cursor).to_string(),
         "lag_bytes": instance.lag_bytes,

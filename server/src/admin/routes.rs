@@ -6,7 +6,7 @@
 use hyper::{Method, StatusCode};
 
 use super::call::{Answer, Call, Refusal, Request};
-use super::{letters, plugins, state, store};
+use super::{control, letters, plugins, state, store};
 use crate::http::App;
 use crate::percent;
 
@@ -39,6 +39,16 @@ static ROUTES: &[Route] = &[
     post("backup", store::backup),
     get("plugins", plugins::list),
     get("plugins/{id}", plugins::describe),
+    post("plugins:gc", control::gc),
+    post("plugins/{id}:enable", control::enable),
+    post("plugins/{id}:disable", control::disable),
+    post("plugins/{id}:pause", control::pause),
+    post("plugins/{id}:resume", control::resume),
+    post("plugins/{id}:reload", control::reload),
+    post("plugins/{id}:restart", control::restart),
+    post("plugins/{id}:reset", control::reset),
+    get("plugins/{id}/cursor", control::cursor),
+    put("plugins/{id}/cursor", control::set_cursor),
     get("plugins/{id}/logs", plugins::logs),
     get("plugins/{id}/state", state::scan),
     get("plugins/{id}/namespaces", state::namespaces),

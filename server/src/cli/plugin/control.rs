@@ -84,14 +84,14 @@ fn orphans(answer: &Value, done: &str) -> String {
         return "nothing is stored of instances that no entry names\n".into();
     };
     let rows = orphans.iter().map(|orphan| {
-        let bytes = orphan["bytes"].as_u64();
-        vec![
-            orphan["id"].as_str().unwrap_or("").to_owned(),
-            bytes.map_or_else(String::new, words::bytes),
-            done.to_owned(),
-        ]
+        let text = |name: &str| orphan[name].as_str().unwrap_or("").to_owned();
+        let bytes = words::bytes(orphan["state_bytes"].as_u64().unwrap_or(0));
+        vec![text("id"), text("cursor"), bytes, done.to_owned()]
     });
-    table::text(&["INSTANCE", ">STORED", ""], &rows.collect::<Vec<_>>())
+    table::text(
+        &["INSTANCE", ">CURSOR", ">STATE", "IT"],
+        &rows.collect::<Vec<_>>(),
+    )
 }
 
 /// `mkts plugin cursor ...`.

@@ -1,4 +1,4 @@
-//! `mkts plugin describe`.
+//! `mkts plugin describe`: a module by its file, or an instance of a running server.
 
 use std::fmt::Write;
 
@@ -6,16 +6,23 @@ use plugin_host::{Found, HostMode};
 use plugin_sdk::BuiltIn;
 use serde_json::{Value, json};
 
-use super::{ConfigFile, modules};
+use super::server::{Api, address_of};
+use super::{ConfigFile, instance, list, modules};
 use crate::cli::Failure;
+use crate::cli::load::address;
+use crate::cli::remote::Ask;
 
 /// Arguments of `mkts plugin describe`.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// A name as `module:` has it (`alerts`, `alerts@^1.4`), or a file.
+    /// A name as `module:` has it (`alerts`, `alerts@^1.4`), or a file; else, and with --url, the id
+    /// of an instance.
     module: String,
     #[command(flatten)]
     config: ConfigFile,
+    /// Asks this server about an instance.
+    #[arg(short, long, conflicts_with_all = ["config", "host"])]
+    url: Option<String>,
     /// Where it is to run, as `host:` has it: builtin, native, process.
     #[arg(long, value_parser = host)]
     host: Option<HostMode>,
@@ -33,16 +40,41 @@ fn host(text: &str) -> Result<HostMode, String> {
 }
 
 pub(super) fn run(args: &Args, builtins: &[BuiltIn]) -> Result<(), Failure> {
+    if let Some(url) = &args.url {
+        let shown = Api::of(address(url)?).one(&args.module, "", &Ask::Get)?;
+        show_instance(args, &shown);
+        return Ok(());
+    }
     let config = args.config.load()?;
     let modules = modules(config.as_ref(), builtins);
-    let found = modules
-        .find(&named(&args.module), args.host)
-        .map_err(|not_found| Failure::new(not_found.text()))?;
-    match args.json {
-        true => println!("{}", as_json(&found)),
-        false => print!("{}", as_text(&found)),
+    let not_found = match modules.find(&named(&args.module), args.host) {
+        Ok(found) => {
+            match args.json {
+                true => println!("{}", as_json(&found)),
+                false => print!("{}", as_text(&found)),
+            }
+            return Ok(());
+        }
+        Err(not_found) => not_found,
+    };
+    // No module: maybe an instance of the server that runs.
+    let running = config.as_ref().map(|config| list::running(config));
+    let running = running.and_then(Result::ok).flatten().unwrap_or_default();
+    match (running.iter().any(|i| i["id"] == *args.module), &config) {
+        (true, Some(config)) => {
+            let shown = Api::of(address_of(config)).one(&args.module, "", &Ask::Get)?;
+            show_instance(args, &shown);
+            Ok(())
+        }
+        _ => Err(Failure::new(not_found.text())),
     }
-    Ok(())
+}
+
+fn show_instance(args: &Args, shown: &Value) {
+    match args.json {
+        true => println!("{shown}"),
+        false => print!("{}", instance::text(shown)),
+    }
 }
 
 /// A file of the working directory is meant as that file, as a shell completes it.

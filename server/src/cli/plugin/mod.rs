@@ -7,6 +7,7 @@
 
 pub(super) mod control;
 mod describe;
+mod instance;
 mod letters;
 mod list;
 mod logs;
@@ -29,7 +30,7 @@ use crate::config::{self, Config};
 pub(super) enum Command {
     /// Shows the instances of a running server, or else of mkts.yml.
     List(list::Args),
-    /// Shows what a module says of itself; nothing of it runs.
+    /// Shows what a module says of itself, of which nothing runs, or an instance that runs.
     Describe(describe::Args),
     /// Shows what the instances of a running server do, again and again.
     Top(top::Args),

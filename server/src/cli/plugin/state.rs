@@ -158,12 +158,12 @@ fn get(args: &Get) -> Result<(), Failure> {
         server.show(&answer, |answer| shown(&answer["value"]) + "\n");
         return Ok(());
     }
-    let Some(text) = answer["value"]["base64"].as_str() else {
-        let sum = &answer["value"]["counter"];
-        print!("{sum}");
-        return Ok(());
+    let value = &answer["value"];
+    let out = match (&value["base64"], &value["counter"]) {
+        (Value::String(text), _) => bytes(text, true)?,
+        (_, Value::Number(sum)) => sum.to_string().into_bytes(),
+        _ => return Err(Failure::new("the value has a secret of a config in it")),
     };
-    let out = bytes(text, true)?;
     std::io::stdout()
         .write_all(&out)
         .map_err(|error| Failure::new(format!("standard output: {error}")))
