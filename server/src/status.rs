@@ -77,7 +77,15 @@ pub fn start_recorder() {
     RECORDER.get_or_init(|| {
         let buckets = [0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
         let builder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &buckets);
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &buckets)
+            .and_then(|builder| {
+                let fires = Matcher::Full("mkts_plugin_fire_seconds".into());
+                builder.set_buckets_for_metric(fires, &FIRE_SECONDS)
+            })
+            .and_then(|builder| {
+                let windows = Matcher::Full("mkts_plugin_window_rows".into());
+                builder.set_buckets_for_metric(windows, &WINDOW_ROWS)
+            });
         let handle = builder.and_then(PrometheusBuilder::install_recorder);
         let handle = handle
             .inspect_err(|error| tracing::warn!("metrics are not counted: {error}"))
@@ -90,6 +98,17 @@ pub fn start_recorder() {
         Some(handle)
     });
 }
+
+/// A fire of a built-in trigger takes less than a microsecond, one that asks the network a second.
+const FIRE_SECONDS: [f64; 22] = [
+    1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3,
+    5e-3, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 10.0,
+];
+
+/// Up to the default of `window.rows`.
+const WINDOW_ROWS: [f64; 9] = [
+    1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16_384.0, 65_536.0,
+];
 
 /// Until then a histogram keeps every value: nobody may ask for `/metrics` for days.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);

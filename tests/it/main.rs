@@ -14,6 +14,7 @@
 //! | `fuzz` | does any input make a decoder panic or hang |
 //! | `aggregates` | do coarser bars equal recomputation for rows in any order, zone and volume |
 //! | `hostile` | does bad input get a clear error and leave nothing behind |
+//! | `manage` | can an operator see and steer its plugins, and nobody their secrets |
 //! | `serve` | does it start, stop and refuse as promised |
 //! | `import_marketstore` | do directories of real MarketStore servers arrive row by row |
 //! | `stream` | do subscribers get their own, and only live ones matter |
@@ -37,6 +38,7 @@ mod golden;
 mod hostile;
 mod import_marketstore;
 mod layering;
+mod manage;
 mod process;
 mod pymarketstore;
 mod python_plugin;

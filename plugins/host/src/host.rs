@@ -585,6 +585,7 @@ impl Instance {
                 0
             },
             lag_seconds: lag_nanos as f64 / 1e9,
+            state_bytes: self.table().map_or(0, |table| table.read().bytes() as u64),
             fires: gauges.fires.load(Relaxed),
             failures: gauges.failures.load(Relaxed),
             panics: gauges.panics.load(Relaxed),

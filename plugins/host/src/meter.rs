@@ -27,6 +27,8 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(instance: &str) -> Self {
+        // Counted where the process is driven; of any other instance it stays at zero.
+        counter!("mkts_plugin_fenced_total", "instance" => instance.to_owned()).increment(0);
         let fires = |result: &'static str| {
             let instance = instance.to_owned();
             counter!("mkts_plugin_fires_total", "instance" => instance, "result" => result)
@@ -69,4 +71,5 @@ pub(crate) fn refresh(status: &InstanceStatus) {
     gauge!("mkts_plugin_state", "instance" => id()).set(running);
     gauge!("mkts_plugin_lag_bytes", "instance" => id()).set(status.lag_bytes as f64);
     gauge!("mkts_plugin_lag_seconds", "instance" => id()).set(status.lag_seconds);
+    gauge!("mkts_plugin_state_bytes", "instance" => id()).set(status.state_bytes as f64);
 }

@@ -98,6 +98,7 @@ pub(crate) fn summary(instance: &InstanceStatus) -> Value {
         "cursor": Lsn(instance.cursor).to_string(),
         "lag_bytes": instance.lag_bytes,
         "lag_seconds": instance.lag_seconds,
+        "state_bytes": instance.state_bytes,
         "fires": instance.fires,
         "failures": instance.failures,
         "panics": instance.panics,

@@ -28,7 +28,10 @@ fn instances_are_listed_described_and_watched() {
     assert_eq!(listed[0]["id"], "one");
     assert_eq!(listed[1]["id"], ODD);
     let text = site.text(&["plugin", "list"]);
-    assert!(text.contains("one       running  1.2.3    builtin  probe"), "{text}");
+    assert!(
+        text.contains("one       running  1.2.3    builtin  probe"),
+        "{text}"
+    );
     let described = site.json(&["plugin", "describe", "one"]);
     assert_eq!(described, site.instance("one"));
     assert_eq!(described["config"]["shown"], "plain");
@@ -56,14 +59,30 @@ fn log_lines_of_an_instance_are_shown_and_followed_by_number() {
     let path = "plugins/one/logs?lines=1000";
     let lines = site.get(path)["lines"].as_array().unwrap().clone();
     let texts: Vec<&str> = lines.iter().map(|l| l["text"].as_str().unwrap()).collect();
-    assert!(texts.iter().any(|t| t.starts_with("10 rows of A/1Min/OHLCV")), "{texts:?}");
-    assert!(texts.iter().any(|t| t.contains("BADLY/1Min/OHLCV")), "{texts:?}");
+    assert!(
+        texts
+            .iter()
+            .any(|t| t.starts_with("10 rows of A/1Min/OHLCV")),
+        "{texts:?}"
+    );
+    assert!(
+        texts.iter().any(|t| t.contains("BADLY/1Min/OHLCV")),
+        "{texts:?}"
+    );
     let shown = site.text(&["plugin", "logs", "one", "--lines", "1000", "--json"]);
-    let shown: Vec<Value> = shown.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let shown: Vec<Value> = shown
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     assert_eq!(shown, lines);
     let text = site.text(&["plugin", "logs", "one", "-l", "2"]);
     assert_eq!(text.lines().count(), 2);
-    assert!(text.lines().all(|line| line.contains("Z INFO ") || line.contains("Z ERROR ") || line.contains("Z WARN ")), "{text}");
+    assert!(
+        text.lines().all(|line| line.contains("Z INFO ")
+            || line.contains("Z ERROR ")
+            || line.contains("Z WARN ")),
+        "{text}"
+    );
     // What --follow asks for.
     let seq = lines[lines.len() - 3]["seq"].as_u64().unwrap();
     let more = site.get(&format!("plugins/one/logs?after={seq}"));
@@ -88,16 +107,25 @@ fn state_is_read_and_changed_while_the_instance_rests() {
     assert_eq!(entry(json!("last")), json!({"text": "B/1Min/OHLCV"}));
     assert_eq!(entry(json!({"base64": "/y86"})), json!({"base64": "//4="}));
     let some = site.json(&["plugin", "state", "scan", "one", "p", "--limit", "1"]);
-    assert_eq!(some["entries"], json!([{"key": "packed", "value": {"msgpack": {"sum": 15}}}]));
+    assert_eq!(
+        some["entries"],
+        json!([{"key": "packed", "value": {"msgpack": {"sum": 15}}}])
+    );
     assert_eq!(site.get("plugins/one/state?limit=1")["more"], true);
     let text = site.text(&["plugin", "state", "scan", "one"]);
-    assert!(text.contains("packed      {\"sum\":15}\n"), "{text}");
+    assert!(text.contains("packed       {\"sum\":15}\n"), "{text}");
     let names = site.text(&["plugin", "state", "scan", "one", "--namespaces"]);
     assert_eq!(names, "\n", "one namespace without a name");
     let get = ["plugin", "state", "get", "one"];
-    assert_eq!(site.json(&[&get[..], &["rows"]].concat())["value"], json!({"counter": 15}));
+    assert_eq!(
+        site.json(&[&get[..], &["rows"]].concat())["value"],
+        json!({"counter": 15})
+    );
     assert_eq!(site.text(&[&get[..], &["rows"]].concat()), "15\n");
-    assert_eq!(site.text(&[&get[..], &["last", "--raw"]].concat()), "B/1Min/OHLCV");
+    assert_eq!(
+        site.text(&[&get[..], &["last", "--raw"]].concat()),
+        "B/1Min/OHLCV"
+    );
     let odd = site.json(&[&get[..], &["/y86", "--base64-key"]].concat());
     assert_eq!(odd, site.get("plugins/one/state/%FF/:"));
     assert_eq!(odd["value"], json!({"base64": "//4="}));
@@ -107,13 +135,32 @@ fn state_is_read_and_changed_while_the_instance_rests() {
     assert!(all(&refused).contains("pause it"), "{}", all(&refused));
     site.text(&["plugin", "pause", "one"]);
     for (args, path, expected) in [
-        (&["rows", "--counter", "-5"][..], "rows", json!({"counter": -5})),
-        (&["t", "--text", "a"], "t", json!({"text": "a", "msgpack": 97})),
-        (&["m", "--msgpack", "{\"x\":[1]}"], "m", json!({"msgpack": {"x": [1]}})),
-        (&["/w==", "--base64-key", "--base64", "gA=="], "%ff", json!({"msgpack": {}})),
+        (
+            &["rows", "--counter", "-5"][..],
+            "rows",
+            json!({"counter": -5}),
+        ),
+        (
+            &["t", "--text", "a"],
+            "t",
+            json!({"text": "a", "msgpack": 97}),
+        ),
+        (
+            &["m", "--msgpack", "{\"x\":[1]}"],
+            "m",
+            json!({"msgpack": {"x": [1]}}),
+        ),
+        (
+            &["/w==", "--base64-key", "--base64", "gA=="],
+            "%ff",
+            json!({"msgpack": {}}),
+        ),
     ] {
         site.text(&[&put[..], args].concat());
-        assert_eq!(site.get(&format!("plugins/one/state/{path}"))["value"], expected);
+        assert_eq!(
+            site.get(&format!("plugins/one/state/{path}"))["value"],
+            expected
+        );
     }
     site.text(&[&put[..], &["t", "--delete"]].concat());
     assert_eq!(site.ask("GET", "plugins/one/state/t", "").0, 404);
@@ -121,7 +168,10 @@ fn state_is_read_and_changed_while_the_instance_rests() {
     site.text(&["plugin", "resume", "one"]);
     site.write("C/1Min/OHLCV", 0..1);
     site.settle("one");
-    assert_eq!(site.get("plugins/one/state/rows")["value"], json!({"counter": -4}));
+    assert_eq!(
+        site.get("plugins/one/state/rows")["value"],
+        json!({"counter": -4})
+    );
 }
 
 #[test]
@@ -135,10 +185,16 @@ fn dead_letters_are_shown_fired_again_and_dropped() {
     assert_eq!(shown, site.get(&format!("plugins/one/dlq/{first}")));
     assert_eq!(shown["key"], "BAD/1Min/OHLCV");
     assert_eq!(shown["attempts"], 2);
-    assert_eq!(shown["data"]["times_ns"], json!([0, 60_000_000_000_i64, 120_000_000_000_i64]));
+    assert_eq!(
+        shown["data"]["times_ns"],
+        json!([0, 60_000_000_000_i64, 120_000_000_000_i64])
+    );
     assert_eq!(shown["data"]["columns"]["Close"]["values"][1], 6e10);
     let text = site.text(&["plugin", "dlq", "show", "one", first]);
-    assert!(text.contains("1970-01-01T00:01:00Z  60000000000.0\n"), "{text}");
+    assert!(
+        text.contains("1970-01-01T00:01:00Z   60000000000.0\n"),
+        "{text}"
+    );
     let text = site.text(&["plugin", "dlq", "list", "one", "--limit", "1"]);
     assert!(text.ends_with("... and 1 more\n"), "{text}");
     let refused = site.mkts(&["plugin", "dlq", "drop", "one", first]);
@@ -147,12 +203,20 @@ fn dead_letters_are_shown_fired_again_and_dropped() {
     let replayed = site.json(&["plugin", "dlq", "replay", "one", first]);
     assert_eq!(replayed, json!({"replayed": 1}));
     let gone = |count: u64| {
-        site.wait("one", "fewer dead letters", |_| site.get("plugins/one/dlq")["count"] == count)
+        site.wait("one", "fewer dead letters", |_| {
+            site.get("plugins/one/dlq")["count"] == count
+        })
     };
     gone(1);
-    assert_eq!(site.get("plugins/one/state/rows")["value"], json!({"counter": 18}));
+    assert_eq!(
+        site.get("plugins/one/state/rows")["value"],
+        json!({"counter": 18})
+    );
     let dropped = site.json(&["plugin", "dlq", "drop", "one", "--all", "--yes"]);
     assert_eq!(dropped, json!({"dropped": 1}));
     gone(0);
-    assert_eq!(site.get("plugins/one/state/rows")["value"], json!({"counter": 18}));
+    assert_eq!(
+        site.get("plugins/one/state/rows")["value"],
+        json!({"counter": 18})
+    );
 }

@@ -133,7 +133,10 @@ impl Site {
         }
         .unwrap();
         let value = serde_json::from_str(&text);
-        (status, value.unwrap_or_else(|error| panic!("{path}: {error}: {text}")))
+        (
+            status,
+            value.unwrap_or_else(|error| panic!("{path}: {error}: {text}")),
+        )
     }
 
     /// An instance as `GET plugins/{id}` shows it.
@@ -200,6 +203,6 @@ const ENTRIES: &str = "
       fails_while: fails
       shown: plain
   - module: other
-    name: "a b:c%"
+    name: 'a b:c%'
     on: '*/1Min/NONE'
 ";

@@ -40,7 +40,7 @@ impl Plugin for Probe {
     fn new(config: Value, _init: &mut Init<'_>) -> Result<Self, PluginError> {
         let text = |name: &str| config[name].as_str().map(str::to_owned);
         let token = text("token").unwrap_or_default();
-        if config["refuse"] == true {
+        if text("refuses_while").is_some_and(|file| PathBuf::from(file).exists()) {
             return Err(format!("the token {token} is not taken").into());
         }
         Ok(Self {
@@ -60,11 +60,15 @@ impl Trigger for Probe {
         if key.starts_with("BAD") && fails {
             return Err(FireError::Retry(format!("{key} with {}", self.token)));
         }
-        ctx.log(Level::Info, &format!("{rows} rows of {key}, token {}", self.token));
+        ctx.log(
+            Level::Info,
+            &format!("{rows} rows of {key}, token {}", self.token),
+        );
         let count = i64::try_from(rows).unwrap_or(i64::MAX);
         let sum = ctx.state().incr("rows", count)?;
         ctx.state().put("last", key)?;
-        ctx.state().put_as("packed", &serde_json::json!({ "sum": sum }))?;
+        ctx.state()
+            .put_as("packed", &serde_json::json!({ "sum": sum }))?;
         ctx.state().put([0xff, b'/', b':'], [0xff, 0xfe])?;
         ctx.state().put("token", &self.token)?;
         let schema = Schema::new(vec![ColumnDef::new("Rows", ColumnType::I64)]);
