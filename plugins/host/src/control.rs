@@ -70,8 +70,7 @@ impl Host {
     /// One instance as [`Host::status`] shows it.
     pub fn instance_status(&self, id: &str) -> Option<InstanceStatus> {
         let instance = self.inner.instance(id).ok()?;
-        let now = self.inner.clock.now_ns();
-        Some(instance.status(self.inner.visible(), now))
+        Some(self.inner.status(instance))
     }
 
     /// Ends the run of an instance behind its window, until [`Host::resume`] or a restart of the

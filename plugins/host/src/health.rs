@@ -53,7 +53,7 @@ fn ailment(status: InstanceStatus) -> Option<Ailment> {
         State::Disabled => status.required || !status.is_off,
         _ => status.health.is_some_and(|health| health != "ok"),
     };
-    is_ill.then(|| Ailment {
+    is_ill.then_some(Ailment {
         id: status.id,
         state: status.state,
         required: status.required,

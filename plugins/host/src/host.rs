@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use disk::{Clock, SystemClock};
-use engine::{CheckpointHook, Engine, Lsn};
+use engine::{CheckpointHook, Engine, Lsn, Marks};
 use model::Zone;
 use parking_lot::{Condvar, Mutex, RwLock};
 use plugin_sdk::{Delivery, Kind};
@@ -256,14 +256,11 @@ impl Host {
         *self.inner.restart.lock() = options;
     }
 
-    /// Every instance, in the order of the entries. Also sets the gauges `mkts_plugin_state` (1 if
-    /// it runs), `mkts_plugin_lag_bytes` and `mkts_plugin_lag_seconds`: call it before metrics are
-    /// rendered.
+    /// Every instance, in the order of the entries. Also sets the gauges of the metrics
+    /// (`mkts_plugin_state` and so on): call it before metrics are rendered.
     pub fn status(&self) -> Vec<InstanceStatus> {
-        let visible = self.inner.visible();
-        let now = self.inner.clock.now_ns();
-        let instances = self.inner.instances.iter();
-        let status: Vec<_> = instances.map(|i| i.status(visible, now)).collect();
+        let inner = &self.inner;
+        let status: Vec<_> = inner.instances.iter().map(|i| inner.status(i)).collect();
         status.iter().for_each(meter::refresh);
         status
     }
@@ -337,6 +334,18 @@ impl Inner {
             if is_flagged && instance.entry.enabled.is_none() {
                 instance.gauges.set(State::Disabled, OFF_BY_OPERATOR, now);
             }
+        }
+    }
+
+    /// An instance as it stands now.
+    pub(crate) fn status(&self, instance: &Instance) -> InstanceStatus {
+        let engine = self.running_engine();
+        let marks = engine.as_ref().map(Engine::marks);
+        let visible = marks.map_or(Lsn(0), |marks| marks.visible);
+        let held = |marks: Marks| self.book.held(&instance.id, marks.checkpoint);
+        InstanceStatus {
+            wal_held_bytes: marks.map_or(0, held),
+            ..instance.status(visible, self.clock.now_ns())
         }
     }
 
@@ -585,6 +594,7 @@ impl Instance {
                 0
             },
             lag_seconds: lag_nanos as f64 / 1e9,
+            wal_held_bytes: 0,
             state_bytes: self.table().map_or(0, |table| table.read().bytes() as u64),
             fires: gauges.fires.load(Relaxed),
             failures: gauges.failures.load(Relaxed),

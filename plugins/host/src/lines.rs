@@ -67,6 +67,25 @@ impl Book {
         })
     }
 
+    /// Bytes of log below a checkpoint that are kept for an instance only.
+    pub(crate) fn held(&self, id: &str, checkpoint: Lsn) -> u64 {
+        let lines = self.lines.lock();
+        let line = lines.iter().find(|line| line.record.id == id);
+        let place = line.and_then(|line| Some((line.hold, line.place()?)));
+        match place {
+            Some((hold, cursor)) if !hold.is_none() => {
+                let behind = checkpoint.0.saturating_sub(cursor.0);
+                let most = if hold.is_endless {
+                    u64::MAX
+                } else {
+                    hold.bytes
+                };
+                behind.min(most)
+            }
+            _ => 0,
+        }
+    }
+
     /// Bytes of log kept for an instance from now on.
     pub(crate) fn set_hold(&self, id: &str, hold: Hold) {
         let mut lines = self.lines.lock();

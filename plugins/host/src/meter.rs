@@ -71,5 +71,6 @@ pub(crate) fn refresh(status: &InstanceStatus) {
     gauge!("mkts_plugin_state", "instance" => id()).set(running);
     gauge!("mkts_plugin_lag_bytes", "instance" => id()).set(status.lag_bytes as f64);
     gauge!("mkts_plugin_lag_seconds", "instance" => id()).set(status.lag_seconds);
+    gauge!("mkts_plugin_wal_held_bytes", "instance" => id()).set(status.wal_held_bytes as f64);
     gauge!("mkts_plugin_state_bytes", "instance" => id()).set(status.state_bytes as f64);
 }

@@ -105,6 +105,8 @@ pub struct InstanceStatus {
     pub lag_bytes: u64,
     /// Age of the oldest commit not fired yet.
     pub lag_seconds: f64,
+    /// Bytes of log that are kept for it only: a restart of the server does not need them.
+    pub wal_held_bytes: u64,
     /// Bytes of its state, as its limit counts them.
     pub state_bytes: u64,
     /// Calls of `fire`.

@@ -1,10 +1,13 @@
 //! Calls that steer instances. Each answers how the instance stands then.
 
+use std::time::Duration;
+
 use engine::Lsn;
 use plugin_host::{Error, Host, Orphan, Place};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::bytes;
 use super::call::{Answer, Call, Nothing, Refusal};
 use super::plugins::{known, summary};
 
@@ -41,6 +44,42 @@ pub(super) fn reload(call: &Call<'_>) -> Answer {
     })?;
     answer["old_version"] = before.into();
     Ok(answer)
+}
+
+/// Fires the stored rows.
+pub(super) fn backfill(call: &Call<'_>) -> Answer {
+    verb(call, Host::backfill)
+}
+
+/// Longest wait for rows to record.
+const RECORD_SECONDS_MAX: u64 = 3600;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    rows: u64,
+    #[serde(default = "record_seconds")]
+    seconds: u64,
+}
+
+fn record_seconds() -> u64 {
+    60
+}
+
+/// The next events of a trigger, until they have `{"rows": n}` rows or `seconds` are over.
+pub(super) fn record(call: &Call<'_>) -> Answer {
+    let id = known(call)?;
+    call.query()?.end()?;
+    let Record { rows, seconds } = call.body()?;
+    if seconds > RECORD_SECONDS_MAX || rows == 0 {
+        return Err(Refusal::bad(format!(
+            "rows and seconds: use 1 row or more, and at most {RECORD_SECONDS_MAX} seconds"
+        )));
+    }
+    let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+    let time = Duration::from_secs(seconds);
+    let recording = call.app.host.record(id, rows, time)?;
+    Ok(json!({ "bytes": recording.len(), "recording": bytes::base64(&recording) }))
 }
 
 fn verb(call: &Call<'_>, run: impl FnOnce(&Host, &str) -> Result<(), Error>) -> Answer {

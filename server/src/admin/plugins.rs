@@ -98,6 +98,7 @@ pub(crate) fn summary(instance: &InstanceStatus) -> Value {
         "cursor": Lsn(instance.cursor).to_string(),
         "lag_bytes": instance.lag_bytes,
         "lag_seconds": instance.lag_seconds,
+        "wal_held_bytes": instance.wal_held_bytes,
         "state_bytes": instance.state_bytes,
         "fires": instance.fires,
         "failures": instance.failures,

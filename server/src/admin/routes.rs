@@ -47,6 +47,8 @@ static ROUTES: &[Route] = &[
     post("plugins/{id}:reload", control::reload),
     post("plugins/{id}:restart", control::restart),
     post("plugins/{id}:reset", control::reset),
+    post("plugins/{id}:backfill", control::backfill),
+    post("plugins/{id}:record", control::record),
     get("plugins/{id}/cursor", control::cursor),
     put("plugins/{id}/cursor", control::set_cursor),
     get("plugins/{id}/logs", plugins::logs),

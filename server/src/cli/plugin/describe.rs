@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, builtins: &[BuiltIn]) -> Result<(), Failure> {
         Err(not_found) => not_found,
     };
     // No module: maybe an instance of the server that runs.
-    let running = config.as_ref().map(|config| list::running(config));
+    let running = config.as_ref().map(list::running);
     let running = running.and_then(Result::ok).flatten().unwrap_or_default();
     match (running.iter().any(|i| i["id"] == *args.module), &config) {
         (true, Some(config)) => {

@@ -12,6 +12,7 @@ mod letters;
 mod list;
 mod logs;
 mod packages;
+mod record;
 pub(super) mod server;
 mod state;
 mod table;
@@ -61,6 +62,8 @@ pub(super) enum Command {
     /// Shows, fires again or drops events that an instance gave up.
     #[command(subcommand)]
     Dlq(letters::Command),
+    /// Writes the next events of a trigger into a file, to try plugins with.
+    Record(record::Args),
     /// Puts a package (.mkplug), a library or a program into the plugin folder.
     Install(packages::Install),
     /// Removes an installed module that nothing uses.
@@ -84,6 +87,7 @@ pub(super) fn run(command: &Command, builtins: &[BuiltIn]) -> Result<(), Failure
         Command::Gc(args) => control::gc(args),
         Command::State(command) => state::run(command),
         Command::Dlq(command) => letters::run(command),
+        Command::Record(args) => record::run(args),
         Command::Install(args) => packages::install(args),
         Command::Remove(args) => packages::remove(args, builtins),
     }

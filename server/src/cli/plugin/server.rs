@@ -1,5 +1,7 @@
 //! The running server that a command asks about its instances, and the paths it asks.
 
+use std::time::Duration;
+
 use client::{Client, Error};
 use serde_json::Value;
 
@@ -59,6 +61,12 @@ pub(in crate::cli) struct Api(Client);
 impl Api {
     pub(super) fn of(address: String) -> Self {
         Self(Client::new(address))
+    }
+
+    /// Waits so much longer for an answer.
+    pub(super) fn patient(self, seconds: u64) -> Self {
+        let timeout = Duration::from_secs(seconds.saturating_add(120));
+        Self(self.0.timeout(Some(timeout)))
     }
 
     /// All instances; `None` if no server answers.
