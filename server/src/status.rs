@@ -90,6 +90,7 @@ pub fn start_recorder() {
         let handle = handle
             .inspect_err(|error| tracing::warn!("metrics are not counted: {error}"))
             .ok()?;
+        begin_at_zero();
         let upkeep = handle.clone();
         every(UPKEEP_EVERY, move || {
             upkeep.run_upkeep();
@@ -97,6 +98,29 @@ pub fn start_recorder() {
         });
         Some(handle)
     });
+}
+
+/// Counters are there from the first look on, so that their first move is one.
+fn begin_at_zero() {
+    for name in [
+        "mkts_panics_total",
+        "mkts_retention_rows_total",
+        "mkts_stream_closed_total",
+        "mkts_stream_conflated_total",
+    ] {
+        metrics::counter!(name).increment(0);
+    }
+    for reason in [
+        "admin",
+        "body",
+        "connections",
+        "method",
+        "origin",
+        "parse",
+        "request",
+    ] {
+        metrics::counter!("mkts_rejected_total", "reason" => reason).increment(0);
+    }
 }
 
 /// A fire of a built-in trigger takes less than a microsecond, one that asks the network a second.
@@ -229,7 +253,8 @@ fn rejected() -> Value {
     let samples = rendered.lines().filter_map(|line| {
         let rest = line.strip_prefix("mkts_rejected_total{reason=\"")?;
         let (reason, count) = rest.split_once("\"} ")?;
-        Some((reason.to_owned(), Value::from(count.parse::<u64>().ok()?)))
+        let count = count.parse::<u64>().ok().filter(|count| *count > 0)?;
+        Some((reason.to_owned(), Value::from(count)))
     });
     Value::Object(samples.collect())
 }

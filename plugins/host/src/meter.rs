@@ -27,8 +27,14 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(instance: &str) -> Self {
-        // Counted where the process is driven; of any other instance it stays at zero.
-        counter!("mkts_plugin_fenced_total", "instance" => instance.to_owned()).increment(0);
+        // Counted where a process is driven; of any other instance they stay at zero.
+        for name in [
+            "mkts_plugin_fenced_total",
+            "mkts_plugin_unsupported_total",
+            "mkts_plugin_log_lines_dropped_total",
+        ] {
+            counter!(name, "instance" => instance.to_owned()).increment(0);
+        }
         let fires = |result: &'static str| {
             let instance = instance.to_owned();
             counter!("mkts_plugin_fires_total", "instance" => instance, "result" => result)

@@ -220,3 +220,130 @@ fn dead_letters_are_shown_fired_again_and_dropped() {
         json!({"counter": 18})
     );
 }
+
+#[test]
+fn an_instance_is_paused_set_back_and_reset() {
+    let site = Site::new(ENTRIES);
+    let count = || site.get("plugins/one/state/rows")["value"]["counter"].clone();
+    let begin = site.json(&["plugin", "cursor", "show", "one"]);
+    assert_eq!(begin, site.get("plugins/one/cursor"));
+    let begin = begin["cursor"].as_str().unwrap();
+    site.write("A/1Min/OHLCV", 0..10);
+    site.settle("one");
+    assert_eq!(count(), 10);
+    let paused = site.json(&["plugin", "pause", "one"]);
+    assert_eq!(paused["state"], "paused");
+    assert_eq!(paused["cursor"], site.instance("one")["cursor"]);
+    site.write("A/1Min/OHLCV", 10..15);
+    assert_eq!(count(), 10);
+    let set = site.json(&["plugin", "cursor", "set", "one", begin]);
+    assert_eq!(set, site.get("plugins/one/cursor"));
+    assert_eq!(set["cursor"], begin);
+    assert_eq!(site.text(&["plugin", "resume", "one"]), "one: running\n");
+    site.settle("one");
+    assert_eq!(count(), 25, "the first ten fired again");
+    let text = site.text(&["plugin", "cursor", "show", "one"]);
+    assert!(text.contains(", 0 B behind\nvisible"), "{text}");
+    // The same rows once more, without the log.
+    site.json(&["trigger", "backfill", "one"]);
+    site.wait("one", "rows of the store", |_| count() == 40);
+    let epoch = site.get("plugins/one/cursor")["epoch"].as_u64().unwrap();
+    assert_eq!(site.json(&["plugin", "restart", "one"])["state"], "running");
+    assert!(site.get("plugins/one/cursor")["epoch"].as_u64().unwrap() > epoch);
+    let reloaded = site.json(&["plugin", "reload", "one"]);
+    assert_eq!(
+        (&reloaded["version"], &reloaded["old_version"]),
+        (&json!("1.2.3"), &json!("1.2.3"))
+    );
+    let text = site.text(&["plugin", "reload", "one"]);
+    assert_eq!(text, "one: running, version 1.2.3 (was 1.2.3)\n");
+    assert_eq!(
+        site.json(&["plugin", "reset", "one", "--yes"])["state"],
+        "running"
+    );
+    assert_eq!(site.get("plugins/one/state")["entries"], json!([]));
+}
+
+#[test]
+fn what_is_disabled_stays_so_and_what_is_orphaned_is_forgotten() {
+    let mut site = written();
+    assert_eq!(
+        site.json(&["plugin", "disable", "one"])["state"],
+        "disabled"
+    );
+    site.stop();
+    site.start();
+    assert_eq!(site.instance("one")["state"], "disabled");
+    assert_eq!(site.json(&["plugin", "enable", "one"])["state"], "running");
+    site.settle("one");
+    assert_eq!(
+        site.get("plugins/one/state/rows")["value"],
+        json!({"counter": 15})
+    );
+    assert_eq!(
+        site.json(&["plugin", "gc", "--dry-run"])["orphans"],
+        json!([])
+    );
+    site.stop();
+    std::fs::write(
+        site.path("mkts.yml"),
+        "root_directory: data\nlisten_port: 0\n",
+    )
+    .unwrap();
+    site.start();
+    let listed = site.get("plugins");
+    assert_eq!(listed["instances"], json!([]));
+    let would = site.json(&["plugin", "gc", "--dry-run"]);
+    assert_eq!(
+        (&would["orphans"], &would["dry_run"]),
+        (&listed["orphans"], &json!(true))
+    );
+    assert_eq!(would["orphans"][0]["id"], "one");
+    // What is stored of it can still be read.
+    assert_eq!(
+        site.get("plugins/one/state/rows")["value"],
+        json!({"counter": 15})
+    );
+    assert_eq!(site.get("plugins/one/dlq")["count"], 2);
+    let (status, answer) = site.ask("GET", "plugins/one", "");
+    assert_eq!(status, 404);
+    assert!(
+        answer["error"]
+            .as_str()
+            .unwrap()
+            .contains("has no entry any more"),
+        "{answer}"
+    );
+    let gone = site.json(&["plugin", "gc", "--yes"]);
+    assert_eq!(gone["orphans"], would["orphans"]);
+    assert_eq!(site.get("plugins")["orphans"], json!([]));
+    assert_eq!(site.ask("GET", "plugins/one/state", "").0, 404);
+}
+
+#[test]
+fn events_are_recorded_as_they_come() {
+    let site = Site::new(ENTRIES);
+    let url = format!("http://{}", site.addr());
+    let args = [
+        "plugin", "record", "one", "--rows", "5", "-o", "events", "--url", &url,
+    ];
+    let mut recording = std::process::Command::new(super::PROBE)
+        .args(args)
+        .current_dir(site.dir.path())
+        .spawn()
+        .unwrap();
+    // It begins when the server says so, to nobody but the command.
+    let status = loop {
+        site.write("A/1Min/OHLCV", 0..2);
+        if let Some(status) = recording.try_wait().unwrap() {
+            break status;
+        }
+    };
+    assert!(status.success());
+    let bytes = std::fs::read(site.path("events")).unwrap();
+    assert!(bytes.starts_with(b"MKTSREC1"));
+    let again = site.mkts(&["plugin", "record", "one", "--rows", "5", "-o", "events"]);
+    assert!(all(&again).contains("is there already"), "{}", all(&again));
+    let none = site.ask("POST", "plugins/one:record", "{\"rows\": 0}");
+    assert_eq!(none.0, 400, "{}", none.1);
+}

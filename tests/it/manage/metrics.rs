@@ -1,1 +1,102 @@
-//! What is refused, and how.
+//! `/metrics` and `/health`: everything that is served is documented, and the other way round.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tests::server::workspace;
+
+use super::{ENTRIES, Site};
+
+#[test]
+fn the_table_of_metrics_is_what_a_server_serves() {
+    let site = Site::new(ENTRIES);
+    site.write("A/1Min/OHLCV", 0..10);
+    site.settle("one");
+    let key = model::BucketKey::parse("A/1Min/OHLCV").unwrap();
+    site.client().get_info(&key).unwrap();
+    let text = site.client().get("/metrics").unwrap().1;
+    let of_type = |line: &str| {
+        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        Some((name.to_owned(), kind.to_owned()))
+    };
+    let served: BTreeMap<String, String> = text.lines().filter_map(of_type).collect();
+    let docs = std::fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        let name = cells.next()?.strip_suffix('`')?;
+        let kind = cells.next()?;
+        let is_type = ["gauge", "counter", "histogram", "summary"].contains(&kind);
+        let name = name.split('{').next()?;
+        (is_type && cells.next().is_some()).then(|| (name.to_owned(), kind.to_owned()))
+    };
+    let documented: BTreeMap<String, String> = docs.lines().filter_map(row).collect();
+    assert_eq!(served, documented);
+    // Of every instance, labelled.
+    for name in documented
+        .keys()
+        .filter(|name| name.starts_with("mkts_plugin_"))
+    {
+        let start = format!("{name}{{instance=\"one\"");
+        let sum = format!("{name}_sum{{instance=\"one\"");
+        let is_served = |line: &str| line.starts_with(&start) || line.starts_with(&sum);
+        assert!(text.lines().any(is_served), "{name}: {text}");
+    }
+    let value = |line: &str| {
+        let found = text
+            .lines()
+            .find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("{line}: {text}")).to_owned()
+    };
+    assert_eq!(value("mkts_plugin_state{instance=\"one\"}"), "1");
+    assert_eq!(
+        value("mkts_plugin_fires_total{instance=\"one\",result=\"ok\"}"),
+        "1"
+    );
+    assert_eq!(
+        value("mkts_plugin_rows_total{instance=\"one\",dir=\"in\"}"),
+        "10"
+    );
+    assert_eq!(
+        value("mkts_plugin_rows_total{instance=\"one\",dir=\"out\"}"),
+        "1"
+    );
+    assert_eq!(
+        value("mkts_plugin_fire_seconds_count{instance=\"one\"}"),
+        "1"
+    );
+    let bytes = site.instance("one")["state_bytes"].to_string();
+    assert_eq!(value("mkts_plugin_state_bytes{instance=\"one\"}"), bytes);
+    assert!(bytes != "0");
+}
+
+#[test]
+fn health_is_that_of_the_required_instances() {
+    let required = "
+  - module: other
+    name: needed
+    on: '*/1Min/NONE'
+    required: true
+";
+    let site = Site::new(&format!("{ENTRIES}{required}"));
+    let health = || {
+        let (status, text) = site.client().get("/health").unwrap();
+        let health: Value = serde_json::from_str(&text).unwrap();
+        (status, health["ready"].clone(), health["degraded"].clone())
+    };
+    let steer = |call: &str| assert_eq!(site.ask("POST", &format!("plugins/{call}"), "").0, 200);
+    assert_eq!(health(), (200, json!(true), json!([])));
+    steer("one:pause");
+    let (status, ready, degraded) = health();
+    assert_eq!((status, ready), (200, json!(true)));
+    assert_eq!(degraded[0]["instance"], "one");
+    assert_eq!(degraded[0]["state"], "paused");
+    assert_eq!(degraded[0]["required"], false);
+    steer("needed:pause");
+    let (status, ready, degraded) = health();
+    assert_eq!((status, ready), (503, json!(false)));
+    assert_eq!(degraded[1]["instance"], "needed");
+    assert!(degraded[1]["reason"] != "", "{degraded}");
+    steer("needed:resume");
+    steer("one:resume");
+    assert_eq!(health(), (200, json!(true), json!([])));
+}

@@ -34,9 +34,15 @@ struct Site {
 impl Site {
     /// With these entries of `triggers:`, and a file `fails` that makes the probe fail.
     fn new(triggers: &str) -> Self {
+        Self::prepared(triggers, |_| {})
+    }
+
+    /// The same, with what else the directory needs.
+    fn prepared(triggers: &str, prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = format!("root_directory: data\nlisten_port: 0\ntriggers:\n{triggers}");
         fs::write(dir.path().join("mkts.yml"), config).unwrap();
+        prepare(dir.path());
         fs::write(dir.path().join("fails"), "").unwrap();
         let mut site = Self { dir, server: None };
         site.start();

@@ -318,30 +318,49 @@ fn the_command_line_refuses_with_the_servers_words() {
 }
 
 #[test]
-fn a_package_that_the_server_runs_is_not_removed() {
-    // A module in the plugin folder, under a name that mkts.yml forgets while the server runs.
-    let site = Site::new(ENTRIES);
-    let address = site.addr().to_owned();
-    let port = address.rsplit_once(':').unwrap().1;
-    let config = format!("root_directory: data\nlisten_port: {port}\n");
-    std::fs::write(site.path("other.yml"), config).unwrap();
-    let listed = run(
-        site.dir.path(),
-        &["plugin", "list", "--config", "other.yml", "--json"],
+fn a_module_that_the_server_runs_is_not_removed() {
+    let site = Site::prepared(
+        "  - module: plugins/libondiskagg.so\n    name: agg\n    on: '*/1Min/NONE'\n    config: {destinations: [5Min]}\n",
+        |dir| {
+            let library = std::env::current_exe()
+                .unwrap()
+                .with_file_name("libondiskagg.so");
+            std::fs::create_dir(dir.join("plugins")).unwrap();
+            std::fs::copy(&library, dir.join("plugins/libondiskagg.so")).unwrap();
+        },
     );
-    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let running = site.instance("agg");
+    assert_eq!(
+        (&running["state"], &running["host"]),
+        (&json!("running"), &json!("process"))
+    );
+    // A configuration that has forgotten the entry meanwhile, of the same server.
+    let port = site.addr().rsplit_once(':').unwrap().1;
+    let config = format!("root_directory: data\nlisten_port: {port}\nplugin_dir: plugins\n");
+    std::fs::write(site.path("other.yml"), config).unwrap();
+    let on_it = |args: &[&str]| {
+        let output = run(
+            site.dir.path(),
+            &[&["plugin"], args, &["--config", "other.yml"]].concat(),
+        );
+        (output.status.success(), all(&output))
+    };
+    let (ok, listed) = on_it(&["list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert!(ok);
     assert_eq!(
         listed,
         site.get("plugins")["instances"],
         "the server's, not the file's"
     );
-    let offline = [
-        "plugin",
-        "list",
-        "--config",
-        "other.yml",
-        "--json",
-        "--offline",
-    ];
-    assert_eq!(run(site.dir.path(), &offline).stdout, b"[]\n");
+    assert_eq!(
+        on_it(&["list", "--json", "--offline"]),
+        (true, "[]\n".into())
+    );
+    let (ok, refused) = on_it(&["remove", "ondiskagg"]);
+    assert!(
+        !ok && refused.contains("is in use: agg of the running server"),
+        "{refused}"
+    );
+    assert!(site.path("plugins/libondiskagg.so").exists());
 }
