@@ -1,6 +1,7 @@
 //! What it costs to fire a trigger in a child process: an empty fire over rows of six columns.
 //!
-//! The child is this program. `MKTS_BENCH_FIRES` is how many fires a percentile is taken from.
+//! The child is this program, or one in Python: `MKTS_BENCH_PYTHON` names an interpreter that has
+//! `plugins/python` installed. `MKTS_BENCH_FIRES` is how many fires a percentile is taken from.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
@@ -77,7 +78,17 @@ fn bars(count: usize) -> ColumnBatch {
 }
 
 fn child() -> Box<dyn AnyTrigger> {
-    let mut program = Program::new(std::env::current_exe().unwrap());
+    let mut program = match std::env::var_os("MKTS_BENCH_PYTHON") {
+        None => Program::new(std::env::current_exe().unwrap()),
+        Some(python) => {
+            let mut program = Program::new(python);
+            program.args = ["-m", "mkts.plugin", "empty.py:Empty"]
+                .map(Into::into)
+                .into();
+            program.folder = Some(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/plugins").into());
+            program
+        }
+    };
     program.description = Some(Empty::MANIFEST.describe(Kind::Trigger));
     let module = plugin_host::process::module(program).unwrap();
     let zone = Zone::utc();
@@ -93,6 +104,7 @@ fn main() {
     let started = Instant::now();
     let mut trigger = child();
     println!("start to running: {:?}", started.elapsed());
+    println!("memory of the idle child: {}", memory());
     let key = BucketKey::parse("AAPL/1Min/OHLCV").unwrap();
     let timeframe = Timeframe::parse("1Min").unwrap();
     let mut criterion = Criterion::default()
@@ -132,6 +144,27 @@ fn main() {
     }
     trigger.close(CloseReason::Stop);
     criterion.final_summary();
+}
+
+/// Resident memory of the only child.
+fn memory() -> String {
+    let children = std::fs::read_dir("/proc/self/task").unwrap();
+    let children = children
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let pid = children.flat_map(|pids| {
+        pids.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    });
+    let Some(pid) = pid.last() else {
+        return "unknown".into();
+    };
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS"));
+    line.unwrap_or("unknown")
+        .trim_start_matches("VmRSS:")
+        .trim()
+        .to_owned()
 }
 
 fn percentiles(name: &str, fire: &mut dyn FnMut()) {
