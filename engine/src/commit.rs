@@ -59,12 +59,13 @@ pub(crate) struct Checked<'a> {
 pub(crate) fn check<'a>(
     rows: &'a [Rows],
     section: Option<&Bytes>,
+    deletes: usize,
     options: &Options,
     find: impl Fn(&BucketKey) -> Option<Arc<BucketInfo>>,
 ) -> Result<Checked<'a>, Error> {
     let checked = prepare(rows, options, find)?;
     let batches = checked.rows.iter().map(|prepared| &*prepared.batch);
-    let bytes = frame::rows_bytes(section, batches);
+    let bytes = frame::rows_bytes(section, deletes, batches);
     if bytes > options.frame_bytes_max {
         return Err(Error::Limit {
             what: "bytes of one commit",

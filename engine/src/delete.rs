@@ -96,6 +96,19 @@ impl Engine {
         ranges.iter().map(resolve).collect()
     }
 
+    /// The ranges of those buckets that are there.
+    pub(crate) fn resolve_there(&self, ranges: &[DeleteRange]) -> Result<Vec<Range>, Error> {
+        let there = ranges
+            .iter()
+            .filter(|range| self.bucket(&range.key).is_some());
+        let there: Vec<DeleteRange> = there.cloned().collect();
+        match self.resolve(&there) {
+            // Dropped a moment ago.
+            Err(Error::NotFound(_)) => self.resolve_there(ranges),
+            resolved => resolved,
+        }
+    }
+
     fn count_resolved(&self, range: &Range) -> Result<u64, Error> {
         let snapshot = self.snapshot(&[range.bucket]);
         // Dropped since: no rows.

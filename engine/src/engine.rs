@@ -17,6 +17,7 @@ use wal::{Lsn, Payload};
 use crate::backup::Backup;
 use crate::catalog::{BucketId, BucketInfo, Origin};
 use crate::commit::{Checked, Commit, Rows, Target, check, new_bucket};
+use crate::delete::DeleteRange;
 use crate::follow::CommitReader;
 use crate::ingest::Ingested;
 use crate::latest::{self, LastRows};
@@ -267,6 +268,16 @@ impl Engine {
     /// # Errors
     /// If a check fails, or the store is closed, poisoned or full.
     pub fn write(&self, commit: Commit) -> Result<Ticket, Error> {
+        self.write_deleting(commit, &[])
+    }
+
+    /// [`Engine::write`], with ranges whose rows are deleted before the commit's own are written. A
+    /// plugin commit does both at once; else the ranges go first, by themselves. Buckets that are
+    /// not there have nothing to delete.
+    ///
+    /// # Errors
+    /// As [`Engine::write`], and `Error::Invalid` for a range that ends before it begins.
+    pub fn write_deleting(&self, commit: Commit, deletes: &[DeleteRange]) -> Result<Ticket, Error> {
         self.check_open()?;
         let Commit {
             origin,
@@ -278,8 +289,15 @@ impl Engine {
         loop {
             let altered = self.store().altered.load(Ordering::Acquire);
             let find = |key: &BucketKey| self.bucket(key);
-            let mut checked = check(&rows, section.as_ref(), &self.store().options, find)?;
-            if checked.rows.is_empty() && section.is_none() {
+            let mut checked = check(
+                &rows,
+                section.as_ref(),
+                deletes.len(),
+                &self.store().options,
+                find,
+            )?;
+            let deleted = self.resolve_there(deletes)?;
+            if checked.rows.is_empty() && section.is_none() && deleted.is_empty() {
                 return Ok(Ticket::done(self.store().visible()));
             }
             self.wait_for_checkpoint()?;
@@ -289,7 +307,7 @@ impl Engine {
                 continue;
             }
             if checked.missing.is_empty() || self.reserve(&mut checked.missing)? {
-                return self.queue(origin, hops, checked, section.as_ref());
+                return self.queue(origin, hops, checked, section.as_ref(), &deleted);
             }
         }
     }
@@ -300,6 +318,7 @@ impl Engine {
         hops: u8,
         checked: Checked<'_>,
         section: Option<&Bytes>,
+        deleted: &[frame::Range],
     ) -> Result<Ticket, Error> {
         let Checked { rows, missing } = checked;
         let parts: Vec<_> = rows
@@ -309,21 +328,31 @@ impl Engine {
                 Target::Missing(index) => (missing[*index].id, 1, &*prepared.batch),
             })
             .collect();
-        let kind = match section {
-            None => frame::KIND_ROWS,
-            Some(_) => frame::KIND_PLUGIN,
-        };
-        let payload = rows_payload(kind, hops, origin.0, frame::encode_rows(section, &parts));
         let outcome = Arc::new(Outcome::default());
+        let token = |outcome| Token {
+            outcome,
+            defines: None,
+        };
         let mut frames: Vec<(Payload, Token)> = Vec::with_capacity(missing.len() + 1);
         for info in &missing {
             frames.push((frame::define(info), define_token(info, None)));
         }
-        let token = Token {
-            outcome: Some(outcome.clone()),
-            defines: None,
+        let (kind, inside) = match section {
+            None => (frame::KIND_ROWS, &[][..]),
+            Some(_) => (frame::KIND_PLUGIN, deleted),
         };
-        frames.push((payload, token));
+        let is_alone = !deleted.is_empty() && inside.is_empty();
+        if is_alone {
+            frames.push((frame::delete_by(origin, hops, deleted), token(None)));
+        }
+        if section.is_some() || !parts.is_empty() {
+            let bytes = frame::encode_rows(section, inside, &parts);
+            frames.push((rows_payload(kind, hops, origin.0, bytes), token(None)));
+        }
+        if let Some((_, last)) = frames.last_mut() {
+            // Neighbours end in their order, so that the last one's outcome is that of all.
+            last.outcome = Some(outcome.clone());
+        }
         self.append(frames)?;
         Ok(Ticket::new(outcome, self.store().options.sync))
     }

@@ -271,6 +271,18 @@ impl CommitReader {
         let index = frame.index()?;
         let catalog = self.store.catalog.read();
         let mut changes = Vec::new();
+        let deleted = frame::deleted(frame.kind, &frame.payload)
+            .ok_or_else(|| frame::bad(frame.lsn, "has ranges that are none"))?;
+        for range in deleted {
+            let is_wanted = interest.bucket(range.bucket, || catalog.by_id(range.bucket).cloned());
+            if let Some(bucket) = catalog.by_id(range.bucket).filter(|_| is_wanted) {
+                changes.push(Change::Deleted {
+                    bucket: bucket.clone(),
+                    from: range.from,
+                    to: range.to,
+                });
+            }
+        }
         for &(bucket, at) in index {
             if !interest.bucket(bucket, || catalog.by_id(bucket).cloned()) {
                 continue;

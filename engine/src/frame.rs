@@ -99,9 +99,10 @@ pub(crate) struct Range {
 /// What a frame of the log holds.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// Rows; `section` is the plugin's part of a plugin commit.
+    /// Rows; `section` is the plugin's part of a plugin commit, and `deleted` goes before the rows.
     Rows {
         section: Option<Bytes>,
+        deleted: Vec<Range>,
         rows: Vec<Section>,
     },
     Define(BucketInfo),
@@ -138,14 +139,15 @@ pub(crate) fn decode(kind: u8, payload: &Bytes) -> Option<Content> {
     match kind {
         KIND_ROWS => Some(Content::Rows {
             section: None,
+            deleted: Vec::new(),
             rows: sections(payload, 0)?,
         }),
         KIND_PLUGIN => {
-            let start = rows_start(payload)?;
-            let len = Fields::new(payload).u32()? as usize;
+            let parts = PluginParts::read(payload)?;
             Some(Content::Rows {
-                section: Some(payload.slice(8..8 + len)),
-                rows: sections(payload, start)?,
+                section: Some(payload.slice(parts.section)),
+                deleted: ranges(&payload[parts.deleted])?,
+                rows: sections(payload, parts.rows)?,
             })
         }
         KIND_DEFINE => BucketInfo::decode(&mut Fields::new(payload)).map(Content::Define),
@@ -177,7 +179,7 @@ pub(crate) fn decode(kind: u8, payload: &Bytes) -> Option<Content> {
     }
 }
 
-fn ranges(payload: &Bytes) -> Option<Vec<Range>> {
+fn ranges(payload: &[u8]) -> Option<Vec<Range>> {
     let entries = payload.chunks_exact(RANGE_BYTES);
     if !entries.remainder().is_empty() {
         return None;
@@ -264,7 +266,7 @@ pub(crate) type Index = Box<[(BucketId, u32)]>;
 pub(crate) fn index(kind: u8, payload: &[u8]) -> Option<Index> {
     let mut at = match kind {
         KIND_ROWS => 0,
-        KIND_PLUGIN => rows_start(payload)?,
+        KIND_PLUGIN => PluginParts::read(payload)?.rows,
         _ => return Some(Index::default()),
     };
     let mut index = Vec::new();
@@ -276,20 +278,45 @@ pub(crate) fn index(kind: u8, payload: &[u8]) -> Option<Index> {
     Some(index.into())
 }
 
-/// Where the rows of a plugin commit begin.
-fn rows_start(payload: &[u8]) -> Option<usize> {
-    let len = Fields::new(payload).u32()? as usize;
-    let start = len.checked_add(8)?.next_multiple_of(8);
-    (start <= payload.len()).then_some(start)
+/// Where the parts of a plugin commit are.
+struct PluginParts {
+    section: std::ops::Range<usize>,
+    deleted: std::ops::Range<usize>,
+    rows: usize,
+}
+
+impl PluginParts {
+    fn read(payload: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(payload);
+        let len = fields.u32()? as usize;
+        let ranges = fields.u32()? as usize;
+        let from = len.checked_add(8)?.next_multiple_of(8);
+        let rows = ranges.checked_mul(RANGE_BYTES)?.checked_add(from)?;
+        (rows <= payload.len()).then_some(Self {
+            section: 8..8 + len,
+            deleted: from..rows,
+            rows,
+        })
+    }
+}
+
+/// The ranges that the plugin commit deletes; none if it is something else.
+pub(crate) fn deleted(kind: u8, payload: &[u8]) -> Option<Vec<Range>> {
+    if kind != KIND_PLUGIN {
+        return Some(Vec::new());
+    }
+    ranges(&payload[PluginParts::read(payload)?.deleted])
 }
 
 /// Bytes of the payload that [`encode_rows`] makes.
 pub(crate) fn rows_bytes<'a>(
     section: Option<&Bytes>,
+    deleted: usize,
     parts: impl Iterator<Item = &'a ColumnBatch>,
 ) -> usize {
     let section = section.map_or(0, |s| (8 + s.len()).next_multiple_of(8));
     section
+        + deleted * RANGE_BYTES
         + parts
             .map(|batch| SECTION_HEADER_BYTES + columns_bytes(batch))
             .sum::<usize>()
@@ -300,20 +327,23 @@ fn columns_bytes(batch: &ColumnBatch) -> usize {
     padded(batch.time_column()) + batch.columns().iter().map(padded).sum::<usize>()
 }
 
-/// The payload of a commit with rows, or of a plugin commit.
+/// The payload of a commit with rows, or of a plugin commit; only that can delete.
 pub(crate) fn encode_rows(
     section: Option<&Bytes>,
+    deleted: &[Range],
     parts: &[(BucketId, u32, &ColumnBatch)],
 ) -> Vec<u8> {
-    let bytes = rows_bytes(section, parts.iter().map(|part| part.2));
+    let bytes = rows_bytes(section, deleted.len(), parts.iter().map(|part| part.2));
     let mut target = Vec::with_capacity(bytes);
     if let Some(section) = section {
         let len = u32::try_from(section.len()).expect("frames are far below 4 GiB");
+        let ranges = u32::try_from(deleted.len()).expect("frames are far below 4 GiB");
         target.extend_from_slice(&len.to_le_bytes());
-        target.extend_from_slice(&[0; 4]);
+        target.extend_from_slice(&ranges.to_le_bytes());
         target.extend_from_slice(section);
         pad(&mut target);
     }
+    put_ranges(&mut target, deleted);
     for (bucket, schema_version, batch) in parts {
         encode_section(&mut target, *bucket, *schema_version, batch);
     }
@@ -355,14 +385,23 @@ pub(crate) fn alter(after: &BucketInfo, before: &BucketInfo) -> Payload {
 }
 
 pub(crate) fn delete(ranges: &[Range]) -> Payload {
+    delete_by(Origin::CLIENT, 0, ranges)
+}
+
+/// In the name of who is not a client.
+pub(crate) fn delete_by(origin: Origin, hops: u8, ranges: &[Range]) -> Payload {
     let mut target = Vec::with_capacity(ranges.len() * RANGE_BYTES);
+    put_ranges(&mut target, ranges);
+    Payload::new(KIND_DELETE, hops, origin.0, target.into())
+}
+
+fn put_ranges(target: &mut Vec<u8>, ranges: &[Range]) {
     for range in ranges {
         target.extend_from_slice(&range.bucket.0.to_le_bytes());
         target.extend_from_slice(&(u32::from(range.expired) * EXPIRED).to_le_bytes());
         target.extend_from_slice(&range.from.to_le_bytes());
         target.extend_from_slice(&range.to.to_le_bytes());
     }
-    Payload::new(KIND_DELETE, 0, 0, target.into())
 }
 
 pub(crate) fn drop_buckets(dropped: &[Arc<BucketInfo>]) -> Payload {
@@ -414,15 +453,28 @@ mod tests {
             } else {
                 KIND_ROWS
             };
-            let payload = Bytes::from(encode_rows(section.as_ref(), &parts));
+            let range = Range {
+                bucket: BucketId(7),
+                expired: false,
+                from: -1,
+                to: 5,
+            };
+            let ranges = if section.is_some() {
+                vec![range; 2]
+            } else {
+                Vec::new()
+            };
+            let payload = Bytes::from(encode_rows(section.as_ref(), &ranges, &parts));
             let Some(Content::Rows {
                 section: found,
+                deleted: gone,
                 rows,
             }) = decode(kind, &payload)
             else {
                 panic!("rows do not decode");
             };
-            assert_eq!(found, section);
+            assert_eq!((found, &gone), (section, &ranges));
+            assert_eq!(deleted(kind, &payload), Some(ranges));
             assert_eq!(rows.len(), 2);
             for ((bucket, version, batch), section) in parts.into_iter().zip(rows) {
                 assert_eq!((section.bucket, section.schema_version), (bucket, version));

@@ -148,6 +148,11 @@ impl Names {
         }
     }
 
+    fn range(&self, range: &frame::Range) -> LogEntry {
+        let detail = format!("{}..{} ns", range.from, range.to);
+        self.entry(range.bucket, 0, detail)
+    }
+
     fn origin(&self, origin: Origin) -> String {
         match self.origins.get(&origin.0) {
             _ if origin == Origin::CLIENT => "client".to_owned(),
@@ -186,13 +191,18 @@ impl Names {
         kind: u8,
     ) -> (&'static str, Vec<LogEntry>, Option<String>) {
         match content {
-            Content::Rows { section, rows } => {
+            Content::Rows {
+                section,
+                deleted,
+                rows,
+            } => {
                 let entry = |part: &frame::Section| {
                     let version = format!("schema {}", part.schema_version);
                     self.entry(part.bucket, part.rows() as u64, version)
                 };
                 let word = if section.is_some() { "plugin" } else { "rows" };
-                (word, rows.iter().map(entry).collect(), None)
+                let gone = deleted.iter().map(|range| self.range(range));
+                (word, gone.chain(rows.iter().map(entry)).collect(), None)
             }
             Content::Define(info) => {
                 self.buckets.insert(info.id, info.key.to_string());
@@ -205,11 +215,8 @@ impl Names {
                 ("alter", vec![self.entry(after.id, 0, detail)], None)
             }
             Content::Delete(ranges) => {
-                let entry = |range: &frame::Range| {
-                    let detail = format!("{}..{} ns", range.from, range.to);
-                    self.entry(range.bucket, 0, detail)
-                };
-                ("delete", ranges.iter().map(entry).collect(), None)
+                let entries = ranges.iter().map(|range| self.range(range));
+                ("delete", entries.collect(), None)
             }
             Content::Drop(dropped) => {
                 for info in &dropped {

@@ -289,9 +289,16 @@ impl Store {
         rebuild: &mut Vec<BucketId>,
     ) -> Result<u64, Error> {
         match content {
-            Content::Rows { rows, .. } => return self.apply_rows(&rows, lsn, end, rebuild),
+            Content::Rows { deleted, rows, .. } if deleted.is_empty() => {
+                return self.append_rows(&self.views.read(), &rows, lsn, end, rebuild);
+            }
+            Content::Rows { deleted, rows, .. } => {
+                return self.apply_delete(&deleted, &rows, lsn, end, rebuild);
+            }
             Content::Alter { after, .. } => self.apply_alter(after, lsn, end)?,
-            Content::Delete(ranges) => self.apply_delete(&ranges, lsn, end),
+            Content::Delete(ranges) => {
+                return self.apply_delete(&ranges, &[], lsn, end, rebuild);
+            }
             Content::Define(info) => {
                 let defined = Arc::make_mut(&mut self.catalog.write()).define(info);
                 if let Some(info) = defined {
@@ -354,8 +361,16 @@ impl Store {
         Ok(())
     }
 
-    /// New tails are made outside the publish lock: only the committer changes tails.
-    fn apply_delete(&self, ranges: &[Range], lsn: Lsn, end: Lsn) {
+    /// Deletes, then appends the rows of the same frame: readers see both or none. New tails are made
+    /// outside the publish lock: only the committer changes tails.
+    fn apply_delete(
+        &self,
+        ranges: &[Range],
+        rows: &[Section],
+        lsn: Lsn,
+        end: Lsn,
+        rebuild: &mut Vec<BucketId>,
+    ) -> Result<u64, Error> {
         let mut buckets: HashMap<BucketId, Vec<Mask>> = HashMap::new();
         for range in ranges {
             let (from, to) = (range.from, range.to);
@@ -390,17 +405,20 @@ impl Store {
                 old.push(std::mem::replace(&mut view.tail, tail));
             }
         }
+        // Under the lock: nobody takes a snapshot between the two.
+        let count = self.append_rows(&views, rows, lsn, end, rebuild)?;
         self.set_visible(end);
+        Ok(count)
     }
 
-    fn apply_rows(
+    fn append_rows(
         &self,
+        views: &Views,
         rows: &[Section],
         lsn: Lsn,
         end: Lsn,
         rebuild: &mut Vec<BucketId>,
     ) -> Result<u64, Error> {
-        let views = self.views.read();
         let mut count = 0;
         for section in rows {
             // Rows of a dropped bucket: the drop came first in the log.

@@ -19,8 +19,9 @@
 //! Price and Size; see [`tick_bars`]. A destination is written to `SYM/<as configured>/GROUP`, where
 //! the group `TRADE` becomes `OHLCV`.
 //!
-//! Deleted base rows: windows that still hold rows are computed anew; an aggregate whose rows are
-//! all gone stays, and a warning says so, because a plugin cannot delete rows yet.
+//! Deleted base rows: windows that still hold rows are computed anew, and an aggregate whose rows are
+//! all gone is deleted with them. What retention removes is no event, and neither does a bucket that
+//! is dropped take its aggregates along: they outlive the rows they were made of.
 #![forbid(unsafe_code)]
 
 mod config;
@@ -117,12 +118,23 @@ impl OnDiskAgg {
         to: i64,
     ) -> Result<(), FireError> {
         let base = Timeframe::parse(key.timeframe()).map_err(|e| FireError::Skip(e.to_string()))?;
+        // What is made of the bucket decides what may be deleted with its rows.
+        let Some(none) = ctx.query(&rows::none_of(key))? else {
+            return Ok(());
+        };
+        let shape = match Shape::of(none.schema()) {
+            Ok(shape) => shape,
+            Err(why) => return self.reports.unfit(key, &why),
+        };
         let range = spans::clamped(from, to, base, &self.zone);
         let spans = |timeframe| Spans::of_range(range.clone(), timeframe, &self.zone);
-        let outputs = self.outputs(key, base, spans)?;
+        let mut outputs = self.outputs(key, base, spans)?;
+        if shape == Shape::Bars {
+            self.reports.drop_finer(ctx, key, &mut outputs);
+        }
         let outputs = self.update(ctx, key, base, outputs)?;
         for output in &outputs {
-            report_orphans(ctx, output)?;
+            delete_orphans(ctx, output)?;
         }
         Ok(())
     }
@@ -214,20 +226,18 @@ impl Reports {
     }
 }
 
-/// Says which aggregates have lost all their base rows.
-fn report_orphans(ctx: &mut FireCtx<'_>, output: &Output) -> Result<(), FireError> {
-    let mut orphans = 0;
+/// Deletes the aggregates that have lost all their base rows.
+fn delete_orphans(ctx: &mut FireCtx<'_>, output: &Output) -> Result<(), FireError> {
     for span in output.spans.iter() {
-        let stored = ctx.query(&rows::times_of(&output.key, span))?;
-        let stored = stored.iter().flat_map(|rows| rows.times());
-        orphans += stored.filter(|time| !output.has_written(**time)).count();
-    }
-    if orphans > 0 {
-        let text = format!(
-            "{}: {orphans} aggregates have no base rows any more, they stay as they are",
-            output.key
-        );
-        ctx.log(Level::Warn, &text);
+        let Some(stored) = ctx.query(&rows::times_of(&output.key, span))? else {
+            continue;
+        };
+        let kept = |time: &i64| output.has_written(*time);
+        for orphans in stored.times().split(kept) {
+            if let (Some(first), Some(last)) = (orphans.first(), orphans.last()) {
+                ctx.delete(&output.key, *first, *last)?;
+            }
+        }
     }
     Ok(())
 }

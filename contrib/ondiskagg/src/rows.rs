@@ -67,6 +67,17 @@ pub(crate) fn times_of<'a>(key: &'a BucketKey, span: &Range<i64>) -> Query<'a> {
     }
 }
 
+/// No rows of a bucket: its columns.
+pub(crate) fn none_of(key: &BucketKey) -> Query<'_> {
+    Query {
+        key,
+        from: i64::MIN,
+        to: i64::MAX,
+        columns: None,
+        limit: Some(QueryLimit::First(0)),
+    }
+}
+
 /// Some rows of a span, ascending and without a hole.
 pub(crate) struct Part {
     pub(crate) rows: ColumnBatch,

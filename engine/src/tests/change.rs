@@ -330,7 +330,7 @@ fn rows_of_an_older_version_behind_a_schema_change_are_mapped() {
     let changes = [drop_column("Close"), widen("Flag", ColumnType::I64)];
     engine.alter(&key(BARS), &changes).unwrap();
     let mut reader = engine.follow(engine.marks().visible).unwrap();
-    let late = frame::encode_rows(None, &[(id, 1, &batch(&[5 * MINUTE], 77))]);
+    let late = frame::encode_rows(None, &[], &[(id, 1, &batch(&[5 * MINUTE], 77))]);
     append(&engine, frame::KIND_ROWS, late).unwrap();
     let expected = [(0, 1), (MINUTE, 2), (5 * MINUTE, 77)];
     assert_eq!(all(&engine, BARS), expected);
@@ -351,7 +351,7 @@ fn rows_of_an_older_version_behind_a_schema_change_are_mapped() {
 fn replay_refuses_a_frame_that_is_not_of_its_kind() {
     let other_version = |engine: &Engine| {
         let id = engine.bucket(&key(BARS)).unwrap().id;
-        frame::encode_rows(None, &[(id, 9, &batch(&[0], 1))])
+        frame::encode_rows(None, &[], &[(id, 9, &batch(&[0], 1))])
     };
     let skips_a_version = |engine: &Engine| {
         let info = engine.bucket(&key(BARS)).unwrap();
@@ -674,4 +674,118 @@ fn deletes_and_schema_changes_are_durable_at_once() {
     let engine = open(&after_crash);
     assert_eq!(all(&engine, BARS), [(MINUTE, 2)]);
     assert_eq!(engine.bucket(&key(BARS)).unwrap().schema.len(), 2);
+}
+
+/// A plugin commit that deletes and writes: readers see both or none, its own rows stay, and
+/// replay and checkpoint agree.
+#[test]
+fn a_plugin_commit_deletes_in_front_of_its_rows() {
+    let disk = SimDisk::new(21);
+    let engine = open(&disk);
+    let ticks: Vec<i64> = (0..10).collect();
+    write(&engine, TICKS, RowKind::Tick, batch(&ticks, 1)).unwrap();
+    bars(&engine, 0..10, 1);
+    engine.checkpoint().unwrap();
+    write(&engine, TICKS, RowKind::Tick, batch(&[10, 11], 1)).unwrap();
+    let replaced = |section: Option<&'static [u8]>, value: i32| {
+        let mut commit = commit(vec![
+            rows(TICKS, RowKind::Tick, batch(&[5, 11], value)),
+            rows("N/1Min/TICK", RowKind::Tick, batch(&[5], value)),
+        ]);
+        commit.section = section.map(Into::into);
+        (
+            commit,
+            vec![
+                range(TICKS, 3, 11),
+                range(BARS, 0, 4 * MINUTE),
+                range("N/1Min/TICK", 0, 9),
+                range("GONE/1Min/TICK", 0, 9),
+            ],
+        )
+    };
+    let (commit, ranges) = replaced(Some(b"state"), 2);
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (engine, done) = (engine.clone(), done.clone());
+        std::thread::spawn(move || {
+            while !done.load(Ordering::Acquire) {
+                let rows = all(&engine, TICKS).len();
+                assert!(rows == 12 || rows == 5, "{rows} rows: half a commit");
+            }
+        })
+    };
+    let lsn = engine
+        .write_deleting(commit, &ranges)
+        .unwrap()
+        .wait_visible()
+        .unwrap();
+    done.store(true, Ordering::Release);
+    reader.join().unwrap();
+    let check = |engine: &Engine| {
+        assert_eq!(times(engine, TICKS), [0, 1, 2, 5, 11]);
+        assert_eq!(times(engine, BARS), [5, 6, 7, 8, 9].map(|m| m * MINUTE));
+        assert_eq!(times(engine, "N/1Min/TICK"), [5]);
+    };
+    check(&engine);
+    let mut reader = engine.follow(lsn).unwrap();
+    let names: Vec<String> = reader
+        .next_commit()
+        .unwrap()
+        .unwrap()
+        .changes
+        .iter()
+        .map(|change| match change {
+            crate::Change::Deleted { bucket, from, to } => format!("{} {from}..{to}", bucket.key),
+            crate::Change::Rows(bucket, rows) => format!("{} {}", bucket.key, rows.rows()),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    // A bucket that the commit makes had nothing to delete.
+    let bars = format!("{BARS} 0..{}", 4 * MINUTE);
+    assert_eq!(
+        names,
+        [
+            &format!("{TICKS} 3..11"),
+            &bars,
+            &format!("{TICKS} 2"),
+            "N/1Min/TICK 1"
+        ]
+    );
+    drop((engine, reader));
+    let disk = disk.reopen();
+    let engine = open(&disk);
+    check(&engine);
+    engine.checkpoint().unwrap();
+    check(&engine);
+    engine.compact().unwrap();
+    check(&engine);
+    // Without a section: two frames.
+    let (commit, ranges) = replaced(None, 3);
+    engine
+        .write_deleting(commit, &ranges)
+        .unwrap()
+        .wait_visible()
+        .unwrap();
+    assert_eq!(times(&engine, TICKS), [0, 1, 2, 5, 11]);
+    let only = crate::Commit {
+        origin: Origin::CLIENT,
+        hops: 0,
+        rows: Vec::new(),
+        section: None,
+    };
+    engine
+        .write_deleting(only, &[range(TICKS, 0, 5)])
+        .unwrap()
+        .wait_visible()
+        .unwrap();
+    assert_eq!(times(&engine, TICKS), [11]);
+    let bad = super::commit(Vec::new());
+    assert!(matches!(
+        engine.write_deleting(bad, &[range(TICKS, 5, 4)]),
+        Err(Error::Invalid(_))
+    ));
+}
+
+fn times(engine: &Engine, name: &str) -> Vec<i64> {
+    all(engine, name).iter().map(|(time, _)| *time).collect()
 }

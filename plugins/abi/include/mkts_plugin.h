@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 #define MKTS_ABI_MAJOR 1
-#define MKTS_ABI_MINOR 0
+#define MKTS_ABI_MINOR 1
 
 /* Answer: all is well. */
 #define MKTS_OK 0
@@ -332,7 +332,7 @@ struct mkts_plugin { /* 104 bytes */
 /* What the host offers; lives for ever. 'ctx' is the handle given to a call, valid until it
  * returns, on any thread; later the answer is 'MKTS_STALE'. Calls copy what they are given,
  * never unwind and never call back into the same object. */
-struct mkts_host { /* 192 bytes */
+struct mkts_host { /* 200 bytes */
     /* Bytes of this struct. */
     uint32_t size;
     /* Major number of the border. */
@@ -385,6 +385,9 @@ struct mkts_host { /* 192 bytes */
     int32_t (*sleep)(void *ctx, uint64_t ns);
     /* Why the last call of this thread that has no status failed. */
     int32_t (*last_error)(mkts_buf *out);
+    /* Since minor 1: deletes the rows of a bucket with times from 'from_ns' to 'to_ns', once the
+     * call is committed, also those that it wrote before. */
+    int32_t (*delete_range)(void *ctx, mkts_str key, int64_t from_ns, int64_t to_ns, mkts_status *status);
 };
 
 /* The exported function, named mkts_plugin_v1_NAME: is given the host's table and gives its own;

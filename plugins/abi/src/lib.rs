@@ -31,7 +31,7 @@ pub use tables::*;
 /// Major number of the border; it is in the name of the exported function.
 pub const MAJOR: u32 = 1;
 /// Minor number that this source describes.
-pub const MINOR: u32 = 0;
+pub const MINOR: u32 = 1;
 /// First bytes of the manifest section.
 pub const MAGIC: [u8; 8] = *b"MKTSPLG1";
 /// Name of the manifest section on Linux.

@@ -277,6 +277,9 @@ tables! {
         fn sleep(ctx: *mut c_void, ns: u64) -> i32;
         /// Why the last call of this thread that has no status failed.
         fn last_error(out: *mut Buf) -> i32;
+        /// Since minor 1: deletes the rows of a bucket with times from `from_ns` to `to_ns`, once the
+        /// call is committed, also those that it wrote before.
+        fn delete_range(ctx: *mut c_void, key: Str, from_ns: i64, to_ns: i64, status: *mut Status) -> i32;
     }
 }
 

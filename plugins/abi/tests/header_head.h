@@ -25,5 +25,5 @@ extern "C" {
 #endif
 
 #define MKTS_ABI_MAJOR 1
-#define MKTS_ABI_MINOR 0
+#define MKTS_ABI_MINOR 1
 

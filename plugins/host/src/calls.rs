@@ -1,8 +1,8 @@
 //! What a fire may do, held back until it returns `Ok`.
 
 use bytes::Bytes;
-use engine::{BucketInfo, Engine, Limit, Rows, Scan};
-use model::{BucketKey, ColumnBatch, ColumnType, RowKind, Timeframe};
+use engine::{BucketInfo, DeleteRange, Engine, Limit, Rows, Scan};
+use model::{BucketKey, ColumnBatch, ColumnType, RowKind, Timeframe, Zone};
 use plugin_sdk::{
     Code, FireInfo, HostCalls, Level, PluginError, Query, QueryLimit, StateCalls, StateValue,
 };
@@ -20,13 +20,15 @@ pub(crate) fn effect_bytes_max(engine: &Engine) -> usize {
     EFFECT_BYTES_MAX.min(engine.options().frame_bytes_max / 4 * 3)
 }
 
-/// Bytes a write costs besides its values.
+/// Bytes a write or a range costs besides its values.
 const WRITE_BYTES: usize = 64;
 
 /// What fires want done.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) writes: Vec<Write>,
+    /// Ranges whose rows are deleted; in front of all writes that are left.
+    pub(crate) deletes: Vec<Deletion>,
     pub(crate) state: Overlay,
     /// Dead letters, encoded.
     pub(crate) letters: Vec<Bytes>,
@@ -45,6 +47,37 @@ pub(crate) struct Write {
     key: BucketKey,
     kind: RowKind,
     rows: ColumnBatch,
+}
+
+/// A range whose rows are deleted.
+#[derive(Debug, Clone)]
+pub(crate) struct Deletion {
+    pub(crate) range: DeleteRange,
+    /// Bars are stored at the time that this makes of theirs.
+    zone: Zone,
+}
+
+impl Deletion {
+    /// What is left of rows that were to be written before.
+    fn trim(&self, write: Write) -> Option<Write> {
+        let DeleteRange { key, from, to } = &self.range;
+        if write.key != *key {
+            return Some(write);
+        }
+        let mut times = write.rows.times().to_vec();
+        if let (RowKind::Bar, Ok(timeframe)) = (write.kind, Timeframe::parse(key.timeframe())) {
+            timeframe.floor_all(&mut times, &self.zone);
+        }
+        let kept = (0_u32..)
+            .zip(&times)
+            .filter(|(_, time)| *time < from || *time > to);
+        let kept: Vec<u32> = kept.map(|(row, _)| row).collect();
+        if kept.is_empty() {
+            return None;
+        }
+        let rows = write.rows.take(&kept);
+        Some(Write { rows, ..write })
+    }
 }
 
 impl Write {
@@ -74,6 +107,7 @@ impl Effects {
     /// Whether there is nothing to commit.
     pub(crate) fn is_idle(&self) -> bool {
         self.writes.is_empty()
+            && self.deletes.is_empty()
             && self.state.is_empty()
             && self.letters.is_empty()
             && self.letters_gone.is_empty()
@@ -82,6 +116,9 @@ impl Effects {
 
     /// Appends the effects of a later fire.
     pub(crate) fn append(&mut self, mut other: Self) {
+        for deletion in std::mem::take(&mut other.deletes) {
+            self.delete(deletion);
+        }
         self.writes.append(&mut other.writes);
         self.state.append(other.state);
         self.letters.append(&mut other.letters);
@@ -89,6 +126,14 @@ impl Effects {
         self.messages.append(&mut other.messages);
         self.ranges.append(&mut other.ranges);
         self.bytes += other.bytes;
+    }
+
+    /// Deletes a range, of the writes before, too.
+    fn delete(&mut self, deletion: Deletion) {
+        let writes = std::mem::take(&mut self.writes);
+        let left = writes.into_iter().filter_map(|write| deletion.trim(write));
+        self.writes = left.collect();
+        self.deletes.push(deletion);
     }
 
     pub(crate) fn bury(&mut self, letter: Bytes) {
@@ -293,6 +338,27 @@ impl HostCalls for Calls<'_> {
             key: key.clone(),
             kind,
             rows,
+        });
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &BucketKey, from: i64, to: i64) -> Result<(), PluginError> {
+        if from > to {
+            return Err(PluginError::from(format!(
+                "{key}: the range ends at {to} before it begins at {from} (ns)"
+            )));
+        }
+        self.check_may_change(key)?;
+        let bytes = key.as_str().len() + WRITE_BYTES;
+        self.reserve(bytes)?;
+        self.effects.bytes += bytes;
+        self.effects.delete(Deletion {
+            range: DeleteRange {
+                key: key.clone(),
+                from,
+                to,
+            },
+            zone: self.engine.options().zone.clone(),
         });
         Ok(())
     }

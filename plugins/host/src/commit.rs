@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use engine::{Commit, Error, Lsn};
+use engine::{Commit, DeleteRange, Error, Lsn};
 use plugin_sdk::Delivery;
 
 use crate::calls::{Effects, Write};
@@ -38,7 +38,9 @@ impl Dispatcher {
         let is_idle = effects.is_idle();
         let messages = std::mem::take(&mut effects.messages);
         let committed = match self.policy.delivery {
-            Delivery::Volatile if effects.writes.is_empty() => Committed::Yes,
+            Delivery::Volatile if effects.writes.is_empty() && effects.deletes.is_empty() => {
+                Committed::Yes
+            }
             Delivery::Volatile => self.write(&effects, None, hops)?,
             Delivery::Durable if is_idle => {
                 self.advance(cursor)?;
@@ -164,13 +166,24 @@ impl Run {
             rows: effects.writes.iter().map(Write::to_rows).collect(),
             section: None,
         };
+        let deletes = effects
+            .deletes
+            .iter()
+            .map(|deletion| deletion.range.clone());
+        let deletes: Vec<DeleteRange> = deletes.collect();
         let Some(cursor) = cursor else {
             // Volatile: nobody waits for the sync; an error of it shows at the next write.
-            return self.engine.write(commit).map(drop);
+            return self.engine.write_deleting(commit, &deletes).map(drop);
         };
         let changes = effects.changes().into();
         self.book
-            .commit(&self.engine, commit, self.epoch, cursor, changes)
+            .commit_deleting(
+                &self.engine,
+                (commit, &deletes),
+                self.epoch,
+                cursor,
+                changes,
+            )
             .map(drop)
     }
 }

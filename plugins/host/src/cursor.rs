@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use disk::{Clock, Disk};
-use engine::{Commit, Engine, Error, Lsn, Origin, Ticket};
+use engine::{Commit, DeleteRange, Engine, Error, Lsn, Origin, Ticket};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::checkpoint::Files;
@@ -243,11 +243,23 @@ impl Book {
         cursor: Lsn,
         changes: Arc<[Change]>,
     ) -> Result<Lsn, Error> {
-        let origin = rows.origin;
+        self.commit_deleting(engine, (rows, &[]), epoch, cursor, changes)
+    }
+
+    /// [`Book::commit`] with ranges whose rows are deleted in front of the commit's own.
+    pub(crate) fn commit_deleting(
+        &self,
+        engine: &Engine,
+        effects: (Commit, &[DeleteRange]),
+        epoch: u64,
+        cursor: Lsn,
+        changes: Arc<[Change]>,
+    ) -> Result<Lsn, Error> {
+        let origin = effects.0.origin;
         if let Some(line) = find(&mut self.lines.lock(), origin) {
             assert!(cursor.0 >= line.record.cursor, "a cursor never goes back");
         }
-        self.command(engine, rows, epoch, cursor, changes)
+        self.append(engine, effects, epoch, cursor, changes)
     }
 
     /// [`Book::commit`] in an operator's name, who may set a cursor back.
@@ -255,6 +267,17 @@ impl Book {
         &self,
         engine: &Engine,
         rows: Commit,
+        epoch: u64,
+        cursor: Lsn,
+        changes: Arc<[Change]>,
+    ) -> Result<Lsn, Error> {
+        self.append(engine, (rows, &[]), epoch, cursor, changes)
+    }
+
+    fn append(
+        &self,
+        engine: &Engine,
+        (rows, deletes): (Commit, &[DeleteRange]),
         epoch: u64,
         cursor: Lsn,
         changes: Arc<[Change]>,
@@ -271,7 +294,9 @@ impl Book {
             section: Some(section),
             ..rows
         };
-        let result = engine.write(commit).and_then(Ticket::wait_visible);
+        let result = engine
+            .write_deleting(commit, deletes)
+            .and_then(Ticket::wait_visible);
         self.finish(origin, result.as_ref().ok().copied());
         result
     }

@@ -128,6 +128,10 @@ impl HostCalls for Held<'_> {
         self.calls.write(key, kind, rows)
     }
 
+    fn delete(&mut self, key: &BucketKey, from: i64, to: i64) -> Result<(), PluginError> {
+        self.calls.delete(key, from, to)
+    }
+
     fn query(&mut self, query: &Query<'_>) -> Result<Option<ColumnBatch>, PluginError> {
         self.calls.query(query)
     }

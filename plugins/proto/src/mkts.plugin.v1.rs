@@ -106,7 +106,7 @@ pub struct Ack {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Effect {
-    #[prost(oneof = "effect::Effect", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "effect::Effect", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub effect: ::core::option::Option<effect::Effect>,
 }
 /// Nested message and enum types in `Effect`.
@@ -165,6 +165,17 @@ pub mod effect {
         #[prost(bytes = "bytes", tag = "2")]
         pub payload: ::prost::bytes::Bytes,
     }
+    /// Deletes rows of a bucket, also those that the window wrote before.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct DeleteRange {
+        #[prost(string, tag = "1")]
+        pub key: ::prost::alloc::string::String,
+        /// First and last time, ns since 1970.
+        #[prost(sfixed64, tag = "2")]
+        pub from_ns: i64,
+        #[prost(sfixed64, tag = "3")]
+        pub to_ns: i64,
+    }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Effect {
         #[prost(message, tag = "1")]
@@ -181,6 +192,8 @@ pub mod effect {
         TimerCancel(TimerCancel),
         #[prost(message, tag = "7")]
         Publish(Publish),
+        #[prost(message, tag = "8")]
+        DeleteRange(DeleteRange),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -97,6 +97,13 @@ pub trait HostCalls: Send {
         kind: RowKind,
         rows: ColumnBatch,
     ) -> Result<(), PluginError>;
+    /// See [`FireCtx::delete`].
+    ///
+    /// # Errors
+    /// If the rows cannot be deleted.
+    fn delete(&mut self, _key: &BucketKey, _from: i64, _to: i64) -> Result<(), PluginError> {
+        Err(PluginError::unsupported("delete"))
+    }
     /// See [`FireCtx::query`].
     ///
     /// # Errors
@@ -160,6 +167,15 @@ impl<'a> FireCtx<'a> {
         rows: ColumnBatch,
     ) -> Result<(), PluginError> {
         self.host.write(key, kind, rows)
+    }
+
+    /// Deletes the rows of a bucket with times in `from..=to` (ns), once the window is committed, also
+    /// those that the window wrote before. A bucket that is not there has nothing to delete.
+    ///
+    /// # Errors
+    /// If the range ends before it begins, or a limit is passed; the fire should then fail.
+    pub fn delete(&mut self, key: &BucketKey, from: i64, to: i64) -> Result<(), PluginError> {
+        self.host.delete(key, from, to)
     }
 
     /// Reads rows, ascending in time, from a snapshot at the event's last commit or later. Rows

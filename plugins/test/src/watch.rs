@@ -241,6 +241,10 @@ impl HostCalls for Door<'_> {
         self.check()?;
         self.host.write(key, kind, rows)
     }
+    fn delete(&mut self, key: &BucketKey, from: i64, to: i64) -> Result<(), PluginError> {
+        self.check()?;
+        self.host.delete(key, from, to)
+    }
     fn query(&mut self, query: &Query<'_>) -> Result<Option<ColumnBatch>, PluginError> {
         self.host.query(query)
     }

@@ -162,7 +162,7 @@ fn what_is_no_bar_is_refused_once() {
 }
 
 #[test]
-fn deleted_rows_leave_their_aggregates_and_are_reported() {
+fn aggregates_go_with_the_last_of_their_rows() {
     let mut host = Host::new("UTC");
     let mut trigger = host.trigger(json!({"destinations": ["5Min", "1H"]}));
     let key = "A/1Min/OHLCV";
@@ -176,12 +176,43 @@ fn deleted_rows_leave_their_aggregates_and_are_reported() {
     let (from, to) = (OPENING + 3 * MINUTE, OPENING + 11 * MINUTE);
     host.delete(key, from, to);
     host.gap(&mut trigger, key, from, to).unwrap();
-    assert_eq!(host.values::<i32>("A/5Min/OHLCV", "Volume"), [33, 85, 69]);
+    assert_eq!(host.values::<i32>("A/5Min/OHLCV", "Volume"), [33, 69]);
     assert_eq!(host.values::<i32>("A/1H/OHLCV", "Volume"), [33 + 69]);
-    assert_eq!(
-        host.logs,
-        ["Warn A/5Min/OHLCV: 1 aggregates have no base rows any more, they stay as they are"]
-    );
+    assert!(host.logs.is_empty(), "{:?}", host.logs);
+    // All of them.
+    host.delete(key, i64::MIN, i64::MAX);
+    host.gap(&mut trigger, key, from, to).unwrap();
+    host.gap(&mut trigger, key, OPENING, OPENING + 60 * MINUTE)
+        .unwrap();
+    for target in ["A/5Min/OHLCV", "A/1H/OHLCV"] {
+        assert!(host.rows(target).unwrap().is_empty(), "{target}");
+    }
+}
+
+/// Rows that this trigger never made are not its to delete.
+#[test]
+fn what_is_not_made_of_a_bucket_stays_when_its_rows_go() {
+    let mut host = Host::new("UTC");
+    let mut trigger = host.trigger(json!({"destinations": ["30Sec", "5Min"]}));
+    let bars = || minutes(3, count_up(i32::from, 3));
+    let bid = Column::from_values(vec![1.0_f32; 3]);
+    let quotes = rows(vec![1, 2, 3], vec![("Bid", bid)]);
+    let parsed = |text: &str| model::BucketKey::parse(text).unwrap();
+    for target in ["A/30Sec/OHLCV", "Q/5Min/OHLCV", "D/5Min/OHLCV"] {
+        host.store(&parsed(target), RowKind::Bar, bars());
+    }
+    // Bars finer than the base, a base that is none, a base that is gone.
+    host.store(&parsed("A/1Min/OHLCV"), RowKind::Bar, bars());
+    host.store(&parsed("Q/1Min/OHLCV"), RowKind::Tick, quotes);
+    for base in ["A/1Min/OHLCV", "Q/1Min/OHLCV"] {
+        host.delete(base, i64::MIN, i64::MAX);
+        let _ = host.gap(&mut trigger, base, i64::MIN, i64::MAX);
+    }
+    host.gap(&mut trigger, "D/1Min/OHLCV", i64::MIN, i64::MAX)
+        .unwrap();
+    for target in ["A/30Sec/OHLCV", "Q/5Min/OHLCV", "D/5Min/OHLCV"] {
+        assert!(!host.rows(target).unwrap().is_empty(), "{target}");
+    }
 }
 
 #[test]

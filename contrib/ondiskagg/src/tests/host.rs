@@ -139,6 +139,11 @@ impl HostCalls for Host {
         Ok(())
     }
 
+    fn delete(&mut self, key: &BucketKey, from: i64, to: i64) -> Result<(), PluginError> {
+        self.delete(key.as_str(), from, to);
+        Ok(())
+    }
+
     fn query(&mut self, query: &Query<'_>) -> Result<Option<ColumnBatch>, PluginError> {
         let Some((_, rows)) = self.buckets.get(query.key) else {
             return Ok(None);

@@ -139,6 +139,34 @@ proptest! {
         check(&host, &key, &made)?;
     }
 
+    /// Whatever is deleted between the writes, its gap makes the aggregates those of what is left.
+    #[test]
+    fn aggregates_follow_deletes(
+        steps in prop::collection::vec(
+            (prop::collection::vec(row(), 1..30), 0_usize..40, 0_usize..40),
+            1..8,
+        ),
+        zone in prop::sample::select(vec!["UTC", "America/New_York", "Asia/Kolkata"]),
+        part_rows_max in prop::sample::select(vec![1, 3, 1 << 20]),
+    ) {
+        let destinations = ["5Min", "1H", "1D", "1W"];
+        let mut host = Host::new(zone);
+        let mut trigger = host.trigger(json!({ "destinations": destinations }));
+        trigger.part_rows_max = part_rows_max;
+        let key = "A/1Min/OHLCV";
+        for (written, from, len) in &steps {
+            host.write(&mut trigger, key, RowKind::Bar, batch(written, 60)).unwrap();
+            let times = host.rows(key).unwrap().times().to_vec();
+            let Some(first) = times.get(*from).copied() else {
+                continue;
+            };
+            let last = times.get(from + len).copied().unwrap_or(i64::MAX);
+            host.delete(key, first, last);
+            host.gap(&mut trigger, key, first, last).unwrap();
+            check(&host, key, &destinations)?;
+        }
+    }
+
     /// One gap over everything does what all the fires would have done.
     #[test]
     fn a_gap_stands_for_all_fires(

@@ -340,6 +340,26 @@ pub(super) unsafe extern "C" fn timer_set(
     })
 }
 
+pub(super) unsafe extern "C" fn delete_range(
+    ctx: *mut c_void,
+    key: Str,
+    from_ns: i64,
+    to_ns: i64,
+    status: *mut Status,
+) -> i32 {
+    // SAFETY: the plugin's status and text, lent for the call.
+    unsafe {
+        told(status, || {
+            let key = BucketKey::parse(text(&key, "the key")?)
+                .map_err(|error| PluginError::from(error.to_string()))?;
+            calls(ctx, "delete_range", |calls| {
+                calls.delete(&key, from_ns, to_ns)?;
+                Ok(OK)
+            })
+        })
+    }
+}
+
 pub(super) unsafe extern "C" fn timer_cancel(ctx: *mut c_void, key: Str) -> i32 {
     plain(|| {
         // SAFETY: lent for the call.

@@ -36,4 +36,5 @@ pub(super) static HOST: Table = Table(Host {
     commit: Some(calls::commit),
     sleep: Some(calls::sleep),
     last_error: Some(calls::last_error),
+    delete_range: Some(calls::delete_range),
 });

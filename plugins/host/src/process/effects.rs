@@ -38,6 +38,9 @@ pub(super) fn apply(
                     .map_err(|error| Fault::Garbage(format!("rows of {key}: {error}")))?;
                 host.write(&key, kind, rows)?;
             }
+            Kind::DeleteRange(range) => {
+                host.delete(&key(&range.key)?, range.from_ns, range.to_ns)?
+            }
             Kind::TimerSet(set) => host.set_timer(&set.key, set.due_ns, &set.payload)?,
             Kind::TimerCancel(cancel) => host.cancel_timer(&cancel.key),
             Kind::Publish(publish) => host.publish(&publish.stream, publish.payload),

@@ -4,6 +4,7 @@
     reason = "a test ends where something is not as it must be"
 )]
 
+mod backfill;
 mod behind;
 mod control;
 mod control_crash;
@@ -12,6 +13,7 @@ mod deliver;
 mod entries;
 mod faults;
 mod letters;
+mod overflow;
 mod reload;
 mod schedule;
 mod sources;

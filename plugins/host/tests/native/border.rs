@@ -78,7 +78,7 @@ fn older_and_newer_minors_load_or_are_refused_as_said() {
     assert!(
         error
             .to_string()
-            .ends_with("wants.so: needs ABI 1.3, this server has 1.0; update the server"),
+            .ends_with("wants.so: needs ABI 1.3, this server has 1.1; update the server"),
         "{error}"
     );
     let file = build("empty", 0, "8").unwrap();

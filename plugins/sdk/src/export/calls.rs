@@ -144,6 +144,16 @@ impl HostCalls for Remote<'_> {
         told(status, code)
     }
 
+    fn delete(&mut self, key: &BucketKey, from: i64, to: i64) -> Result<(), PluginError> {
+        let name = Str::of(key.as_str().as_bytes());
+        let mut status = Status::new();
+        let code = call!(
+            self.host,
+            delete_range(self.ctx, name, from, to, &mut status)
+        )?;
+        told(status, code)
+    }
+
     fn query(&mut self, query: &Query<'_>) -> Result<Option<ColumnBatch>, PluginError> {
         let mut request = serde_json::json!({
             "key": query.key.as_str(), "from": query.from, "to": query.to,

@@ -163,6 +163,15 @@ impl HostCalls for Calls<'_> {
         self.effect(Kind::Write(write), bytes)
     }
 
+    fn delete(&mut self, key: &BucketKey, from: i64, to: i64) -> Result<(), PluginError> {
+        let range = effect::DeleteRange {
+            key: key.as_str().to_owned(),
+            from_ns: from,
+            to_ns: to,
+        };
+        self.effect(Kind::DeleteRange(range), key.as_str().len())
+    }
+
     fn query(&mut self, query: &Query<'_>) -> Result<Option<ColumnBatch>, PluginError> {
         let (limit, from_end) = match query.limit {
             None => (0, false),

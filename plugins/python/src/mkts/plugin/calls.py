@@ -94,6 +94,16 @@ class FireCtx:
         write = pb.Effect.Write(key=key, schema_id=schema_id, rows=data)
         self._effect(pb.Effect(write=write), len(data) + len(key))
 
+    def delete(self, key: str, start: Time = MIN, end: Time = MAX) -> None:
+        """Deletes the rows of a bucket from `start` to `end` (inclusive), once the window is committed.
+
+        Rows that the window wrote before are deleted, too.
+        """
+        gone = pb.Effect.DeleteRange(
+            key=key, from_ns=nanoseconds(start), to_ns=nanoseconds(end)
+        )
+        self._effect(pb.Effect(delete_range=gone), len(key))
+
     def query(
         self,
         key: str,
