@@ -150,6 +150,18 @@ pub(crate) fn new_bucket(
     Ok(BucketInfo::new(BucketId(0), key, timeframe, kind, schema))
 }
 
+/// Rows as a bucket would keep them: its columns and types, times as it has them, in its order.
+///
+/// # Errors
+/// As for writing them.
+pub fn as_stored(
+    batch: &ColumnBatch,
+    info: &BucketInfo,
+    zone: &Zone,
+) -> Result<ColumnBatch, Error> {
+    fit(batch, info, zone).map(Cow::into_owned)
+}
+
 /// Rows as the bucket keeps them.
 fn fit<'a>(
     batch: &'a ColumnBatch,

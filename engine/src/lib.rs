@@ -62,7 +62,7 @@ pub use alter::SchemaChange;
 pub use backup::Backup;
 pub use catalog::{BucketId, BucketInfo, Origin};
 pub use check::{CheckProgress, CheckReport, Finding, Level, Loss, Repaired, check, repair};
-pub use commit::{Commit, Rows};
+pub use commit::{Commit, Rows, as_stored};
 pub use delete::{DeleteRange, Deleted};
 pub use directory::Directory;
 pub use engine::{CheckpointHook, Engine, Marks, NoHook, Status};

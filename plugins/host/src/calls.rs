@@ -7,10 +7,10 @@ use plugin_sdk::{
     Code, FireInfo, HostCalls, Level, PluginError, Query, QueryLimit, StateCalls, StateValue,
 };
 
-use crate::run::Run;
 use crate::section::{CHANGE_HEADER_BYTES, Change};
-use crate::state::{HOST_PREFIX, LetterId, Overlay, SharedTable, StateView, state_key};
+use crate::state::{HOST_PREFIX, LetterId, Overlay, SharedTable, StateView, stale, state_key};
 use crate::timers::{KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, TIMERS_BYTES_MAX, TIMERS_MAX, Timer};
+use crate::writes::Writes;
 
 /// Most bytes one window may write, however large frames may be.
 const EFFECT_BYTES_MAX: usize = 24 << 20;
@@ -176,6 +176,16 @@ pub(crate) struct Scope<'a> {
     pub(crate) lane: &'a [u8],
 }
 
+/// Whose calls they are.
+pub(crate) trait Owner: Sync {
+    /// What the plugin may write.
+    fn writes(&self) -> &Writes;
+    /// Whether the call of the plugin is to end.
+    fn is_cancelled(&self) -> bool;
+    /// Whether it was given up: it goes on, but nothing of it happens any more.
+    fn is_given_up(&self) -> bool;
+}
+
 /// The calls of one fire, or of a worker between two commits.
 pub(crate) struct Calls<'a> {
     engine: &'a Engine,
@@ -191,7 +201,7 @@ pub(crate) struct Calls<'a> {
     /// The first thing asked for that the plugin may not do.
     forbidden: Option<String>,
     /// Whose call it is, and what may ask for its end.
-    run: Option<&'a Run>,
+    owner: Option<&'a dyn Owner>,
 }
 
 impl<'a> Calls<'a> {
@@ -217,13 +227,13 @@ impl<'a> Calls<'a> {
             room,
             is_over: false,
             forbidden: None,
-            run: None,
+            owner: None,
         }
     }
 
-    /// The call is the run's: what the plugin may do, and when it is to end.
-    pub(crate) fn end_with(&mut self, run: &'a Run) {
-        self.run = Some(run);
+    /// Who says what the plugin may do, and when it is to end.
+    pub(crate) fn end_with(&mut self, owner: &'a dyn Owner) {
+        self.owner = Some(owner);
     }
 
     /// Other threads have taken this much of the window's room.
@@ -260,9 +270,18 @@ impl<'a> Calls<'a> {
         self.forbidden.take()
     }
 
+    /// Nothing of a call that was given up happens.
+    fn check_given_up(&self) -> Result<(), PluginError> {
+        match self.owner.is_some_and(Owner::is_given_up) {
+            true => Err(stale()),
+            false => Ok(()),
+        }
+    }
+
     /// Refuses a key that the manifest does not name. The plugin may go on, but its fire has failed.
     pub(crate) fn check_may_change(&mut self, key: &BucketKey) -> Result<(), PluginError> {
-        let checked = self.run.map_or(Ok(()), |run| run.writes.check(key));
+        let owner = self.owner;
+        let checked = owner.map_or(Ok(()), |owner| owner.writes().check(key));
         if let Err(error) = &checked {
             self.forbidden.get_or_insert_with(|| error.text.clone());
         }
@@ -285,6 +304,7 @@ impl<'a> Calls<'a> {
     }
 
     fn reserve_change(&mut self, key: &[u8], payload: usize) -> Result<(), PluginError> {
+        self.check_given_up()?;
         if key.is_empty() || key.len() > KEY_BYTES_MAX || payload > PAYLOAD_BYTES_MAX {
             return Err(PluginError::new(
                 Code::Limit,
@@ -324,6 +344,7 @@ impl HostCalls for Calls<'_> {
         if rows.is_empty() {
             return Ok(());
         }
+        self.check_given_up()?;
         self.check_may_change(key)?;
         let bucket = self.engine.bucket(key);
         // Stored types may be wider than those given.
@@ -364,6 +385,7 @@ impl HostCalls for Calls<'_> {
     }
 
     fn query(&mut self, query: &Query<'_>) -> Result<Option<ColumnBatch>, PluginError> {
+        self.check_given_up()?;
         let Some(bucket) = self.engine.bucket(query.key) else {
             return Ok(None);
         };
@@ -434,15 +456,17 @@ impl HostCalls for Calls<'_> {
 
     fn state(&mut self) -> Option<&mut dyn StateCalls> {
         self.state.room = self.room.saturating_sub(self.effects.bytes);
+        self.state.is_given_up = self.check_given_up().is_err();
         Some(&mut self.state)
     }
 
     fn publish(&mut self, stream: &str, payload: Bytes) {
+        // Of no effect if the call was given up: its effects are dropped.
         self.effects.messages.push((stream.into(), payload));
     }
 
     fn is_cancelled(&self) -> bool {
-        self.run.is_some_and(Run::is_cancelled)
+        self.owner.is_some_and(|owner| owner.is_cancelled())
     }
 
     fn log(&mut self, level: Level, text: &str) {

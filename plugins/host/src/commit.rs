@@ -107,6 +107,9 @@ impl Dispatcher {
 impl Run {
     /// Makes the effects of a worker or source happen: a plugin commit without a place in the log.
     pub(crate) fn commit(&self, mut effects: Effects) -> Result<Committed, End> {
+        if self.stop.is_abandoned() {
+            return Err(End::Stopped);
+        }
         let messages = std::mem::take(&mut effects.messages);
         if !effects.is_idle() {
             let committed = self.write(&effects, Some(NO_CURSOR), 0)?;

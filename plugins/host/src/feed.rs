@@ -18,7 +18,7 @@ use plugin_sdk::{
     StateValue,
 };
 
-use crate::calls::{Calls, Effects};
+use crate::calls::{Calls, Effects, Owner as _};
 use crate::commit::Committed;
 use crate::entry::Restart;
 use crate::restart::{Exit, RestartOptions, keep};

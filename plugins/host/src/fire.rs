@@ -513,7 +513,7 @@ impl Lane {
 }
 
 impl Pending {
-    fn to_sdk(&self) -> Event<'_> {
+    pub(crate) fn to_sdk(&self) -> Event<'_> {
         match &self.what {
             What::Write(bucket, parts) => Event::Write(Batch {
                 key: &bucket.key,
@@ -546,7 +546,7 @@ impl Pending {
     }
 
     /// Nothing is copied for a fire that keeps no state and sets no timer.
-    fn scope(&self, scope: StateScope) -> Scope<'_> {
+    pub(crate) fn scope(&self, scope: StateScope) -> Scope<'_> {
         let lane = match &self.what {
             What::Timer(DueTimer { timer, .. }) => &timer.lane[..],
             _ => self.key().map_or(&[][..], |key| key.as_str().as_bytes()),

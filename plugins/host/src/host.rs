@@ -21,6 +21,7 @@ use crate::on::difference;
 use crate::overflow::Hold;
 use crate::record::SharedRecorder;
 use crate::registry::{Natives, Outcome, Plan, plan};
+use crate::replay::Replays;
 use crate::restart::RestartOptions;
 use crate::secrets::Secrets;
 use crate::state::{Orders, SharedTable};
@@ -110,6 +111,7 @@ pub(crate) struct Inner {
     pub(crate) book: Arc<Book>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) restart: Mutex<RestartOptions>,
+    pub(crate) replays: Replays,
     /// Between start and stop. A thread of an instance is only ever started with this held.
     pub(crate) engine: Mutex<Option<Engine>>,
 }
@@ -210,6 +212,7 @@ impl Host {
                 clock,
                 progress: Arc::new(Progress::default()),
                 restart: Mutex::new(RestartOptions::default()),
+                replays: Replays::default(),
                 engine: Mutex::new(None),
             }),
         })

@@ -10,7 +10,7 @@ use engine::{Engine, Origin};
 use model::Zone;
 use plugin_sdk::{FireInfo, Init, Module, PluginError, State as StateOf};
 
-use crate::calls::{Calls, Scope};
+use crate::calls::{Calls, Owner, Scope};
 use crate::cursor::Book;
 use crate::fire::panic_text;
 use crate::host::{Progress, Publisher};
@@ -65,6 +65,20 @@ impl End {
             Self::Stopped => "it ends".into(),
             Self::Finished(text) | Self::Disabled(text) | Self::Failed(text) => text,
         }
+    }
+}
+
+impl Owner for Run {
+    fn writes(&self) -> &Writes {
+        &self.writes
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.stop.is_asked()
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.stop.is_abandoned()
     }
 }
 
@@ -141,11 +155,6 @@ impl Run {
     pub(crate) fn behind(&self, fired: &DueTimer) -> Option<Timer> {
         let ticks = self.ticks.as_ref().filter(|ticks| ticks.is(&fired.key))?;
         ticks.next(self.clock.now_ns().max(fired.timer.due))
-    }
-
-    /// Whether a call of the plugin is to end.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.stop.is_asked()
     }
 
     /// Makes an object of the plugin; its panic is an error like any other.

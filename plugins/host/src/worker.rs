@@ -14,7 +14,7 @@ use plugin_sdk::{
     StateCalls, WorkerCalls, WorkerCtx,
 };
 
-use crate::calls::Calls;
+use crate::calls::{Calls, Owner as _};
 use crate::commit::Committed;
 use crate::entry::Restart;
 use crate::restart::{Exit, RestartOptions, keep};

@@ -34,7 +34,7 @@ pub(crate) use snapshot::{
     write as write_snapshot,
 };
 pub(crate) use table::Table;
-pub(crate) use view::StateView;
+pub(crate) use view::{StateView, stale};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use parking_lot::RwLock;

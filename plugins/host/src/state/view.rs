@@ -26,6 +26,16 @@ pub(crate) struct StateView<'a> {
     changes: usize,
     changes_max: usize,
     is_read_only: bool,
+    /// The call was given up: nothing of it happens any more.
+    pub(crate) is_given_up: bool,
+}
+
+/// The answer to a call of a fire that was given up.
+pub(crate) fn stale() -> PluginError {
+    PluginError::new(
+        Code::Stale,
+        "STALE: this call took too long and was given up",
+    )
 }
 
 fn limit(text: String) -> PluginError {
@@ -58,6 +68,7 @@ impl<'a> StateView<'a> {
             changes: 0,
             changes_max: CHANGES_MAX,
             is_read_only: false,
+            is_given_up: false,
         }
     }
 
@@ -118,7 +129,10 @@ impl<'a> StateView<'a> {
         Ok(())
     }
 
-    fn check_key(key: &[u8]) -> Result<(), PluginError> {
+    fn check_key(&self, key: &[u8]) -> Result<(), PluginError> {
+        if self.is_given_up {
+            return Err(stale());
+        }
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(limit(format!(
                 "a state key has 1 to {KEY_BYTES_MAX} bytes, not {}",
@@ -128,8 +142,8 @@ impl<'a> StateView<'a> {
         Ok(())
     }
 
-    fn check_own_key(key: &[u8]) -> Result<(), PluginError> {
-        Self::check_key(key)?;
+    fn check_own_key(&self, key: &[u8]) -> Result<(), PluginError> {
+        self.check_key(key)?;
         if key.starts_with(HOST_PREFIX) {
             return Err(PluginError::from(format!(
                 "state \"{}\": keys that begin with \"__\" are the host's, use another",
@@ -176,7 +190,7 @@ impl<'a> StateView<'a> {
 
 impl StateCalls for StateView<'_> {
     fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, PluginError> {
-        Self::check_key(key)?;
+        self.check_key(key)?;
         match self.find(&state_key(&self.namespace, key)) {
             None => Ok(None),
             Some(StateValue::Bytes(value)) => Ok(Some(value)),
@@ -185,7 +199,7 @@ impl StateCalls for StateView<'_> {
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), PluginError> {
-        Self::check_own_key(key)?;
+        self.check_own_key(key)?;
         if value.len() > VALUE_BYTES_MAX {
             return Err(limit(format!(
                 "a state value has {VALUE_BYTES_MAX} bytes at most, not {}",
@@ -202,7 +216,7 @@ impl StateCalls for StateView<'_> {
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), PluginError> {
-        Self::check_own_key(key)?;
+        self.check_own_key(key)?;
         let full = state_key(&self.namespace, key);
         match self.find(&full) {
             None => Ok(()),
@@ -211,7 +225,7 @@ impl StateCalls for StateView<'_> {
     }
 
     fn incr(&mut self, key: &[u8], by: i64) -> Result<i64, PluginError> {
-        Self::check_own_key(key)?;
+        self.check_own_key(key)?;
         let full = state_key(&self.namespace, key);
         let old = self.find(&full);
         let before = match old {
@@ -230,7 +244,7 @@ impl StateCalls for StateView<'_> {
     }
 
     fn counter(&mut self, key: &[u8]) -> Result<i64, PluginError> {
-        Self::check_key(key)?;
+        self.check_key(key)?;
         match self.find(&state_key(&self.namespace, key)) {
             None => Ok(0),
             Some(StateValue::Counter(count)) => Ok(count),
@@ -243,6 +257,9 @@ impl StateCalls for StateView<'_> {
         prefix: &[u8],
         limit: usize,
     ) -> Result<Vec<(Bytes, StateValue)>, PluginError> {
+        if self.is_given_up {
+            return Err(stale());
+        }
         let first = state_key(&self.namespace, prefix);
         let skip = self.namespace.len() + 1;
         let table = self.table.read();

@@ -15,6 +15,7 @@ mod faults;
 mod letters;
 mod overflow;
 mod reload;
+mod replay;
 mod schedule;
 mod sources;
 mod state;

@@ -33,7 +33,7 @@ fn count(ctx: &mut FireCtx<'_>, event: &Event<'_>) -> Result<(), FireError> {
 }
 
 impl Store {
-    fn counter(&self, id: &str, namespace: &str, key: &str) -> i64 {
+    pub(crate) fn counter(&self, id: &str, namespace: &str, key: &str) -> i64 {
         match self.host.state_get(id, namespace, key.as_bytes()).unwrap() {
             None => 0,
             Some(StateValue::Counter(count)) => count,
