@@ -302,6 +302,25 @@ fn links_in_documents_lead_somewhere() {
     );
 }
 
+/// A promise in a document names the tests that prove it: `folder/file.rs::test`.
+#[test]
+fn tests_named_in_documents_exist() {
+    let mut named = 0;
+    for file in files(workspace(), &["md"]) {
+        let text = std::fs::read_to_string(&file).expect("UTF-8");
+        let is_name = |name: &&str| name.contains(".rs::") && !name.contains(char::is_whitespace);
+        for name in text.split('`').filter(is_name) {
+            let (source, test) = name.split_once("::").expect("it has one");
+            let code = std::fs::read_to_string(workspace().join(source))
+                .unwrap_or_else(|error| panic!("{}: {name}: {error}", file.display()));
+            let line = format!("fn {test}(");
+            assert!(code.contains(&line), "{}: no {name}", file.display());
+            named += 1;
+        }
+    }
+    assert!(named > 30, "{named} tests are named");
+}
+
 fn links(text: &str) -> Vec<&str> {
     let mut fenced = false;
     let prose = text.lines().filter(move |line| {
