@@ -64,7 +64,8 @@ impl Interest for Everything {
 #[derive(Debug)]
 pub(crate) struct Recent {
     start: Lsn,
-    frames: VecDeque<Arc<Frame>>,
+    /// With the position of each beside it: the search touches no frame.
+    frames: VecDeque<(Lsn, Arc<Frame>)>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -87,7 +88,7 @@ impl Recent {
     pub(crate) fn extend(&mut self, group: &[Committed<Token>]) {
         for commit in group {
             self.bytes += commit.payload.len() + size_of::<Frame>();
-            self.frames.push_back(Arc::new(Frame {
+            let frame = Arc::new(Frame {
                 lsn: commit.lsn,
                 end: commit.end,
                 wall_ns: commit.wall_ns,
@@ -96,10 +97,11 @@ impl Recent {
                 origin: commit.origin,
                 payload: commit.payload.clone(),
                 index: OnceLock::new(),
-            }));
+            });
+            self.frames.push_back((frame.lsn, frame));
         }
         while self.bytes > self.bytes_max {
-            let Some(oldest) = self.frames.pop_front() else {
+            let Some((_, oldest)) = self.frames.pop_front() else {
                 break;
             };
             self.bytes -= oldest.payload.len() + size_of::<Frame>();
@@ -117,8 +119,16 @@ impl Recent {
         if position < self.start {
             return None;
         }
-        let index = self.frames.partition_point(|frame| frame.lsn < position);
-        self.frames.get(index).cloned()
+        // Whoever keeps up asks for the newest.
+        let newest = self.frames.len().checked_sub(1)?;
+        let index = match newest.checked_sub(1) {
+            Some(before) if self.frames[before].0 >= position => {
+                self.frames.partition_point(|(lsn, _)| *lsn < position)
+            }
+            _ => newest,
+        };
+        let (lsn, frame) = &self.frames[index];
+        (*lsn >= position).then(|| Arc::clone(frame))
     }
 }
 
