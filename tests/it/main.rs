@@ -6,6 +6,7 @@
 //! | `vectors` | the same for the exchanges of an unmodified Python client |
 //! | `pymarketstore` | does that client itself work |
 //! | `python_plugin` | does the Python SDK of plugins do what the server says and asks for |
+//! | `native_crash` | does a library that ends the server twice run in a process then |
 //! | `exchange` | do pyarrow and we read each other's files |
 //! | `crash` | is everything acknowledged there after kill -9, and nothing else |
 //! | `feeds` | is a feed stored exactly once, whenever the server is killed |
@@ -39,6 +40,7 @@ mod hostile;
 mod import_marketstore;
 mod layering;
 mod manage;
+mod native_crash;
 mod process;
 mod pymarketstore;
 mod python_plugin;

@@ -89,20 +89,15 @@ fn a_faulty_configuration_is_refused_with_file_line_and_what_to_do() {
             &["mkts.yml:5", "quote"],
         ),
         (
-            "unknown module",
-            trigger("  - module: nosuch.so\n    on: \"*/1Min/OHLCV\"\n"),
-            &["mkts.yml", "nosuch"],
+            "unknown module that is required",
+            trigger("  - module: nosuch.so\n    on: \"*/1Min/OHLCV\"\n    required: true\n"),
+            &["mkts.yml", "required instance", "nosuch"],
         ),
         (
-            "pattern that matches nothing",
-            trigger("  - module: stream.so\n    on: \"*/1Min\"\n"),
-            &["mkts.yml", "*/1Min"],
-        ),
-        (
-            "bad destination",
+            "bad destination of a required trigger",
             trigger(
-                "  - module: ondiskagg.so\n    on: \"*/1Min/OHLCV\"\n    config:\n      \
-                 destinations: [5Parsec]\n",
+                "  - module: ondiskagg.so\n    on: \"*/1Min/OHLCV\"\n    required: true\n    \
+                 config:\n      destinations: [5Parsec]\n",
             ),
             &["mkts.yml", "5Parsec"],
         ),
@@ -130,6 +125,50 @@ fn a_faulty_configuration_is_refused_with_file_line_and_what_to_do() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is wrong with one entry keeps that instance from running and nothing else; `check-config`
+/// calls it an error.
+#[test]
+fn an_entry_that_cannot_run_degrades_the_server() {
+    let entries = "triggers:
+  - {module: nosuch.so, name: missing, on: \"*/1Min/OHLCV\"}
+  - {module: stream.so, name: pattern, on: \"*/1Min\"}
+  - {module: ondiskagg.so, name: config, on: \"*/1Min/OHLCV\", config: {destinations: [5Parsec]}}
+  - {module: ondiskagg.so, name: good, on: \"*/1Min/OHLCV\", config: {destinations: [5Min]}}
+";
+    let server = Server::start(&[], entries);
+    let mut client = server.client();
+    write(&mut client, &[(KEY, &bars(3))], false).expect("good rows");
+    let answer = client.send("GET", "/admin/v1/status", None, b"");
+    let text = answer.expect("the server answers").text();
+    let status: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let triggers = status["triggers"].as_array().expect("a list");
+    let found: Vec<(&str, &str, &str)> = triggers
+        .iter()
+        .map(|trigger| {
+            let text = |key: &str| trigger[key].as_str().expect("text");
+            (text("id"), text("state"), text("reason"))
+        })
+        .collect();
+    let expected = [
+        ("missing", "missing", "nosuch"),
+        ("pattern", "failed", "*/1Min"),
+        ("config", "failed", "5Parsec"),
+        ("good", "running", ""),
+    ];
+    for ((id, state, reason), expected) in found.iter().zip(expected) {
+        assert_eq!((*id, *state), (expected.0, expected.1), "{found:?}");
+        assert!(reason.contains(expected.2), "{found:?}");
+    }
+    let checked = Command::new(binary())
+        .args(["check-config", "--config"])
+        .arg(server.outside().with_file_name("mkts.yml"))
+        .output()
+        .expect("runs");
+    let text = String::from_utf8_lossy(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(1), "{text}");
+    assert_eq!(text.matches(": error: ").count(), 3, "{text}");
 }
 
 #[test]

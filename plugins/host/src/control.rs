@@ -162,7 +162,7 @@ impl Host {
             }
             inner.halt(instance, &engine, State::Stopped, "");
         }
-        inner.look_again(instance)?;
+        inner.look_again(instance, &engine)?;
         inner.book.set_hold(id, inner.hold(id));
         inner.begin(instance, &engine, &Begin::default())
     }
@@ -187,10 +187,10 @@ impl Host {
                 begin = instance.go_on();
                 if ended == Halted::GivenUp {
                     // A module may know of one object for each instance only.
-                    inner.look_again(instance)?;
+                    inner.look_again(instance, &engine)?;
                 }
             }
-            State::Failed => inner.look_again(instance)?,
+            State::Failed => inner.look_again(instance, &engine)?,
             _ => {}
         }
         inner.begin(instance, &engine, &begin)
@@ -207,7 +207,7 @@ impl Host {
         let instance = inner.instance(id)?;
         let _one_verb = instance.control.lock();
         let engine = inner.open_engine()?;
-        let (old, new) = (instance.plan(), inner.plan_again(instance));
+        let (old, new) = (instance.plan(), inner.plan_again(instance, &engine));
         if !matches!(new.outcome, Outcome::Ready(_)) {
             return Err(Error::instance(id, new.state().1));
         }
@@ -402,8 +402,8 @@ impl Inner {
     }
 
     /// Finds the module of an instance again and makes that its plan, whatever comes out.
-    fn look_again(&self, instance: &Instance) -> Result<(), Error> {
-        let plan = self.plan_again(instance);
+    fn look_again(&self, instance: &Instance, engine: &Engine) -> Result<(), Error> {
+        let plan = self.plan_again(instance, engine);
         let (state, reason) = plan.state();
         if state != State::Resolved {
             let now = self.clock.now_ns();

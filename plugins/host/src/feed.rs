@@ -86,7 +86,9 @@ pub(crate) fn create(run: &Run) -> Result<Box<dyn AnySource>, String> {
 /// One run of one object, with its end.
 fn live(run: &Run, mut source: Box<dyn AnySource>, place: &mut Place) -> Exit {
     run.stop.call_when_asked(source.cancel());
+    let inside = run.inside(0);
     let result = catch_unwind(AssertUnwindSafe(|| follow(run, &mut *source, place)));
+    drop(inside);
     run.gauges.fire_wall.store(0, Relaxed);
     run.stop.call_when_asked(None);
     let (exit, why) = match result {
@@ -117,6 +119,7 @@ fn follow(run: &Run, source: &mut dyn AnySource, place: &mut Place) -> Exit {
         if run.stop.is_ending() {
             return Exit::Done("stopped");
         }
+        run.tick();
         let deadline = Instant::now() + place.linger;
         let mut out = Out::new(run, place);
         let more = run.timed(|| source.next_batch(&mut SourceOut::new(&mut out), deadline));

@@ -144,6 +144,9 @@ impl Hand<'_> {
     }
 
     fn fire_in_turn(&mut self, lanes: Vec<Lane>, can_split: bool) -> Result<Fired, End> {
+        let run = self.run;
+        let end = run.slot.as_ref().map_or(0, |_| end_of(&lanes));
+        let mut inside = run.inside(end);
         let mut effects = Effects::new();
         let mut ready: VecDeque<Lane> = lanes.into();
         let mut waiting: Vec<Lane> = Vec::new();
@@ -155,9 +158,15 @@ impl Hand<'_> {
                     LaneEnd::TooLarge => return Ok(Fired::TooLarge),
                 }
             } else if waiting.is_empty() {
+                if let Some(inside) = inside.take() {
+                    inside.complete();
+                }
                 return Ok(Fired::Done(effects));
             } else {
+                // Who waits is not to blame for what happens meanwhile.
+                drop(inside.take());
                 self.pause_until_one_is_ready(&mut waiting, &mut ready)?;
+                inside = run.inside(end);
                 if self.over.load(Relaxed) {
                     return Ok(Fired::Overflow);
                 }
@@ -490,6 +499,12 @@ impl Run {
             drop(trigger);
         });
     }
+}
+
+/// Position of the last event.
+fn end_of(lanes: &[Lane]) -> u64 {
+    let events = lanes.iter().flat_map(|lane| &lane.events);
+    events.map(|event| event.last.0).max().unwrap_or_default()
 }
 
 /// A timer that this window has set or cancelled since is no longer due.

@@ -16,6 +16,7 @@ use crate::cursor::Book;
 use crate::entry::Entry;
 use crate::find::Modules;
 use crate::instances::FLAG_DISABLED;
+use crate::ledger::Ledger;
 use crate::meter;
 use crate::on::difference;
 use crate::overflow::Hold;
@@ -112,6 +113,8 @@ pub(crate) struct Inner {
     pub(crate) progress: Arc<Progress>,
     pub(crate) restart: Mutex<RestartOptions>,
     pub(crate) replays: Replays,
+    /// Opened for the first library that is to run inside the server.
+    pub(crate) ledger: Mutex<Option<Ledger>>,
     /// Between start and stop. A thread of an instance is only ever started with this held.
     pub(crate) engine: Mutex<Option<Engine>>,
 }
@@ -213,6 +216,7 @@ impl Host {
                 progress: Arc::new(Progress::default()),
                 restart: Mutex::new(RestartOptions::default()),
                 replays: Replays::default(),
+                ledger: Mutex::default(),
                 engine: Mutex::new(None),
             }),
         })

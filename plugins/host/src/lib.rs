@@ -40,6 +40,7 @@ mod gap;
 mod health;
 mod host;
 mod instances;
+mod ledger;
 mod lines;
 mod logs;
 mod meter;

@@ -11,6 +11,7 @@ use crate::circle::circles;
 use crate::entry::{Entry, EntryKind, Join, Match, OnError, OnOverflow, ProcessLimits, Start};
 use crate::find::{self, Found, How, Modules, NotFound, stem};
 use crate::host::OFF_BY_ENTRY;
+use crate::ledger::Slot;
 use crate::on::Patterns;
 use crate::secrets::Secrets;
 use crate::status::State;
@@ -84,6 +85,8 @@ pub(crate) struct Plan {
     pub(crate) warnings: Vec<String>,
     /// Whether it runs in a child because it crashed the server.
     pub(crate) is_quarantined: bool,
+    /// Of a library that runs inside the server.
+    pub(crate) slot: Option<Arc<Slot>>,
     pub(crate) outcome: Outcome,
 }
 
@@ -262,6 +265,7 @@ fn look(entry: &Entry, modules: &Modules) -> (Plan, Option<Found>) {
         secrets: Secrets::default(),
         warnings: Vec::new(),
         is_quarantined: false,
+        slot: None,
         outcome: Outcome::Off,
     };
     match modules.find(&entry.module, entry.host) {

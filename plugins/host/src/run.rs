@@ -14,6 +14,7 @@ use crate::calls::{Calls, Owner, Scope};
 use crate::cursor::Book;
 use crate::fire::panic_text;
 use crate::host::{Progress, Publisher};
+use crate::ledger::{Inside, Slot, Stands};
 use crate::meter::Meter;
 use crate::record::SharedRecorder;
 use crate::state::{Orders, Overlay, SharedTable, StateView};
@@ -44,6 +45,8 @@ pub(crate) struct Run {
     pub(crate) orders: Orders,
     /// What the plugin may write.
     pub(crate) writes: Writes,
+    /// Of a library inside the server: says so to the next life of the server, if this one ends in it.
+    pub(crate) slot: Option<Arc<Slot>>,
     /// `schedule:` of the entry.
     pub(crate) ticks: Option<Ticks>,
     pub(crate) recorder: SharedRecorder,
@@ -157,12 +160,30 @@ impl Run {
         ticks.next(self.clock.now_ns().max(fired.timer.due))
     }
 
+    /// To be held while code of a library inside the server may run; `None` for any other.
+    pub(crate) fn inside(&self, end: u64) -> Option<Inside<'_>> {
+        let stands = || Stands {
+            epoch: self.epoch,
+            cursor: self.gauges.cursor.load(Relaxed),
+            end,
+        };
+        self.slot.as_ref().map(|slot| slot.enter(stands()))
+    }
+
+    /// To be called now and then while a worker or source runs.
+    pub(crate) fn tick(&self) {
+        if let Some(slot) = &self.slot {
+            slot.tick();
+        }
+    }
+
     /// Makes an object of the plugin; its panic is an error like any other.
     pub(crate) fn make<T>(
         &self,
         changed: Option<&Overlay>,
         make: impl FnOnce(&dyn Module, &serde_json::Value, &mut Init<'_>) -> Result<T, PluginError>,
     ) -> Result<T, String> {
+        let _inside = self.inside(0);
         let mut state = StateView::read_only(&self.table, changed);
         let mut init = Init::new(&self.id, self.epoch, &self.zone);
         init.state = StateOf::new(&mut state);
@@ -193,6 +214,7 @@ impl Run {
 
     /// A plugin's last words may panic, too.
     pub(crate) fn closing(&self, close: impl FnOnce()) {
+        let _inside = self.inside(0);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(close)) {
             tracing::error!(
                 instance = &*self.id,

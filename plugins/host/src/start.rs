@@ -10,11 +10,13 @@ use engine::{Commit, Engine, Lsn, Origin};
 use plugin_sdk::{Delivery, Kind, StateValue};
 
 use crate::backfill;
+use crate::checkpoint;
 use crate::commit;
 use crate::dispatch::{Dispatcher, Sizes};
 use crate::feed::{self, Feed};
 use crate::host::{Error, Inner, Instance, Live};
 use crate::instances::FLAG_QUARANTINED;
+use crate::ledger::{Ledger, STRIKES_MAX, Slot, Stands};
 use crate::meter::Meter;
 use crate::on::Matcher;
 use crate::overflow::Hold;
@@ -44,6 +46,10 @@ impl Job {
         }
     }
 }
+
+/// Why an instance runs in a child that was to run inside the server.
+const QUARANTINED: &str = "quarantined: the server died in it twice in a row, so it runs in a process; \
+     `mkts plugin enable` takes it back";
 
 fn incomplete(why: &str) -> String {
     format!("state incomplete: {why}; `mkts plugin reset` starts it afresh")
@@ -116,8 +122,8 @@ impl Inner {
         engine: &Engine,
         begin: &Begin,
     ) -> Result<Result<(), String>, Error> {
-        if let Some(plan) = self.plan_native(instance) {
-            instance.set_plan(plan);
+        if matches!(instance.plan().outcome, Outcome::Later(_)) {
+            instance.set_plan(self.plan_again(instance, engine));
         }
         let plan = instance.plan();
         let ready = match &plan.outcome {
@@ -144,24 +150,60 @@ impl Inner {
         }
     }
 
-    /// What runs in the server's process is loaded now.
-    fn plan_native(&self, instance: &Instance) -> Option<Plan> {
-        let plan = instance.plan();
-        matches!(plan.outcome, Outcome::Later(_)).then(|| self.plan_again(instance))
-    }
-
-    /// Looks at the entry of an instance once more.
-    pub(crate) fn plan_again(&self, instance: &Instance) -> Plan {
-        let is_quarantined = self.book.flags(&instance.id) & FLAG_QUARANTINED != 0;
-        let natives = match is_quarantined {
-            true => Natives::Quarantined,
-            false => Natives::Now,
+    /// Looks at the entry of an instance once more; what runs inside the server is loaded.
+    pub(crate) fn plan_again(&self, instance: &Instance, engine: &Engine) -> Plan {
+        let plan = plan_one(&instance.entry, &self.modules, Natives::Later);
+        let plan = match &plan.outcome {
+            Outcome::Later(_) => {
+                let planned = self.plan_native(instance, engine);
+                planned.unwrap_or_else(|error| Plan {
+                    outcome: Outcome::Failed(error.to_string()),
+                    ..plan
+                })
+            }
+            _ => plan,
         };
-        let plan = plan_one(&instance.entry, &self.modules, natives);
         Plan {
             id: instance.id.clone(),
             ..plan
         }
+    }
+
+    /// A library that was running when the server died, twice in a row, runs in a child.
+    fn plan_native(&self, instance: &Instance, engine: &Engine) -> Result<Plan, engine::Error> {
+        let slot = self.slot(engine.origin(&instance.id)?)?;
+        if slot.strikes() >= STRIKES_MAX {
+            // First what survives a crash.
+            self.book.flag(engine, &instance.id, FLAG_QUARANTINED, 0)?;
+            slot.forgive();
+            tracing::error!(instance = instance.id, "{QUARANTINED}");
+        }
+        let plan = |natives| plan_one(&instance.entry, &self.modules, natives);
+        if self.book.flags(&instance.id) & FLAG_QUARANTINED != 0 {
+            let mut plan = plan(Natives::Quarantined);
+            plan.warnings.push(QUARANTINED.into());
+            return Ok(plan);
+        }
+        let inside = slot.enter(Stands::default());
+        let plan = plan(Natives::Now);
+        drop(inside);
+        Ok(Plan {
+            slot: Some(slot),
+            ..plan
+        })
+    }
+
+    fn slot(&self, origin: Origin) -> Result<Arc<Slot>, engine::Error> {
+        let mut ledger = self.ledger.lock();
+        let ledger = match &mut *ledger {
+            Some(ledger) => ledger,
+            none => {
+                let disk = self.book.disk.get().ok_or(engine::Error::Closed)?;
+                let opened = Ledger::open(&**disk, Arc::clone(&self.clock));
+                none.insert(opened.map_err(|error| checkpoint::store_error(&error))?)
+            }
+        };
+        Ok(ledger.slot(origin))
     }
 
     fn run_job(
@@ -382,6 +424,7 @@ impl Inner {
             table,
             orders: Arc::clone(&instance.orders),
             writes: ready.writes.clone(),
+            slot: plan.slot.clone(),
             ticks: Ticks::of(&plan.entry),
             recorder: Arc::clone(&instance.recorder),
         }

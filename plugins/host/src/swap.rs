@@ -25,7 +25,7 @@ impl Dispatcher {
     /// Goes on with another module, or with the old one and a reason.
     pub(crate) fn swap(&mut self, swap: &Swap) {
         let result = match &swap.plan.outcome {
-            Outcome::Ready(ready) => self.swap_for(ready),
+            Outcome::Ready(ready) => self.swap_for(&swap.plan, ready),
             _ => Err(swap.plan.state().1),
         };
         if let Err(why) = &result {
@@ -35,11 +35,12 @@ impl Dispatcher {
         let _ = swap.reply.send(result);
     }
 
-    fn swap_for(&mut self, ready: &Ready) -> Result<(), String> {
-        let old = std::mem::replace(&mut self.run.module, Arc::clone(&ready.module));
+    fn swap_for(&mut self, plan: &Plan, ready: &Ready) -> Result<(), String> {
+        let module = std::mem::replace(&mut self.run.module, Arc::clone(&ready.module));
+        let slot = std::mem::replace(&mut self.run.slot, plan.slot.clone());
         match self.make_successors(ready) {
             Err(why) => {
-                self.run.module = old;
+                (self.run.module, self.run.slot) = (module, slot);
                 Err(why)
             }
             Ok(successors) => {

@@ -58,6 +58,7 @@ pub(crate) fn create(run: &Run) -> Result<Box<dyn AnyWorker>, String> {
 fn live(run: &Run, mut worker: Box<dyn AnyWorker>) -> Exit {
     run.stop.call_when_asked(worker.cancel());
     run.stand(State::Running, "");
+    let inside = run.inside(0);
     let mut calls = Held::new(run);
     let result = catch_unwind(AssertUnwindSafe(|| {
         worker.run(&mut WorkerCtx::new(&mut calls))
@@ -73,6 +74,7 @@ fn live(run: &Run, mut worker: Box<dyn AnyWorker>) -> Exit {
             Err(error) => (Exit::of(error), CloseReason::Again),
         },
     };
+    drop(inside);
     run.stop.call_when_asked(None);
     let why = if run.stop.is_asked() {
         CloseReason::Stop
@@ -164,12 +166,14 @@ impl HostCalls for Held<'_> {
     }
 
     fn is_cancelled(&self) -> bool {
+        self.run.tick();
         self.run.is_cancelled()
     }
 }
 
 impl WorkerCalls for Held<'_> {
     fn commit(&mut self) -> Result<(), PluginError> {
+        self.run.tick();
         match self.run.commit(self.calls.take()) {
             Ok(Committed::Yes) => Ok(()),
             Ok(Committed::Refused(why)) => Err(PluginError::from(why)),
@@ -185,6 +189,7 @@ impl WorkerCalls for Held<'_> {
     }
 
     fn sleep(&mut self, time: Duration) -> bool {
+        self.run.tick();
         !self.run.stop.pause(time)
     }
 

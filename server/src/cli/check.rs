@@ -7,7 +7,7 @@ use plugin_sdk::BuiltIn;
 use super::Failure;
 use crate::config::{self, Config, Problems};
 
-/// Prints every problem; fails if one of them would keep the server from starting.
+/// Prints every problem; fails if one of them would keep the server, or an instance, from starting.
 pub(super) fn run(file: &Path, builtins: &[BuiltIn]) -> Result<(), Failure> {
     let (config, warnings) = read(file, builtins)?;
     for line in warnings.lines() {
@@ -25,7 +25,7 @@ pub(super) fn run(file: &Path, builtins: &[BuiltIn]) -> Result<(), Failure> {
 }
 
 /// The configuration and the warnings about it, those of the plugins included.
-pub(super) fn read(file: &Path, builtins: &[BuiltIn]) -> Result<(Config, Problems), Failure> {
+fn read(file: &Path, builtins: &[BuiltIn]) -> Result<(Config, Problems), Failure> {
     let refuse = |problems: Problems| Failure::new(problems.to_string());
     let (config, mut warnings) = config::load(file).map_err(refuse)?;
     match config::check_entries(&config, builtins, file) {

@@ -15,8 +15,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use super::{Failure, check, log};
-use crate::config::Config;
+use super::{Failure, log};
+use crate::config::{self, Config};
 use crate::http::{self, App};
 use crate::retention;
 use crate::status;
@@ -44,7 +44,10 @@ const STOPPED_AT_ONCE: i32 = 130;
 
 /// Runs the server until a signal ends it.
 pub(super) fn run(args: &Args, builtins: Vec<BuiltIn>) -> Result<(), Failure> {
-    let (config, warnings) = check::read(&args.config, &builtins)?;
+    // What is wrong with a single entry keeps that instance from running, not the server: the host
+    // says so when it looks at the entries.
+    let (config, warnings) =
+        config::load(&args.config).map_err(|problems| Failure::new(problems.to_string()))?;
     log::start(config.log_level);
     for line in warnings.lines() {
         warn!("{line}");

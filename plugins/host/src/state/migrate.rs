@@ -66,6 +66,7 @@ impl Run {
 
     /// With `state_scope: key` once for every namespace there is.
     fn migrate(&self, from: u32, scope: StateScope, effects: &mut Effects) -> Result<(), String> {
+        let _inside = self.inside(0);
         let namespaces = match scope {
             StateScope::Instance => vec![Bytes::new()],
             StateScope::Key => self.table.read().namespaces(),
