@@ -46,6 +46,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "engine",
             "plugin-host",
             "plugin-sdk",
+            "plugin-test",
             "client",
             "model",
             "ondiskagg",

@@ -7,6 +7,8 @@
 //! | `pymarketstore` | does that client itself work |
 //! | `python_plugin` | does the Python SDK of plugins do what the server says and asks for |
 //! | `native_crash` | does a library that ends the server twice run in a process then |
+//! | `same_state` | does a plugin in Python do what one in Rust does, on the same state |
+//! | `templates` | does what `mkts plugin new` writes pass its tests as it is |
 //! | `exchange` | do pyarrow and we read each other's files |
 //! | `crash` | is everything acknowledged there after kill -9, and nothing else |
 //! | `feeds` | is a feed stored exactly once, whenever the server is killed |
@@ -45,10 +47,12 @@ mod process;
 mod pymarketstore;
 mod python_plugin;
 mod random;
+mod same_state;
 mod serve;
 mod sim;
 mod stream;
 mod sweep;
+mod templates;
 mod upgrade;
 mod vectors;
 mod visible;

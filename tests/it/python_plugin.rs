@@ -66,6 +66,28 @@ impl Python {
     }
 }
 
+/// A virtual environment in a folder, with the SDK of this tree and all it needs; nothing is copied.
+/// `None` if Python is to be left out.
+pub(crate) fn virtual_environment(folder: &Path) -> Option<PathBuf> {
+    let python = Python::get()?;
+    let made = Command::new(&python.program)
+        .args(["-m", "venv", "--without-pip"])
+        .arg(folder)
+        .status()
+        .expect("the environment's python runs");
+    assert!(made.success());
+    let site = |program: &Path| {
+        let code = "import sysconfig; print(sysconfig.get_path('purelib'))";
+        let output = Command::new(program).args(["-c", code]).output();
+        let output = output.expect("the environment's python runs").stdout;
+        String::from_utf8(output).expect("UTF-8").trim().to_owned()
+    };
+    let own = folder.join("bin/python3");
+    let paths = format!("{}\n{}\n", python.path.display(), site(&python.program));
+    std::fs::write(Path::new(&site(&own)).join("shared.pth"), paths).expect("a file of a test");
+    Some(own)
+}
+
 #[test]
 fn the_python_sdk_passes_its_own_tests() {
     let Some(python) = Python::get() else {

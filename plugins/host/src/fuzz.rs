@@ -46,6 +46,68 @@ pub fn dead_letters(bytes: &[u8]) {
     }
 }
 
+/// A recording.
+pub fn recording(bytes: &[u8]) {
+    let mut sealed = bytes.to_vec();
+    seal_blocks(&mut sealed, 8);
+    for bytes in [bytes, &sealed] {
+        let Ok(events) = crate::record::read(bytes) else {
+            continue;
+        };
+        let mut writer = crate::record::Writer::new();
+        let mut written = Vec::new();
+        // A key with a timeframe that is none is in no store.
+        for event in events {
+            if event.add_to(&mut writer) {
+                written.push(event);
+            }
+        }
+        let again = crate::record::read(writer.bytes());
+        assert_eq!(again.expect("what was written reads back"), written);
+    }
+}
+
+/// Every kind of event, twice.
+fn sample_recording() -> Vec<u8> {
+    use model::{BucketKey, Column, ColumnBatch, ColumnDef, ColumnType, RowKind, Schema};
+
+    use crate::record::{Recorded, RecordedEvent, Writer};
+
+    let key = || BucketKey::parse("A/1Min/T").expect("a key");
+    let schema = Schema::new(vec![ColumnDef::new("V", ColumnType::I64)]).expect("a schema");
+    let times = Column::from_values(vec![60_i64, 120]);
+    let rows = ColumnBatch::new(schema, times.clone(), vec![times]).expect("a batch");
+    let events = [
+        RecordedEvent::Write {
+            key: key(),
+            kind: RowKind::Tick,
+            rows,
+        },
+        RecordedEvent::Gap {
+            key: key(),
+            from: -1,
+            to: 1,
+        },
+        RecordedEvent::Timer {
+            key: b"t".to_vec(),
+            due: 3,
+            payload: b"pay".to_vec(),
+        },
+        RecordedEvent::Deleted(key()),
+    ];
+    let mut writer = Writer::new();
+    for event in events.iter().chain(&events).cloned() {
+        let recorded = Recorded {
+            first_lsn: 1,
+            last_lsn: 2,
+            now: 3,
+            event,
+        };
+        assert!(recorded.add_to(&mut writer), "its key has a timeframe");
+    }
+    writer.finish()
+}
+
 /// Inputs that decode, for the target of this name.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let letters: Vec<(LetterId, Bytes)> = (0..3)
@@ -85,6 +147,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             };
             vec![snapshot(&header, &contents()), snapshot(&header, &[])]
         }
+        "recording" => vec![sample_recording()],
         "dead_letters" => vec![encode_letters(&letters).to_vec()],
         _ => Vec::new(),
     }

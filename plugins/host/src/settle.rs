@@ -1,6 +1,6 @@
 //! Waiting until nothing is left to do, timers included.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use crate::host::{Host, Inner, Instance};
@@ -37,7 +37,8 @@ impl Inner {
         let mut triggers = self.instances.iter().filter(|i| i.is_trigger());
         triggers.all(|instance| {
             !instance.is_live()
-                || instance.gauges.cursor.load(Relaxed) >= visible.0
+                || instance.gauges.cursor.load(SeqCst) >= visible.0
+                    && !instance.gauges.waiting.load(SeqCst)
                     && instance.has_nothing_due(now)
         })
     }

@@ -194,14 +194,28 @@ impl Bench {
 
     /// An orderly stop and another start.
     pub(crate) fn restart(&mut self) -> Result<(), String> {
+        self.close()?;
+        self.start()?;
+        self.settle()
+    }
+
+    /// As [`Bench::restart`], with another module in the place of this one.
+    pub(crate) fn replace(&mut self, module: Arc<dyn Module>) -> Result<(), String> {
+        self.close()?;
+        self.entry.module.clone_from(&module.description().name);
+        self.module = module;
+        self.start()?;
+        self.settle()
+    }
+
+    fn close(&mut self) -> Result<(), String> {
         let running = self.running()?;
         running.host.stop();
         let closed = running.engine.close();
         self.running = None;
         closed.map_err(|error| format!("the store does not close: {error}"))?;
         self.disk = self.disk.reopen();
-        self.start()?;
-        self.settle()
+        Ok(())
     }
 
     /// As [`Bench::restart`], of a worker or source that ends by itself.

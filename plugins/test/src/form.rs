@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use plugin_host::native::{self, Cache};
 use plugin_host::process::{self, Program};
 use plugin_sdk::{BuiltIn, Module};
+
+/// How long a process may be silent.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a plugin runs as.
 #[derive(Debug, Clone)]
@@ -19,8 +23,11 @@ pub enum Form {
 }
 
 impl Form {
-    /// A program of its own.
-    pub fn program(program: Program) -> Self {
+    /// A program of its own. It may take longer to start, or to show a sign of life, than a server
+    /// allows: tests run unoptimized code on machines that have other work.
+    pub fn program(mut program: Program) -> Self {
+        program.timing.start = PATIENCE;
+        program.timing.silence = PATIENCE;
         Self::Process(Box::new(program))
     }
 

@@ -223,6 +223,17 @@ impl<T> Harness<T> {
         self
     }
 
+    /// The server stops in order, and another plugin starts with the state and the place of this one:
+    /// a newer version, or one in another language.
+    #[track_caller]
+    pub fn replace(&mut self, form: &Form) -> &mut Self {
+        let module = form.module();
+        let module = self.must("replace", module);
+        let done = self.bench.replace(module);
+        self.must("replace", done);
+        self
+    }
+
     /// The next fire takes too long: it is told to end ([`plugin_sdk::FireCtx::is_cancelled`]), what
     /// it did is dropped, and the event fires again.
     pub fn timeout_next(&mut self) -> &mut Self {

@@ -57,6 +57,7 @@ pub const TARGETS: &[Target] = &[
     target("plugin_section", plugin_host::fuzz::plugin_section, 1000),
     target("state_snap", plugin_host::fuzz::state_snap, 1000),
     target("dead_letters", plugin_host::fuzz::dead_letters, 1000),
+    target("recording", plugin_host::fuzz::recording, 1000),
     target("plugin_manifest", plugin::manifest, 300),
     target("plugin_package", plugin::package, 100),
     target("ops", ops::ops, 20),
@@ -77,7 +78,9 @@ pub fn own_seeds(name: &str) -> Vec<Vec<u8>> {
         "manifest" | "catalog" | "segment_open_and_scan" => files::seeds(name),
         "wal_frame" | "wal_recover" => log::seeds(),
         "marketstore_year_file" | "marketstore_wal" => marketstore::seeds(name),
-        "plugin_section" | "state_snap" | "dead_letters" => plugin_host::fuzz::seeds(name),
+        "plugin_section" | "state_snap" | "dead_letters" | "recording" => {
+            plugin_host::fuzz::seeds(name)
+        }
         "plugin_manifest" | "plugin_package" => plugin::seeds(name),
         _ => Vec::new(),
     }

@@ -242,8 +242,8 @@ fn event(fire: v1::Fire, received: &Received) -> Result<Recorded, String> {
 }
 
 impl Recorded {
-    /// Adds the event to another recording.
-    pub fn add_to(&self, writer: &mut Writer) {
+    /// Adds the event to another recording; not if its bucket's timeframe is none.
+    pub fn add_to(&self, writer: &mut Writer) -> bool {
         let info = FireInfo {
             first_lsn: self.first_lsn,
             last_lsn: self.last_lsn,
@@ -255,7 +255,7 @@ impl Recorded {
         let event = match &self.event {
             RecordedEvent::Write { key, kind, rows } => {
                 let Ok(timeframe) = model::Timeframe::parse(key.timeframe()) else {
-                    return;
+                    return false;
                 };
                 Event::Write(plugin_sdk::Batch {
                     key,
@@ -277,5 +277,6 @@ impl Recorded {
             },
         };
         writer.add(&info, &event);
+        true
     }
 }

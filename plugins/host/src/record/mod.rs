@@ -97,3 +97,6 @@ impl Host {
         recorded.ok_or_else(|| Error::instance(id, "it is being recorded already"))
     }
 }
+
+#[cfg(test)]
+mod tests;

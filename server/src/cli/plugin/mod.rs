@@ -11,11 +11,15 @@ mod instance;
 mod letters;
 mod list;
 mod logs;
+mod new;
 mod packages;
 mod record;
+mod sdk;
 pub(super) mod server;
 mod state;
 mod table;
+mod templates;
+mod test;
 mod top;
 
 use std::path::{Path, PathBuf};
@@ -64,6 +68,10 @@ pub(super) enum Command {
     Dlq(letters::Command),
     /// Writes the next events of a trigger into a file, to try plugins with.
     Record(record::Args),
+    /// Makes a new plugin that builds and passes its tests as it is.
+    New(new::Args),
+    /// Runs a plugin through crashes, panics and retries, without a server.
+    Test(test::Args),
     /// Puts a package (.mkplug), a library or a program into the plugin folder.
     Install(packages::Install),
     /// Removes an installed module that nothing uses.
@@ -88,6 +96,8 @@ pub(super) fn run(command: &Command, builtins: &[BuiltIn]) -> Result<(), Failure
         Command::State(command) => state::run(command),
         Command::Dlq(command) => letters::run(command),
         Command::Record(args) => record::run(args),
+        Command::New(args) => new::run(args),
+        Command::Test(args) => test::run(args),
         Command::Install(args) => packages::install(args),
         Command::Remove(args) => packages::remove(args, builtins),
     }
