@@ -19,7 +19,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use engine::{Engine, Lsn};
 use plugin_sdk::{Delivery, Kind};
 
-use crate::host::{Error, Host, Inner, Instance, OFF_BY_OPERATOR, STOP_WAIT};
+use crate::host::{Error, Host, Inner, Instance, STOP_WAIT};
 use crate::instances::{FLAG_BEHIND, FLAG_DISABLED, FLAG_QUARANTINED};
 use crate::lines::Orphan;
 use crate::overflow::Hold;
@@ -27,7 +27,7 @@ use crate::registry::{Outcome, Plan};
 use crate::section::Change;
 use crate::start::{Begin, no_rows};
 use crate::state::Order;
-use crate::status::{InstanceStatus, State};
+use crate::status::{InstanceStatus, OFF_BY_OPERATOR, State};
 use crate::swap::Swap;
 
 /// How long a window under way is waited for; behind that its effects are dropped, and it fires
@@ -125,12 +125,11 @@ impl Host {
         let engine = inner.open_engine()?;
         // First what survives a crash.
         inner.book.flag(&engine, id, FLAG_DISABLED, 0)?;
-        let why = OFF_BY_OPERATOR;
         if instance.is_live() {
-            inner.halt(instance, &engine, State::Disabled, why);
+            inner.halt(instance, &engine, State::Disabled, OFF_BY_OPERATOR);
         }
         let now = inner.clock.now_ns();
-        instance.gauges.set(State::Disabled, why, now);
+        instance.gauges.set(State::Disabled, OFF_BY_OPERATOR, now);
         inner.book.set_hold(id, Hold::NONE);
         Ok(())
     }
@@ -309,8 +308,8 @@ impl Host {
         let instance = inner.instance(id)?;
         let _one_verb = instance.control.lock();
         let engine = inner.open_engine()?;
-        let before = instance.gauges.state();
-        if before.is_live() {
+        let before = instance.gauges.standing();
+        if before.state.is_live() {
             inner.halt(instance, &engine, State::Stopped, "");
         }
         instance.clear_table();
@@ -324,7 +323,7 @@ impl Host {
                 .command(&engine, commit, line.epoch, none, changes)?;
         }
         tracing::warn!(instance = id, "reset: its state is gone");
-        if matches!(before, State::Paused | State::Disabled | State::Missing) {
+        if before.is_off() || matches!(before.state, State::Paused | State::Missing) {
             return Ok(());
         }
         inner.begin(instance, &engine, &Begin::default())

@@ -502,7 +502,7 @@ impl Line {
         if changes.contains(&Change::Reset) {
             self.broken = None;
             self.state_lost = false;
-            self.record.flags &= !FLAG_INCOMPLETE;
+            self.record.flags &= !(FLAG_INCOMPLETE | FLAG_BEHIND);
         }
     }
 

@@ -26,16 +26,11 @@ use crate::replay::Replays;
 use crate::restart::RestartOptions;
 use crate::secrets::Secrets;
 use crate::state::{Orders, SharedTable};
-use crate::status::{Gauges, InstanceStatus, State};
+use crate::status::{Gauges, InstanceStatus, OFF_BY_OPERATOR, State};
 use crate::stop::Stop;
 
 /// How long a thread whose event has not passed its own time limit is waited for.
 pub(crate) const STOP_WAIT: Duration = Duration::from_secs(5);
-
-/// Why an instance is disabled if somebody wants it so.
-pub(crate) const OFF_BY_OPERATOR: &str = "by an operator; `mkts plugin enable` ends it";
-/// The same, if its entry says so.
-pub(crate) const OFF_BY_ENTRY: &str = "enabled: false";
 
 /// Takes the messages that plugins publish.
 pub trait Publisher: Send + Sync {
@@ -582,8 +577,7 @@ impl Instance {
                 _ if is_ending => State::Draining,
                 state => state,
             },
-            is_off: standing.state == State::Disabled
-                && (standing.reason == OFF_BY_OPERATOR || standing.reason == OFF_BY_ENTRY),
+            is_off: standing.is_off(),
             reason: plan.secrets.scrub(standing.reason),
             since: standing.since,
             quarantined: plan.is_quarantined,

@@ -10,11 +10,10 @@ use plugin_sdk::{ConfigError, Delivery, Description, Kind, Module, StateScope};
 use crate::circle::circles;
 use crate::entry::{Entry, EntryKind, Join, Match, OnError, OnOverflow, ProcessLimits, Start};
 use crate::find::{self, Found, How, Modules, NotFound, stem};
-use crate::host::OFF_BY_ENTRY;
 use crate::ledger::Slot;
 use crate::on::Patterns;
 use crate::secrets::Secrets;
-use crate::status::State;
+use crate::status::{OFF_BY_ENTRY, State};
 use crate::writes::Writes;
 
 /// Longest `name` in bytes: with the hash of a second entry it still fits the store's 255.

@@ -147,7 +147,18 @@ pub(crate) struct Standing {
     pub(crate) since: i64,
 }
 
+/// Why an instance is disabled if an operator wants it so.
+pub(crate) const OFF_BY_OPERATOR: &str = "by an operator; `mkts plugin enable` ends it";
+/// The same, if its entry does.
+pub(crate) const OFF_BY_ENTRY: &str = "enabled: false";
+
 impl Standing {
+    /// Whether somebody wants the instance to be disabled.
+    pub(crate) fn is_off(&self) -> bool {
+        let is_wanted = self.reason == OFF_BY_OPERATOR || self.reason == OFF_BY_ENTRY;
+        self.state == State::Disabled && is_wanted
+    }
+
     /// A process that is being started again is not running, whatever its dispatcher thinks; whether
     /// that is so.
     pub(crate) fn refine(&mut self, process: &plugin_sdk::Standing) -> bool {

@@ -572,6 +572,37 @@ fn a_reset_ends_an_incomplete_state() {
     store.close();
 }
 
+/// What fell too far behind and cannot skip begins anew, without its state; so it stays.
+#[test]
+fn a_reset_ends_a_lag_without_log() {
+    let disk = SimDisk::new(19);
+    let entry = Entry {
+        wal_hold: 1,
+        ..counting("one")
+    };
+    let store = try_open(&disk, vec![entry.clone()], small()).unwrap();
+    store.write(A, &[1]);
+    store.drain();
+    store.host.pause("one").unwrap();
+    store.write(A, &[2]);
+    write_much(&store);
+    store.host.resume("one").unwrap();
+    store.until("one", State::Disabled);
+    assert_eq!(count(&store), 1);
+    store.host.reset("one").unwrap();
+    store.write(A, &[3, 4]);
+    store.drain();
+    assert_eq!(count(&store), 2);
+    store.close();
+    let store = try_open(&disk, vec![entry], small()).unwrap();
+    store.drain();
+    assert_eq!(
+        (store.status("one").state, count(&store)),
+        (State::Running, 2)
+    );
+    store.close();
+}
+
 /// An instance that no entry names is shown, and forgotten when asked; one that an entry names never
 /// is, even if it cannot run.
 #[test]
