@@ -4,7 +4,8 @@ use bytes::Bytes;
 use engine::{BucketInfo, DeleteRange, Engine, Limit, Rows, Scan};
 use model::{BucketKey, ColumnBatch, ColumnType, RowKind, Timeframe, Zone};
 use plugin_sdk::{
-    Code, FireInfo, HostCalls, Level, PluginError, Query, QueryLimit, StateCalls, StateValue,
+    Code, FireInfo, Health, HostCalls, Level, PluginError, Query, QueryLimit, StateCalls,
+    StateValue,
 };
 
 use crate::section::{CHANGE_HEADER_BYTES, Change};
@@ -184,6 +185,10 @@ pub(crate) trait Owner: Sync {
     fn is_cancelled(&self) -> bool;
     /// Whether it was given up: it goes on, but nothing of it happens any more.
     fn is_given_up(&self) -> bool;
+    /// The plugin has counted something.
+    fn count(&self, _metric: &str, _by: f64) {}
+    /// The plugin says how it is.
+    fn health(&self, _health: Health, _text: &str) {}
 }
 
 /// The calls of one fire, or of a worker between two commits.
@@ -467,6 +472,18 @@ impl HostCalls for Calls<'_> {
 
     fn is_cancelled(&self) -> bool {
         self.owner.is_some_and(|owner| owner.is_cancelled())
+    }
+
+    fn count(&mut self, metric: &str, by: f64) {
+        if let Some(owner) = self.owner {
+            owner.count(metric, by);
+        }
+    }
+
+    fn health(&mut self, health: Health, text: &str) {
+        if let Some(owner) = self.owner {
+            owner.health(health, text);
+        }
     }
 
     fn log(&mut self, level: Level, text: &str) {

@@ -60,6 +60,9 @@ pub struct Entry {
     pub env: Vec<(String, String)>,
     /// `limits:` of a process.
     pub limits: ProcessLimits,
+    /// `metrics_port:` of a process: a port of 127.0.0.1 for metrics of its own; 0 lets the host
+    /// choose one.
+    pub metrics_port: Option<u16>,
     /// `restart:` of a worker or source.
     pub restart: Restart,
     /// `params:`, handed to a source's `open`.
@@ -96,6 +99,7 @@ impl Entry {
             wal_hold_time: WAL_HOLD_TIME,
             env: Vec::new(),
             limits: ProcessLimits::default(),
+            metrics_port: None,
             restart: Restart::default(),
             params: String::new(),
             place: String::new(),

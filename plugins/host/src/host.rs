@@ -557,6 +557,10 @@ impl Instance {
         } else {
             now.saturating_sub(wall).max(0)
         };
+        let said = match &process {
+            Some(process) => Some((process.health, process.health_text.clone())),
+            None => gauges.said.lock().clone(),
+        };
         let delivery = match plan.delivery() {
             Delivery::Volatile => "volatile",
             Delivery::Durable => "durable",
@@ -608,8 +612,9 @@ impl Instance {
             rows: gauges.rows.load(Relaxed),
             restarts: gauges.restarts.load(Relaxed) + process.as_ref().map_or(0, |p| p.restarts),
             pid: process.as_ref().map(|p| p.pid).filter(|pid| *pid != 0),
-            health: process.as_ref().map(|p| p.health.name()),
-            health_text: process.map_or_else(String::new, |p| plan.secrets.scrub(p.health_text)),
+            metrics_port: process.as_ref().and_then(|p| p.metrics_port),
+            health: said.as_ref().map(|(health, _)| health.name()),
+            health_text: said.map_or_else(String::new, |(_, text)| plan.secrets.scrub(text)),
             progress: gauges.progress.lock().clone(),
         }
     }

@@ -1,8 +1,23 @@
 //! Metrics of an instance. Handles are looked up once: a fire touches atomics only.
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use parking_lot::Mutex;
+use plugin_sdk::Description;
 
 use crate::status::InstanceStatus;
+
+/// A counter of a plugin's own, under a name of its manifest.
+pub(crate) fn own_counter(instance: &str, plugin: &str, metric: &str) -> Counter {
+    let name = format!("mkts_plugin_{plugin}_{metric}").replace('-', "_");
+    counter!(name, "instance" => instance.to_owned())
+}
+
+/// What a plugin counts itself. Counters are whole numbers: what is not one yet is carried.
+struct Own {
+    metric: String,
+    counter: Counter,
+    carry: Mutex<f64>,
+}
 
 /// Handles of `mkts_plugin_*` with the label `instance`.
 pub(crate) struct Meter {
@@ -23,10 +38,11 @@ pub(crate) struct Meter {
     pub(crate) ranges_skipped: Counter,
     pub(crate) timeouts: Counter,
     pub(crate) restarts: Counter,
+    own: Vec<Own>,
 }
 
 impl Meter {
-    pub(crate) fn new(instance: &str) -> Self {
+    pub(crate) fn new(instance: &str, plugin: &Description) -> Self {
         // Counted where a process is driven; of any other instance they stay at zero.
         for name in [
             "mkts_plugin_fenced_total",
@@ -66,7 +82,29 @@ impl Meter {
             ),
             timeouts: counter!("mkts_plugin_timeouts_total", "instance" => id()),
             restarts: counter!("mkts_plugin_restarts_total", "instance" => id()),
+            own: plugin
+                .metrics
+                .iter()
+                .map(|metric| Own {
+                    metric: metric.clone(),
+                    counter: own_counter(instance, &plugin.name, metric),
+                    carry: Mutex::new(0.0),
+                })
+                .collect(),
         }
+    }
+
+    /// The plugin has counted. Only what its manifest names: it must not flood the registry.
+    pub(crate) fn count(&self, metric: &str, by: f64) {
+        let own = self.own.iter().find(|own| own.metric == metric);
+        let Some(own) = own.filter(|_| by > 0.0) else {
+            return;
+        };
+        let mut carry = own.carry.lock();
+        *carry += by;
+        let whole = carry.floor();
+        *carry -= whole;
+        own.counter.increment(whole as u64);
     }
 }
 

@@ -395,10 +395,13 @@ fn check_kind(entry: &Entry, kind: Kind) -> Result<(), String> {
 /// Keys for a process, of what runs in none.
 fn check_process(entry: &Entry, found: &Found, warnings: &mut Vec<String>) {
     let is_child = matches!(found.how, How::Library(_) | How::Program { .. });
-    let for_child = !entry.env.is_empty() || entry.limits != ProcessLimits::default();
+    let for_child = !entry.env.is_empty()
+        || entry.limits != ProcessLimits::default()
+        || entry.metrics_port.is_some();
     if for_child && !is_child {
         warnings.push(
-            "env and limits are for plugins in a process of their own; built-in ones ignore them"
+            "env, limits and metrics_port are for plugins in a process of their own; built-in ones \
+             ignore them"
                 .into(),
         );
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use disk::Clock;
 use engine::{Engine, Origin};
 use model::Zone;
-use plugin_sdk::{FireInfo, Init, Module, PluginError, State as StateOf};
+use plugin_sdk::{FireInfo, Health, Init, Module, PluginError, State as StateOf};
 
 use crate::calls::{Calls, Owner, Scope};
 use crate::cursor::Book;
@@ -82,6 +82,14 @@ impl Owner for Run {
 
     fn is_given_up(&self) -> bool {
         self.stop.is_abandoned()
+    }
+
+    fn count(&self, metric: &str, by: f64) {
+        self.meter.count(metric, by);
+    }
+
+    fn health(&self, health: Health, text: &str) {
+        *self.gauges.said.lock() = Some((health, text.to_owned()));
     }
 }
 

@@ -406,6 +406,8 @@ impl Inner {
             ..
         } = making;
         instance.set_table(&table);
+        // A new object has said nothing yet.
+        *instance.gauges.said.lock() = None;
         Run {
             engine: (*engine).clone(),
             book: Arc::clone(&self.book),
@@ -414,7 +416,7 @@ impl Inner {
             progress: Arc::clone(&self.progress),
             stop: Arc::clone(making.stop),
             gauges: Arc::clone(&instance.gauges),
-            meter: Meter::new(&plan.id),
+            meter: Meter::new(&plan.id, ready.module.description()),
             id: plan.id.clone(),
             module: Arc::clone(&ready.module),
             config: plan.entry.config.clone(),

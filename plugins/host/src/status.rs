@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use parking_lot::Mutex;
-use plugin_sdk::Progress;
+use plugin_sdk::{Health, Progress};
 
 /// Where an instance stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +123,8 @@ pub struct InstanceStatus {
     pub dropped: u64,
     /// Process id, if the instance runs in a process of its own.
     pub pid: Option<i32>,
+    /// Port of 127.0.0.1 that its process was given for metrics of its own.
+    pub metrics_port: Option<u16>,
     /// What the plugin says of its health: `ok`, `degraded` or `failing`; `None` if nothing.
     pub health: Option<&'static str>,
     /// The same in words.
@@ -197,6 +199,8 @@ pub(crate) struct Gauges {
     pub(crate) rows: AtomicU64,
     pub(crate) restarts: AtomicU64,
     pub(crate) progress: Mutex<Option<Progress>>,
+    /// What a plugin in this process says of its health.
+    pub(crate) said: Mutex<Option<(Health, String)>>,
 }
 
 impl Gauges {
@@ -222,6 +226,7 @@ impl Gauges {
             rows: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             progress: Mutex::new(None),
+            said: Mutex::new(None),
         }
     }
 

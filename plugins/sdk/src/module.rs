@@ -32,6 +32,8 @@ pub struct Standing {
     pub restarts: u64,
     /// Process id, 0 if there is none.
     pub pid: i32,
+    /// Port of 127.0.0.1 that it was given for metrics of its own.
+    pub metrics_port: Option<u16>,
 }
 
 impl Standing {
@@ -44,6 +46,7 @@ impl Standing {
             health_text: String::new(),
             restarts: 0,
             pid: 0,
+            metrics_port: None,
         }
     }
 }

@@ -112,6 +112,7 @@ pub(crate) fn summary(instance: &InstanceStatus) -> Value {
         "rows": instance.rows,
         "restarts": instance.restarts,
         "pid": instance.pid,
+        "metrics_port": instance.metrics_port,
         "health": instance.health,
         "health_text": instance.health_text,
         "progress": instance.progress.as_ref().map(|progress| json!({

@@ -116,6 +116,7 @@ pub const ENTRY_KEYS: &[&str] = &[
     "schedule",
     "env",
     "limits",
+    "metrics_port",
     "wal_hold",
     "enabled",
     "fire_on_own",

@@ -197,6 +197,9 @@ fn entry(
                 ("disable", OnError::Disable),
             ],
         ),
+        metrics_port: entry
+            .int("metrics_port", 0, 65_535)
+            .and_then(|port| u16::try_from(port).ok()),
         timeout: timeout(&mut entry).unwrap_or(defaults.timeout),
         window: window(&mut entry, kind),
         required: entry.flag("required").unwrap_or(false),

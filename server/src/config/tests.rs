@@ -254,6 +254,7 @@ const BAD_ENTRIES: &[(&str, &str)] = &[
     ("start: {time: yesterday}", "\"yesterday\" is not known"),
     ("start: {tome: 2020-01-01}", "keys and values is not known"),
     ("parallelism: 0", "from 1 to 1024, found 0"),
+    ("metrics_port: 65536", "from 0 to 65535, found 65536"),
     ("on_overflow: explode", "not one of coalesce, disable"),
     ("schedule: every 5", "every 5: write a time"),
     ("schedule: \"61 * * * *\"", "minute \"61\""),
@@ -467,7 +468,7 @@ fn keys_of_files_processes_and_clocks_reach_their_fields() {
          triggers:\n  - module: alerts@^1.4\n    host: process\n    start: {time: \"2024-01-31\"}\n    \
          parallelism: 4\n    on_overflow: coalesce\n    schedule: \"30 9 * * mon-fri\"\n    \
          timezone: America/New_York\n    env: {A: x, B: 7}\n    \
-         limits: {memory: 256MiB, nofile: 64}\n    wal_hold: 48h\n  - module: b\n    \
+         limits: {memory: 256MiB, nofile: 64}\n    metrics_port: 9100\n    wal_hold: 48h\n  - module: b\n    \
          start: earliest\n    wal_hold: 2GiB\n\
          bgworkers:\n  - module: c\n    restart: on-failure\n\
          sources:\n  - module: d\n    params: \"BTC-USD,ETH-USD\"\n",
@@ -481,6 +482,7 @@ fn keys_of_files_processes_and_clocks_reach_their_fields() {
     assert_eq!(a.host, Some(plugin_host::HostMode::Process));
     assert_eq!(a.start, plugin_host::Start::Time(1_706_659_200_000_000_000));
     assert_eq!((a.parallelism, a.timeout), (4, Duration::from_secs(9)));
+    assert_eq!(a.metrics_port, Some(9100));
     assert_eq!(a.on_overflow, Some(plugin_host::OnOverflow::Coalesce));
     assert!(matches!(a.schedule, Some(plugin_host::Schedule::Cron(_))));
     assert_eq!(a.zone.name(), "America/New_York");

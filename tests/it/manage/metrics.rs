@@ -19,7 +19,10 @@ fn the_table_of_metrics_is_what_a_server_serves() {
         let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
         Some((name.to_owned(), kind.to_owned()))
     };
-    let served: BTreeMap<String, String> = text.lines().filter_map(of_type).collect();
+    let mut served: BTreeMap<String, String> = text.lines().filter_map(of_type).collect();
+    // What a plugin counts itself.
+    let own = served.remove("mkts_plugin_probe_rows_seen");
+    assert_eq!(own.as_deref(), Some("counter"));
     let docs = std::fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
     let row = |line: &str| {
         let mut cells = line.strip_prefix("| `")?.split(" | ");
@@ -64,6 +67,14 @@ fn the_table_of_metrics_is_what_a_server_serves() {
         value("mkts_plugin_fire_seconds_count{instance=\"one\"}"),
         "1"
     );
+    // Two and a half: what is no whole number yet is carried.
+    let own = "mkts_plugin_probe_rows_seen{instance=\"one\"}";
+    assert_eq!(value(own), "2");
+    site.write("B/1Min/OHLCV", 0..2);
+    site.settle("one");
+    let more = site.client().get("/metrics").unwrap().1;
+    assert!(more.contains(&format!("{own} 3\n")), "{more}");
+    assert!(!more.contains("unnamed"), "{more}");
     let bytes = site.instance("one")["state_bytes"].to_string();
     assert_eq!(value("mkts_plugin_state_bytes{instance=\"one\"}"), bytes);
     assert!(bytes != "0");
@@ -91,12 +102,20 @@ fn health_is_that_of_the_required_instances() {
     assert_eq!(degraded[0]["instance"], "one");
     assert_eq!(degraded[0]["state"], "paused");
     assert_eq!(degraded[0]["required"], false);
+    steer("one:resume");
+    site.write("SICK/1Min/OHLCV", 0..1);
+    site.wait("one", "degraded health", |i| i["health"] == "degraded");
+    let (status, _, degraded) = health();
+    assert_eq!((status, &degraded[0]["state"]), (200, &json!("running")));
+    assert_eq!(degraded[0]["reason"], "SICK/1Min/OHLCV with ***");
+    // A new object has said nothing yet.
+    steer("one:restart");
+    assert_eq!(health(), (200, json!(true), json!([])));
     steer("needed:pause");
     let (status, ready, degraded) = health();
     assert_eq!((status, ready), (503, json!(false)));
-    assert_eq!(degraded[1]["instance"], "needed");
-    assert!(degraded[1]["reason"] != "", "{degraded}");
+    assert_eq!(degraded[0]["instance"], "needed");
+    assert!(degraded[0]["reason"] != "", "{degraded}");
     steer("needed:resume");
-    steer("one:resume");
     assert_eq!(health(), (200, json!(true), json!([])));
 }

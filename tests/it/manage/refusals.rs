@@ -319,21 +319,25 @@ fn the_command_line_refuses_with_the_servers_words() {
 
 #[test]
 fn a_module_that_the_server_runs_is_not_removed() {
-    let site = Site::prepared(
-        "  - module: plugins/libondiskagg.so\n    name: agg\n    on: '*/1Min/NONE'\n    config: {destinations: [5Min]}\n",
-        |dir| {
-            let library = std::env::current_exe()
-                .unwrap()
-                .with_file_name("libondiskagg.so");
-            std::fs::create_dir(dir.join("plugins")).unwrap();
-            std::fs::copy(&library, dir.join("plugins/libondiskagg.so")).unwrap();
-        },
-    );
+    let entry = "
+  - module: plugins/libondiskagg.so
+    name: agg
+    on: '*/1Min/NONE'
+    metrics_port: 0
+    config: {destinations: [5Min]}
+";
+    let site = Site::prepared(entry, |dir| {
+        let library = std::env::current_exe().unwrap();
+        let library = library.with_file_name("libondiskagg.so");
+        std::fs::create_dir(dir.join("plugins")).unwrap();
+        std::fs::copy(&library, dir.join("plugins/libondiskagg.so")).unwrap();
+    });
     let running = site.instance("agg");
     assert_eq!(
         (&running["state"], &running["host"]),
         (&json!("running"), &json!("process"))
     );
+    assert!(running["metrics_port"].as_u64().unwrap() > 0);
     // A configuration that has forgotten the entry meanwhile, of the same server.
     let port = site.addr().rsplit_once(':').unwrap().1;
     let config = format!("root_directory: data\nlisten_port: {port}\nplugin_dir: plugins\n");

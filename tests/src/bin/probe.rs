@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use model::{BucketKey, Column, ColumnBatch, ColumnDef, ColumnType, RowKind, Schema};
 use plugin_sdk::{
-    BuiltIn, Delivery, Event, FireCtx, FireError, Init, Level, Manifest, Plugin, PluginError,
-    Trigger,
+    BuiltIn, Delivery, Event, FireCtx, FireError, Health, Init, Level, Manifest, Plugin,
+    PluginError, Trigger,
 };
 use serde_json::Value;
 
@@ -34,6 +34,7 @@ impl Plugin for Probe {
         delivery: Delivery::Exact,
         accepts_gap: true,
         secrets: &["token", "auth.pin"],
+        metrics: &["rows-seen"],
         ..Manifest::new("probe", "1.2.3")
     };
 
@@ -64,6 +65,11 @@ impl Trigger for Probe {
             Level::Info,
             &format!("{rows} rows of {key}, token {}", self.token),
         );
+        ctx.count("rows-seen", rows as f64 / 4.0);
+        ctx.count("unnamed", 1.0);
+        if key.starts_with("SICK") {
+            ctx.health(Health::Degraded, &format!("{key} with {}", self.token));
+        }
         let count = i64::try_from(rows).unwrap_or(i64::MAX);
         let sum = ctx.state().incr("rows", count)?;
         ctx.state().put("last", key)?;

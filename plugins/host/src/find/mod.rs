@@ -86,6 +86,7 @@ pub(crate) fn make(
             memory: entry.limits.memory,
             nofile: entry.limits.nofile,
         },
+        metrics_port: entry.metrics_port,
         description: found.description.clone(),
         ..program
     })

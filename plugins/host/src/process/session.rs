@@ -68,6 +68,7 @@ impl Session {
         let mut held: Vec<Box<dyn Send>> = vec![Box::new(registration)];
         if let Some(wanted) = core.program.metrics_port {
             let port = Port::take(wanted).map_err(Error::new)?;
+            core.standings.give_port(instance, port.number());
             env.push(("MKTS_PLUGIN_METRICS_PORT", port.number().to_string()));
             held.push(Box::new(port));
         }

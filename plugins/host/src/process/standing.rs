@@ -6,6 +6,8 @@ use parking_lot::Mutex;
 use plugin_proto::v1;
 use plugin_sdk::{Description, Health, Standing, StandingState};
 
+use crate::meter::own_counter;
+
 /// Of the instances of one module.
 #[derive(Debug, Default)]
 pub(super) struct Standings(Mutex<HashMap<String, Known>>);
@@ -29,6 +31,11 @@ impl Standings {
             reason.clone_into(&mut known.standing.reason);
             known.standing.pid = pid;
         });
+    }
+
+    /// The port its next process may listen on.
+    pub(super) fn give_port(&self, instance: &str, port: u16) {
+        self.change(instance, |known| known.standing.metrics_port = Some(port));
     }
 
     pub(super) fn restarted(&self, instance: &str) {
@@ -75,7 +82,5 @@ fn count(known: &mut Known, instance: &str, plugin: &str, metric: &v1::heartbeat
     *carry += metric.delta;
     let whole = carry.floor();
     *carry -= whole;
-    let name = format!("mkts_plugin_{plugin}_{}", metric.name).replace('-', "_");
-    let labels = [("instance", instance.to_owned())];
-    metrics::counter!(name, &labels).increment(whole as u64);
+    own_counter(instance, plugin, &metric.name).increment(whole as u64);
 }

@@ -31,7 +31,9 @@ pub(super) fn text(instance: &Value) -> String {
     );
     line("path", text("path"));
     if let Some(pid) = instance["pid"].as_i64() {
-        line("process", &pid.to_string());
+        let port = instance["metrics_port"].as_u64();
+        let port = port.map_or_else(String::new, |port| format!(", metrics port {port}"));
+        line("process", &format!("{pid}{port}"));
     }
     line("on", &list(&instance["on"]));
     line("place", &place(instance));
@@ -39,7 +41,9 @@ pub(super) fn text(instance: &Value) -> String {
     for warning in instance["warnings"].as_array().into_iter().flatten() {
         line("warning", warning.as_str().unwrap_or(""));
     }
-    line("config", &instance["config"].to_string());
+    if !instance["config"].is_null() {
+        line("config", &instance["config"].to_string());
+    }
     for (name, value) in instance["limits"].as_object().into_iter().flatten() {
         if !value.is_null() {
             line("limit", &format!("{name}: {value}"));
