@@ -48,6 +48,7 @@ mod pymarketstore;
 mod python_plugin;
 mod random;
 mod same_state;
+mod replay;
 mod serve;
 mod sim;
 mod stream;

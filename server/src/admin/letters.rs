@@ -118,7 +118,7 @@ fn values(column: &Column) -> Vec<Value> {
     scalars.map(|scalar| scalar_json(&scalar)).collect()
 }
 
-fn scalar_json(scalar: &Scalar) -> Value {
+pub(super) fn scalar_json(scalar: &Scalar) -> Value {
     match scalar {
         Scalar::F32(value) => float(f64::from(*value)),
         Scalar::F64(value) => float(*value),

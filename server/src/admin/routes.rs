@@ -6,7 +6,7 @@
 use hyper::{Method, StatusCode};
 
 use super::call::{Answer, Call, Refusal, Request};
-use super::{control, letters, plugins, state, store};
+use super::{control, letters, plugins, replay, state, store};
 use crate::http::App;
 use crate::percent;
 
@@ -49,6 +49,7 @@ static ROUTES: &[Route] = &[
     post("plugins/{id}:reset", control::reset),
     post("plugins/{id}:backfill", control::backfill),
     post("plugins/{id}:record", control::record),
+    post("plugins/{id}:replay", replay::run),
     get("plugins/{id}/cursor", control::cursor),
     put("plugins/{id}/cursor", control::set_cursor),
     get("plugins/{id}/logs", plugins::logs),

@@ -74,6 +74,8 @@ pub struct ReplayReport {
     pub first_failure: Option<String>,
     /// Messages that were not sent.
     pub messages: u64,
+    /// Ranges it would delete, which were not.
+    pub deletes: u64,
     /// Bytes of log that the instance itself has not fired yet: what they lead to is not stored.
     pub behind_bytes: u64,
     /// Each bucket that rows were computed for.

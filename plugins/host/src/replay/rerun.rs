@@ -346,6 +346,7 @@ impl Rerun {
     /// The effects of an event that is done.
     fn take(&mut self, mut effects: Effects) -> Result<(), String> {
         self.report.messages += effects.messages.len() as u64;
+        self.report.deletes += effects.deletes.len() as u64;
         self.table.write().apply_volatile(&effects.changes());
         for write in effects.writes.drain(..) {
             let added = self.captured.add(&self.engine, &self.zone, write.to_rows());

@@ -64,7 +64,7 @@ impl Api {
     }
 
     /// Waits so much longer for an answer.
-    pub(super) fn patient(self, seconds: u64) -> Self {
+    pub(in crate::cli) fn patient(self, seconds: u64) -> Self {
         let timeout = Duration::from_secs(seconds.saturating_add(120));
         Self(self.0.timeout(Some(timeout)))
     }
