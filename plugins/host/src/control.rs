@@ -382,7 +382,7 @@ impl Inner {
             return Halted::Ended;
         }
         stop.ask();
-        let is_hung = instance.is_hung(self.clock.now_ns());
+        let is_hung = instance.is_hung(self.clock.monotonic());
         let wait = if is_hung { HUNG_WAIT } else { STOP_WAIT };
         if self.wait_end(thread, engine, Instant::now() + wait, || false) {
             return Halted::Ended;

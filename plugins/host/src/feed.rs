@@ -8,7 +8,6 @@
 //! last token committed: a feed that can be read again from a token is stored exactly once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -89,7 +88,7 @@ fn live(run: &Run, mut source: Box<dyn AnySource>, place: &mut Place) -> Exit {
     let inside = run.inside(0);
     let result = catch_unwind(AssertUnwindSafe(|| follow(run, &mut *source, place)));
     drop(inside);
-    run.gauges.fire_wall.store(0, Relaxed);
+    run.stop.clocks.of(0).end();
     run.stop.call_when_asked(None);
     let (exit, why) = match result {
         Err(panic) => (Exit::Failed(run.panicked(&*panic)), CloseReason::Panic),

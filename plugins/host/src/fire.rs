@@ -19,6 +19,7 @@ use plugin_sdk::{
 };
 
 use crate::calls::{Calls, Effects, Scope, effect_bytes_max};
+use crate::clocks::{FireClock, Leash};
 use crate::entry::OnError;
 use crate::registry::Policy;
 use crate::run::{End, Run};
@@ -105,6 +106,8 @@ pub(crate) struct Hand<'a> {
     pub(crate) replay_below: Lsn,
     /// Of this thread; made when it is needed.
     pub(crate) trigger: &'a mut Option<Box<dyn AnyTrigger>>,
+    /// Of this thread.
+    pub(crate) fires: &'a FireClock,
     pub(crate) window: &'a Shared,
     /// Set when a checkpoint wants the log back.
     pub(crate) over: &'a AtomicBool,
@@ -179,6 +182,7 @@ impl Hand<'_> {
         let Some(mut trigger) = self.trigger.take() else {
             return;
         };
+        self.fires.set_cancel(trigger.cancel());
         let now = self.clock.now_ns();
         let events = lanes.iter_mut().flat_map(|lane| &mut lane.events);
         let mut events = events.map(|event| {
@@ -288,13 +292,13 @@ impl Hand<'_> {
     fn fire_one(&mut self, event: &mut Pending, attempt: u32, window: &Effects) -> Outcome {
         event.joined();
         let made = self.trigger.take();
-        let made = made.map_or_else(|| self.run.create_trigger(Some(window)), Ok);
+        let made = made.map_or_else(|| self.create(window), Ok);
         let mut trigger = match made {
             Ok(trigger) => trigger,
             Err(why) => return Outcome::Failed(Failure::of(Code::Error, why)),
         };
         let now = self.clock.now_ns();
-        self.gauges.fire_wall.store(now, Relaxed);
+        self.fires.begin(self.clock.monotonic());
         let started = Instant::now();
         let info = self.info(event, attempt, now);
         let run = self.run;
@@ -306,7 +310,11 @@ impl Hand<'_> {
         let scope = event.scope(self.policy.state_scope);
         let mut calls = Calls::new(&run.engine, &run.id, &run.table, Some(window), scope, info);
         calls.leave_room(others);
-        calls.end_with(run);
+        let leash = Leash {
+            run,
+            clock: self.fires,
+        };
+        calls.end_with(&leash);
         if let (What::Timer(timer), None) = (&event.what, event.letter) {
             // Removal and effects of a timer are one commit.
             calls.take_timer(timer.key.clone(), run.behind(timer));
@@ -317,13 +325,24 @@ impl Hand<'_> {
         }));
         let forbidden = calls.forbidden();
         let (effects, is_over) = calls.finish();
-        self.note_time(started.elapsed());
+        let is_given_up = self.fires.end();
+        self.note_time(started.elapsed(), is_given_up);
         self.gauges.fires.fetch_add(1, Relaxed);
         if attempt > 1 {
             self.gauges.retries.fetch_add(1, Relaxed);
             self.meter.retries.increment(1);
         }
         match result {
+            Ok(_) if is_given_up => {
+                self.gauges.failures.fetch_add(1, Relaxed);
+                self.meter.fires_error.increment(1);
+                self.run.close_trigger(trigger, CloseReason::Again);
+                let why = format!(
+                    "TIMEOUT: it took {:.1?} and was given up",
+                    started.elapsed()
+                );
+                Outcome::Failed(Failure::of(Code::Timeout, why))
+            }
             Ok(result) => {
                 *self.trigger = Some(trigger);
                 let result = match (result, forbidden) {
@@ -341,11 +360,16 @@ impl Hand<'_> {
         }
     }
 
-    fn note_time(&self, took: Duration) {
-        self.gauges.fire_wall.store(0, Relaxed);
+    fn create(&self, window: &Effects) -> Result<Box<dyn AnyTrigger>, String> {
+        let trigger = self.run.create_trigger(Some(window))?;
+        self.fires.set_cancel(trigger.cancel());
+        Ok(trigger)
+    }
+
+    fn note_time(&self, took: Duration, is_given_up: bool) {
         self.meter.fire_seconds.record(took);
-        if took > self.timeout {
-            // Nothing can end code in our own process; it is counted and shown as `hung`.
+        // One that was given up has been counted then.
+        if took > self.timeout && !is_given_up {
             self.meter.timeouts.increment(1);
             tracing::warn!(instance = &*self.id, "an event took {took:?}");
         }

@@ -243,6 +243,11 @@ impl Host {
         inner.book.lend(Some(engine.clone()));
         inner.switch_off();
         inner.book.hold(&engine, |id| inner.hold(id));
+        let watched = Arc::downgrade(inner);
+        std::thread::Builder::new()
+            .name("plugin-watch".into())
+            .spawn(move || Inner::watch(&watched))
+            .map_err(|error| Error::Thread(error.to_string()))?;
         // Triggers first: a new one starts in front of what workers and sources write.
         let (triggers, others): (Vec<_>, Vec<_>) =
             inner.instances.iter().partition(|i| i.is_trigger());
@@ -347,7 +352,7 @@ impl Inner {
         let held = |marks: Marks| self.book.held(&instance.id, marks.checkpoint);
         InstanceStatus {
             wal_held_bytes: marks.map_or(0, held),
-            ..instance.status(visible, self.clock.now_ns())
+            ..instance.status(visible, &*self.clock)
         }
     }
 
@@ -405,7 +410,7 @@ impl Inner {
         engine: &Engine,
         until: Instant,
     ) -> bool {
-        let hangs = || instance.is_hung(self.clock.now_ns());
+        let hangs = || instance.is_hung(self.clock.monotonic());
         self.wait_end(thread, engine, until, hangs)
     }
 
@@ -525,11 +530,10 @@ impl Instance {
         }
     }
 
-    /// Whether its event runs for more than twice the time it has.
-    pub(crate) fn is_hung(&self, now: i64) -> bool {
-        let since = self.gauges.fire_wall.load(Relaxed);
-        let limit = crate::fire::nanos(self.entry.timeout.saturating_mul(2));
-        since != 0 && now.saturating_sub(since) > limit
+    /// Whether a call of its plugin runs for more than twice the time it has.
+    pub(crate) fn is_hung(&self, now: Duration) -> bool {
+        let stop = Arc::clone(&self.live.lock().stop);
+        stop.clocks.is_hung(now, self.entry.timeout)
     }
 
     /// What the module knows of the instance, if it runs in a process.
@@ -540,7 +544,8 @@ impl Instance {
         }
     }
 
-    pub(crate) fn status(&self, visible: Lsn, now: i64) -> InstanceStatus {
+    pub(crate) fn status(&self, visible: Lsn, clock: &dyn Clock) -> InstanceStatus {
+        let now = clock.now_ns();
         let plan = &*self.plan();
         let gauges = &self.gauges;
         let mut standing = gauges.standing();
@@ -548,7 +553,7 @@ impl Instance {
         // A fire that waits for its process to be started again does not hang.
         let waits =
             standing.state.is_live() && process.as_ref().is_some_and(|p| standing.refine(p));
-        let hung = !waits && standing.state.is_live() && self.is_hung(now);
+        let hung = !waits && standing.state.is_live() && self.is_hung(clock.monotonic());
         let is_ending = standing.state.is_live() && self.live.lock().stop.is_ending();
         let cursor = gauges.cursor.load(Relaxed);
         let wall = gauges.window_wall.load(Relaxed);

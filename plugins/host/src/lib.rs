@@ -25,6 +25,7 @@ mod backfill;
 mod calls;
 mod checkpoint;
 mod circle;
+mod clocks;
 mod commit;
 mod control;
 mod cursor;

@@ -20,7 +20,7 @@ use crate::writes::Writes;
 const ID_BYTES_MAX: usize = 200;
 
 /// Most threads of one instance.
-const PARALLELISM_MAX: usize = 64;
+pub(crate) const PARALLELISM_MAX: usize = 64;
 
 /// Something wrong or odd about an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]

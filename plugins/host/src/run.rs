@@ -77,11 +77,11 @@ impl Owner for Run {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.stop.is_asked()
+        self.stop.is_asked() || self.stop.clocks.of(0).is_asked()
     }
 
     fn is_given_up(&self) -> bool {
-        self.stop.is_abandoned()
+        self.stop.is_abandoned() || self.stop.clocks.of(0).is_given_up()
     }
 
     fn count(&self, metric: &str, by: f64) {
@@ -204,9 +204,10 @@ impl Run {
 
     /// A call whose length tells whether the plugin hangs.
     pub(crate) fn timed<T>(&self, call: impl FnOnce() -> T) -> T {
-        self.gauges.fire_wall.store(self.clock.now_ns(), Relaxed);
+        let clock = self.stop.clocks.of(0);
+        clock.begin(self.clock.monotonic());
         let result = call();
-        self.gauges.fire_wall.store(0, Relaxed);
+        clock.end();
         result
     }
 

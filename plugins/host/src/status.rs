@@ -186,8 +186,6 @@ pub(crate) struct Gauges {
     pub(crate) waiting: AtomicBool,
     /// Append time of the oldest commit in the window under way; 0 if none.
     pub(crate) window_wall: AtomicI64,
-    /// When the event under way was handed over; 0 if none.
-    pub(crate) fire_wall: AtomicI64,
     pub(crate) fires: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) panics: AtomicU64,
@@ -214,7 +212,6 @@ impl Gauges {
             cursor: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             window_wall: AtomicI64::new(0),
-            fire_wall: AtomicI64::new(0),
             fires: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),

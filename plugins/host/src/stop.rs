@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use plugin_sdk::Cancel;
 
+use crate::clocks::Clocks;
 use crate::status::State;
 
 /// How a run is to end.
@@ -33,6 +34,8 @@ pub(crate) struct Stop {
     then: Mutex<Option<(State, String)>>,
     /// The run was given up: nothing of it may take effect any more (I18).
     abandoned: AtomicBool,
+    /// How long calls of the plugin run.
+    pub(crate) clocks: Clocks,
 }
 
 impl Stop {

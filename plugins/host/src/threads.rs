@@ -26,12 +26,14 @@ impl Dispatcher {
         let run = &self.run;
         let (policy, timeout, replay_below) = (self.policy, self.timeout, self.replay_below);
         let over = &*self.over;
-        let hands = self.triggers.iter_mut().map(|trigger| Hand {
+        let hands = self.triggers.iter_mut().enumerate();
+        let hands = hands.map(|(thread, trigger)| Hand {
             run,
             policy,
             timeout,
             replay_below,
             trigger,
+            fires: run.stop.clocks.of(thread),
             window: &shared,
             over,
         });
