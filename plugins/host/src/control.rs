@@ -382,8 +382,13 @@ impl Inner {
             return Halted::Ended;
         }
         stop.ask();
-        let is_hung = instance.is_hung(self.clock.monotonic());
-        let wait = if is_hung { HUNG_WAIT } else { STOP_WAIT };
+        let grace = instance.grace();
+        let is_hung = grace.is_zero() && instance.is_hung(self.clock.monotonic());
+        let wait = if is_hung {
+            HUNG_WAIT
+        } else {
+            STOP_WAIT + grace
+        };
         if self.wait_end(thread, engine, Instant::now() + wait, || false) {
             return Halted::Ended;
         }

@@ -27,7 +27,7 @@ use crate::overflow::Hold;
 use crate::registry::Policy;
 use crate::run::{End, Run};
 use crate::section::Change;
-use crate::state::Order;
+use crate::state::{Order, StateView};
 use crate::status::State;
 use crate::timers::{DueTimer, WINDOW_TIMERS_MAX};
 use crate::window::{Filter, Limits, Window};
@@ -285,6 +285,17 @@ impl Dispatcher {
         }
     }
 
+    /// Lets objects in other processes see that there is one; how soon again, at most.
+    fn tend(&mut self) -> Result<Duration, End> {
+        let mut soon = WAIT_MAX;
+        for trigger in self.triggers.iter_mut().flatten() {
+            let mut state = StateView::read_only(&self.run.table, None);
+            let again = trigger.tend(&mut state).map_err(End::Failed)?;
+            soon = again.map_or(soon, |again| soon.min(again));
+        }
+        Ok(soon)
+    }
+
     /// Nothing to fire: moves on in memory and waits for news.
     fn idle(&mut self, window: &Window, seen: Lsn, is_full: bool) -> Result<(), End> {
         // With the log read to its end, everything seen before is behind.
@@ -298,7 +309,8 @@ impl Dispatcher {
             return Ok(());
         }
         self.store_if_due()?;
-        let (time, began) = (self.wait_time(), Instant::now());
+        let tend = self.tend()?;
+        let (time, began) = (self.wait_time().min(tend), Instant::now());
         let visible = self.engine.wait_visible(reached, time);
         // A closed engine answers at once, without news: no reason to ask again and again.
         if visible <= reached && began.elapsed() < time.min(WAIT_MIN) {

@@ -391,8 +391,10 @@ impl Inner {
         for instance in &self.instances {
             instance.live.lock().stop.ask();
         }
-        let until = Instant::now() + STOP_WAIT;
+        // All of them end at the same time; a process takes its own time to be stopped and killed.
+        let began = Instant::now();
         for instance in &self.instances {
+            let until = began + STOP_WAIT + instance.grace();
             let (stop, thread) = instance.take_thread();
             if !self.join(instance, thread, &engine, until) {
                 stop.abandon();
@@ -410,7 +412,9 @@ impl Inner {
         engine: &Engine,
         until: Instant,
     ) -> bool {
-        let hangs = || instance.is_hung(self.clock.monotonic());
+        // A process that hangs is killed by its proxy.
+        let is_ours = instance.grace().is_zero();
+        let hangs = || is_ours && instance.is_hung(self.clock.monotonic());
         self.wait_end(thread, engine, until, hangs)
     }
 
@@ -527,6 +531,14 @@ impl Instance {
         if let Some(warning) = difference(&entry.on, entry.match_mode, keys) {
             tracing::warn!(instance = self.id, place = entry.place, "{warning}");
             self.warnings.lock().push(warning);
+        }
+    }
+
+    /// How long it may take to end beyond its last event.
+    pub(crate) fn grace(&self) -> Duration {
+        match &self.plan().outcome {
+            Outcome::Ready(ready) => ready.module.grace(),
+            _ => Duration::ZERO,
         }
     }
 

@@ -352,7 +352,9 @@ fn ready(
     }
     check_config(entry, &*module)?;
     check_behind(entry, &*module, warnings)?;
-    if entry.parallelism > 1 && module.description().state_scope == StateScope::Instance {
+    if entry.parallelism > 1 && !module.grace().is_zero() {
+        warnings.push("parallelism: a plugin in a process of its own has one thread".into());
+    } else if entry.parallelism > 1 && module.description().state_scope == StateScope::Instance {
         warnings.push(format!(
             "parallelism: \"{}\" has one state for all buckets (state_scope: instance), one thread \
              is used",
@@ -485,6 +487,8 @@ fn policy(entry: &Entry, module: &dyn Module) -> Policy {
         }),
         state_scope: description.state_scope,
         parallelism: match description.state_scope {
+            // A process has one thread for its fires.
+            _ if !module.grace().is_zero() => 1,
             StateScope::Key => entry.parallelism.clamp(1, PARALLELISM_MAX),
             StateScope::Instance => 1,
         },

@@ -4,7 +4,7 @@
 //! a native one calls through the C border, a process through its session.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use crate::error::{ConfigError, FireError, PluginError};
 use crate::manifest::Description;
 use crate::plugin::{CloseReason, Init};
 use crate::source::{More, Progress, SourceOut};
-use crate::state::State;
+use crate::state::{State, StateCalls};
 use crate::trigger::Event;
 
 /// What a module knows of one of its instances beyond what its host sees: of a process, how it is.
@@ -119,6 +119,12 @@ pub trait Module: Send + Sync {
         init: &mut Init<'_>,
     ) -> Result<Box<dyn AnySource>, PluginError>;
 
+    /// How long an object may take to end in an orderly way beyond its last call: of a process, the
+    /// time until it is killed. Zero where code runs in the server.
+    fn grace(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// How an instance stands; `None` if its host sees all there is to see.
     fn standing(&self, _instance: &str) -> Option<Standing> {
         None
@@ -139,6 +145,15 @@ pub trait AnyTrigger: Send {
     /// The events that will be fired next, in this order, so that a plugin in another process can
     /// work on them ahead; each is still fired.
     fn ahead(&mut self, _events: &mut dyn Iterator<Item = (FireInfo, Event<'_>)>) {}
+
+    /// Nothing is to be fired at the moment: an object in another process sees that there is one. How
+    /// soon to ask again, if that is soon.
+    ///
+    /// # Errors
+    /// If it will not work any more, and why.
+    fn tend(&mut self, _state: &mut dyn StateCalls) -> Result<Option<Duration>, String> {
+        Ok(None)
+    }
 
     /// The window whose fires came before was dropped: what the object keeps of their state is wrong.
     fn forget(&mut self) {}

@@ -14,11 +14,10 @@ use plugin_sdk::{
 use tokio::sync::mpsc::UnboundedSender;
 use tonic::Status;
 
-use super::Error;
 use super::effects::{self, Fault};
 use super::module::Core;
 use super::serve::{Call, Inbound};
-use super::session::Session;
+use super::session::{Session, Unstarted};
 
 /// How often a wait looks whether it is to end.
 pub(super) const TICK: Duration = Duration::from_millis(50);
@@ -94,7 +93,8 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Starts the child for the first time: what it refuses now, it will refuse always.
+    /// Starts the child for the first time: what it refuses now, it will refuse always. One that
+    /// crashes is started again, after a pause, when there is work or nothing else to do.
     pub(super) fn start(
         core: &Arc<Core>,
         kind: Kind,
@@ -118,20 +118,25 @@ impl Driver {
             fenced: metrics::counter!("mkts_plugin_fenced_total", &labels),
         };
         let state = init.state.store().map(|state| state as &mut dyn StateCalls);
-        let begun = driver.begin(&mut Door::Init(state));
-        if let (Err(_), Some(session)) = (&begun, driver.session.take_if(|_| begun.is_err())) {
-            session.kill();
+        match driver.begin(&mut Door::Init(state)) {
+            Ok(()) => {}
+            Err(Unstarted::Crashed(why)) => driver.lost(&why),
+            Err(Unstarted::Refused(error)) => {
+                if let Some(session) = driver.session.take() {
+                    session.kill();
+                }
+                return Err(error);
+            }
         }
-        begun.map(|()| driver)
+        Ok(driver)
     }
 
-    fn begin(&mut self, door: &mut Door<'_>) -> Result<(), PluginError> {
+    fn begin(&mut self, door: &mut Door<'_>) -> Result<(), Unstarted> {
         let core = Arc::clone(&self.core);
         let standings = &core.standings;
         standings.set(&self.instance, StandingState::Starting, "", 0);
         let epoch = core.next_epoch(self.base_epoch);
-        let session = Session::start(&core, &self.instance, epoch)
-            .map_err(|Error(text)| PluginError::new(Code::Error, text))?;
+        let session = Session::start(&core, &self.instance, epoch)?;
         let pid = session.pid();
         *self.out.lock() = Some((epoch, session.sender()));
         self.session = Some(session);
@@ -155,7 +160,7 @@ impl Driver {
         &mut self,
         configure: v1::Configure,
         door: &mut Door<'_>,
-    ) -> Result<(), PluginError> {
+    ) -> Result<(), Unstarted> {
         self.send(To::Configure(configure));
         loop {
             let left = self.session.as_ref().map(Session::start_left);
@@ -167,14 +172,15 @@ impl Driver {
                     let status = ready.status.unwrap_or_default();
                     if status.code != 0 {
                         let code = Code::of(status.code);
-                        return Err(PluginError::new(code, status.message));
+                        let error = PluginError::new(code, status.message);
+                        return Err(Unstarted::Refused(error));
                     }
                     return Ok(());
                 }
                 Next::Message(_) => self.fence(),
-                Next::Lost(why) => return Err(PluginError::from(format!("{name}: {why}"))),
+                Next::Lost(why) => return Err(Unstarted::Crashed(format!("{name}: {why}"))),
                 Next::Quiet if left.is_zero() => {
-                    return Err(PluginError::from(format!(
+                    return Err(Unstarted::Crashed(format!(
                         "{name}: not ready within {time:?}"
                     )));
                 }
@@ -196,12 +202,39 @@ impl Driver {
                 return Err(Unready::Broken(why));
             }
             self.pause(door)?;
-            self.core.standings.restarted(&self.instance);
-            if let Err(error) = self.begin(door) {
-                self.lost(&error.text);
-            }
+            self.begin_again(door);
         }
         Ok(())
+    }
+
+    fn begin_again(&mut self, door: &mut Door<'_>) {
+        self.core.standings.restarted(&self.instance);
+        match self.begin(door) {
+            Ok(()) => {}
+            Err(Unstarted::Crashed(why)) => self.lost(&why),
+            Err(Unstarted::Refused(error)) => self.lost(&error.text),
+        }
+    }
+
+    /// Starts a child that has ended while there was nothing to do, if its pause is over; otherwise,
+    /// how long that still is.
+    pub(super) fn revive(&mut self, door: &mut Door<'_>) -> Result<Option<Duration>, String> {
+        if self.session.as_ref().is_some_and(Session::has_ended) {
+            self.drain_ended();
+        }
+        if self.session.is_some() {
+            return Ok(None);
+        }
+        if let Some(why) = self.core.broken(&self.instance) {
+            let standings = &self.core.standings;
+            standings.set(&self.instance, StandingState::Failed, &why, 0);
+            return Err(why);
+        }
+        let left = self.core.pause(&self.instance);
+        if left.is_zero() {
+            self.begin_again(door);
+        }
+        Ok(Some(self.core.pause(&self.instance)).filter(|left| !left.is_zero()))
     }
 
     /// The process has ended while nobody waited for it: how, stands in the queue.
@@ -300,6 +333,17 @@ impl Driver {
             self.send(To::Schema(message));
         }
         id
+    }
+
+    /// How long a child may take to end once it was asked to.
+    pub(super) fn stop_time(&self) -> Duration {
+        self.core.program.timing.stop
+    }
+
+    /// Something of a newer SDK.
+    pub(super) fn count_unsupported(&self) {
+        let labels = [("instance", self.instance.clone())];
+        metrics::counter!("mkts_plugin_unsupported_total", &labels).increment(1);
     }
 
     /// An answer that nobody waits for (any more).

@@ -27,9 +27,10 @@ pub(super) fn apply(
     host: &mut dyn HostCalls,
 ) -> Result<(), Fault> {
     for effect in effects {
-        let kind = effect
-            .effect
-            .ok_or_else(|| Fault::Garbage("an effect that this server does not know".into()))?;
+        // Of a newer SDK: the fire fails, the child is no worse than before.
+        let kind = effect.effect.ok_or_else(|| {
+            PluginError::unsupported("an effect of a newer SDK, which this server does not know")
+        })?;
         match kind {
             Kind::Write(write) => {
                 let key = key(&write.key)?;

@@ -240,6 +240,12 @@ impl Module for ProcessModule {
         Ok(Box::new(source::Proxy::new(driver)))
     }
 
+    fn grace(&self) -> Duration {
+        let timing = &self.core.program.timing;
+        // Stop, SIGTERM, SIGKILL.
+        timing.stop + 2 * timing.terminate
+    }
+
     fn standing(&self, instance: &str) -> Option<Standing> {
         self.core.standings.of(instance)
     }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use plugin_proto::v1::plugin_host_server::PluginHostServer;
 use plugin_proto::v1::to_child::Message as To;
 use plugin_proto::{MESSAGE_BYTES_MAX, v1};
+use plugin_sdk::PluginError;
 use rustix::process::Signal;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -29,6 +30,23 @@ use super::serve::{Inbound, Seat, Service};
 /// A window's fires travel at once, so the flow control of HTTP must not stop them.
 const FLOW_WINDOW: u32 = 16 << 20;
 
+/// Why there is no child.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unstarted {
+    /// Another start would not help.
+    #[error("{}", .0.text)]
+    Refused(PluginError),
+    /// It ended, or did not come in time.
+    #[error("{0}")]
+    Crashed(String),
+}
+
+impl From<Error> for Unstarted {
+    fn from(error: Error) -> Self {
+        Self::Refused(PluginError::from(error.0))
+    }
+}
+
 /// A child that has said hello. Dropping it kills the process.
 pub(super) struct Session {
     pub(super) epoch: u64,
@@ -46,7 +64,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Starts the program and waits for its hello.
-    pub(super) fn start(core: &Core, instance: &str, epoch: u64) -> Result<Self, Error> {
+    pub(super) fn start(core: &Core, instance: &str, epoch: u64) -> Result<Self, Unstarted> {
         let began = Instant::now();
         let dir = PrivateDir::new()
             .map_err(|error| Error::new(format!("no private directory: {error}")))?;
@@ -106,7 +124,10 @@ impl Session {
             Err(why) => {
                 process.signal(Signal::KILL);
                 process.wait(core.program.timing.terminate);
-                return Err(Error::new(format!("{name}: {why}")));
+                return Err(match why {
+                    Unstarted::Crashed(why) => Unstarted::Crashed(format!("{name}: {why}")),
+                    why => Error::new(format!("{name}: {why}")).into(),
+                });
             }
         };
         Ok(Self {
@@ -221,15 +242,20 @@ fn listen(listener: std::os::unix::net::UnixListener, seat: Seat) -> Result<Driv
 async fn wait_for_hello(
     inbound: &mut UnboundedReceiver<Inbound>,
     time: Duration,
-) -> Result<UnboundedSender<Result<v1::ToChild, Status>>, String> {
+) -> Result<UnboundedSender<Result<v1::ToChild, Status>>, Unstarted> {
+    let crashed = |why: String| Err(Unstarted::Crashed(why));
     let until = tokio::time::Instant::now() + time;
     loop {
         match tokio::time::timeout_at(until, inbound.recv()).await {
             Ok(Some(Inbound::Hello(out))) => return Ok(out),
-            Ok(Some(Inbound::Refused(why))) => return Err(format!("refused: {why}")),
-            Ok(Some(Inbound::Ended(how))) => return Err(format!("ended before its hello: {how}")),
+            Ok(Some(Inbound::Refused(why))) => {
+                return Err(Error::new(format!("refused: {why}")).into());
+            }
+            Ok(Some(Inbound::Ended(how))) => {
+                return crashed(format!("ended before its hello: {how}"));
+            }
             Ok(Some(_)) => {}
-            Ok(None) | Err(_) => return Err(format!("no hello within {time:.1?}")),
+            Ok(None) | Err(_) => return crashed(format!("no hello within {time:.1?}")),
         }
     }
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use plugin_proto::v1::from_child::Message as From;
 use plugin_proto::v1::to_child::Message as To;
 use plugin_proto::{encode_rows, v1};
-use plugin_sdk::{AnyTrigger, Cancel, CloseReason, Event, FireCtx, FireError, FireInfo};
+use plugin_sdk::{
+    AnyTrigger, Cancel, CloseReason, Event, FireCtx, FireError, FireInfo, StateCalls,
+};
 
 use super::driver::{Door, Driver, Next, TICK, Unready};
 use super::effects::{Fault, apply};
@@ -157,8 +159,13 @@ impl Proxy {
         let limit = time_of(info);
         let began = Instant::now();
         let mut is_cancelled = false;
+        let mut ends: Option<Instant> = None;
         loop {
             let past = began.elapsed();
+            let grace = self.driver.stop_time();
+            if ends.is_some_and(|asked| asked.elapsed() >= grace) {
+                return Err(self.lost(&format!("did not end within {grace:?}, killed")));
+            }
             if past >= limit.saturating_mul(2) {
                 return Err(self.lost(&format!("no answer within {past:.1?}, killed")));
             }
@@ -179,7 +186,11 @@ impl Proxy {
                 Next::Message(_) => self.driver.fence(),
                 Next::Lost(why) => return Err(self.lost(&why)),
                 Next::Quiet => {
-                    let is_time = began.elapsed() >= limit || door.is_cancelled();
+                    let is_ending = door.is_cancelled();
+                    if is_ending {
+                        ends.get_or_insert_with(Instant::now);
+                    }
+                    let is_time = began.elapsed() >= limit || is_ending;
                     if is_time && !is_cancelled {
                         is_cancelled = true;
                         let epoch = self.driver.epoch();
@@ -234,6 +245,9 @@ impl Proxy {
             Ok(()) => Ok(()),
             Err(Fault::Refused(error)) => {
                 self.reset(false);
+                if error.code == plugin_sdk::Code::Unsupported {
+                    self.driver.count_unsupported();
+                }
                 Err(error.into())
             }
             Err(Fault::Garbage(text)) => Err(self.lost(&format!("protocol: {text}"))),
@@ -276,6 +290,15 @@ impl AnyTrigger for Proxy {
             let name = Name::of(&info, &event);
             self.ahead.push_back(Ahead { seq, name });
         }
+    }
+
+    fn tend(&mut self, state: &mut dyn StateCalls) -> Result<Option<Duration>, String> {
+        if self.driver.is_running() {
+            return Ok(None);
+        }
+        self.ahead.clear();
+        self.answers.clear();
+        self.driver.revive(&mut Door::Init(Some(state)))
     }
 
     fn forget(&mut self) {

@@ -9,5 +9,6 @@ mod c;
 mod fake;
 mod panics;
 mod refuse;
+mod replay;
 mod rust;
 mod support;

@@ -35,6 +35,8 @@ pub(crate) struct Probe {
 pub(crate) struct Config {
     /// What it does when it is made: `panic`, `sleep`, `refuse`.
     made: String,
+    /// With `made: once`: a file that says it was made before.
+    marker: String,
     /// What it does in a fire that matches `at`: see `Probe::act`.
     act: String,
     /// First LSN of the fire that `act` is for; 0 for every fire.
@@ -54,6 +56,12 @@ impl Plugin for Probe {
         match config.made.as_str() {
             "panic" => panic!("made to panic"),
             "sleep" => std::thread::sleep(Duration::from_secs(3600)),
+            "once" => {
+                if std::fs::metadata(&config.marker).is_err() {
+                    std::fs::create_dir(&config.marker).unwrap();
+                    std::process::abort();
+                }
+            }
             "refuse" => return Err(PluginError::from("it does not want to")),
             "read" => {
                 let found = init.state.counter("total")?;

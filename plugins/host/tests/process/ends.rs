@@ -6,7 +6,7 @@ use plugin_host::process::Program;
 use plugin_sdk::{AnyTrigger, CloseReason, FireError, FireInfo, StandingState};
 use serde_json::{Value, json};
 
-use crate::support::{FakeHost, Owned, info, make, probe, program, rounds};
+use crate::support::{FakeHost, Owned, info, make, probe, program, rounds, wait_for};
 
 fn made(program: Program, config: &Value) -> (FakeHost, Result<Box<dyn AnyTrigger>, String>) {
     let module = plugin_host::process::module(program).unwrap();
@@ -98,21 +98,7 @@ fn a_silent_child_is_hung_and_killed() {
 
 #[test]
 fn a_child_that_starts_badly_is_refused_with_the_reason() {
-    let mut slow = program("probe");
-    slow.timing.start = Duration::from_millis(700);
-    assert_eq!(
-        refused(slow, &json!({"made": "sleep"})),
-        "not ready within 700ms"
-    );
-    let mut silent = program("silent");
-    silent.timing.start = Duration::from_millis(300);
-    let why = refused(silent, &json!({}));
-    assert!(why.starts_with("no hello within"), "{why}");
-    let mut mute = program("mute");
-    mute.timing.start = Duration::from_millis(700);
-    assert_eq!(refused(mute, &json!({})), "not ready within 700ms");
     for (child, expected) in [
-        ("exit", "ended before its hello: exit code 3"),
         (
             "cookie",
             "refused: wrong cookie: not the process that was started",
@@ -184,6 +170,115 @@ fn a_flood_of_log_lines_stops_no_fire() {
         host.fire(&mut *trigger, info(lsn, 1), &Owned::write(&[1]))
             .unwrap();
     }
+    trigger.close(CloseReason::Stop);
+}
+
+/// A child that crashes when it is started, or does not come, is started again, up to the breaker.
+#[test]
+fn a_first_start_that_crashes_is_not_the_last() {
+    for (child, made, time, expected) in [
+        ("probe", "sleep", 700, "not ready within 700ms"),
+        ("silent", "", 300, "no hello within 300.0ms"),
+        ("mute", "", 700, "not ready within 700ms"),
+        ("exit", "", 10_000, "ended before its hello: exit code 3"),
+    ] {
+        let mut program = program(child);
+        program.timing.start = Duration::from_millis(time);
+        program.timing.exits_max = 2;
+        let module = plugin_host::process::module(program).unwrap();
+        let mut host = FakeHost::new();
+        let mut trigger = make(&*module, &json!({"made": made}), &mut host).unwrap();
+        let standing = module.standing("probe-1").unwrap();
+        assert_eq!(standing.state, StandingState::Backoff);
+        assert!(standing.reason.ends_with(expected), "{}", standing.reason);
+        let error = host.fire(&mut *trigger, info(1, 1), &Owned::write(&[1]));
+        let FireError::Fatal(why) = error.unwrap_err() else {
+            panic!("the breaker is open");
+        };
+        assert!(why.starts_with("the process ended 2 times"), "{why}");
+        assert!(why.ends_with(expected), "{why}");
+        trigger.close(CloseReason::Stop);
+    }
+}
+
+/// A crash once, and it works: nothing of the first start stays.
+#[test]
+fn a_child_that_crashes_once_at_its_start_works_after_it() {
+    let marker = tempfile::tempdir().unwrap();
+    let marker = marker.path().join("started");
+    let mut program = program("probe");
+    let config = json!({"made": "once", "marker": marker});
+    program.timing.exits_max = 2;
+    let (mut host, trigger) = made(program, &config);
+    let mut trigger = trigger.unwrap();
+    host.fire(&mut *trigger, info(1, 1), &Owned::write(&[1]))
+        .unwrap();
+    assert_eq!(host.state.counter_of("total"), 1);
+    trigger.close(CloseReason::Stop);
+}
+
+/// While there is nothing to fire, a child that has ended is started again, and given up like any.
+#[test]
+fn a_child_that_dies_idle_is_started_again() {
+    let mut program = program("probe");
+    program.timing.exits_max = 3;
+    let module = plugin_host::process::module(program).unwrap();
+    let mut host = FakeHost::new();
+    let mut trigger = make(&*module, &json!({}), &mut host).unwrap();
+    let mut pids = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(trigger.tend(&mut host.state), Ok(None));
+        let pid = module.standing("probe-1").unwrap().pid;
+        pids.push(pid);
+        kill(pid);
+        wait_for("another child", || {
+            trigger.tend(&mut host.state).unwrap();
+            let standing = module.standing("probe-1").unwrap();
+            standing.state == StandingState::Running && standing.pid != pid
+        });
+    }
+    assert_ne!(pids[0], pids[1]);
+    host.fire(&mut *trigger, info(1, 1), &Owned::write(&[1]))
+        .unwrap();
+    kill(module.standing("probe-1").unwrap().pid);
+    let mut end = None;
+    wait_for("the breaker", || {
+        end = trigger.tend(&mut host.state).err();
+        end.is_some()
+    });
+    let why = end.unwrap();
+    assert_eq!(
+        why,
+        "the process ended 3 times within 600s, last: killed by signal 9"
+    );
+    trigger.close(CloseReason::Stop);
+}
+
+fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// A fire that does not heed the end of the server is killed long before its own time.
+#[test]
+fn a_stop_does_not_wait_for_the_time_of_a_fire() {
+    let mut program = program("probe");
+    program.timing.stop = Duration::from_millis(200);
+    let (mut host, trigger) = made(program, &json!({"act": "hang"}));
+    let mut trigger = trigger.unwrap();
+    host.is_cancelled = true;
+    let long = FireInfo {
+        deadline: i64::MAX,
+        ..info(1, 1)
+    };
+    let error = host
+        .fire(&mut *trigger, long, &Owned::write(&[1]))
+        .unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.ends_with("did not end within 200ms, killed"),
+        "{error}"
+    );
     trigger.close(CloseReason::Stop);
 }
 

@@ -161,6 +161,11 @@ async fn answer(name: &str, fire: &v1::Fire, out: &Out1, client: &mut PluginHost
                 Out::Ack(ack(fire, &format!("{codes:?} {:?}", status.code()))),
             );
         }
+        "newer" if fire.attempt == 1 => {
+            let mut ack = ack(fire, "newer");
+            ack.effects.push(v1::Effect { effect: None });
+            send(out, Out::Ack(ack));
+        }
         "garbage" if fire.attempt == 1 => {
             let write = v1::effect::Write {
                 key: "OUT/1Min/T".into(),
@@ -211,6 +216,20 @@ fn late_calls_are_fenced_and_strangers_refused() {
     let (said, errors) = run("late calls");
     assert_eq!(errors, Vec::<String>::new());
     assert_eq!(said, ["[-9, -9, -9, -9] PermissionDenied"; 2]);
+}
+
+/// The fire fails and says so; the child lives on.
+#[test]
+fn an_effect_of_a_newer_child_is_unsupported() {
+    let (said, errors) = run("newer");
+    assert_eq!(said, ["fine", "fine"]);
+    assert_eq!(errors.len(), 2);
+    for error in errors {
+        assert!(
+            error.starts_with("UNSUPPORTED: ") && error.contains("newer SDK"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use disk::sim::SimDisk;
 use disk::{Clock, SystemClock};
 use engine::{Commit, Engine, Options, Origin, Rows, Scan};
 use model::{BucketKey, RowKind, Zone};
-use plugin_host::{Entry, Host, Modules, Publisher};
+use plugin_host::{Entry, Host, Modules, Publisher, ReplayOptions, State};
 use plugin_sdk::Delivery;
 use serde_json::json;
 
@@ -27,11 +27,15 @@ struct Store {
 
 /// A host whose one trigger dies in the first attempt of every event.
 fn open(disk: &SimDisk) -> Store {
+    open_with(disk, json!({"act": "kill", "once": true}))
+}
+
+fn open_with(disk: &SimDisk, config: serde_json::Value) -> Store {
     let entry = Entry {
         name: Some("mortal".into()),
         on: vec!["IN/1Min/*".into()],
         delivery: Some(Delivery::Exact),
-        config: json!({"act": "kill", "once": true}),
+        config,
         ..Entry::trigger("probe")
     };
     let modules = Modules::default().with(probe());
@@ -97,4 +101,47 @@ fn every_row_is_copied_once_though_each_fire_kills_the_child() {
         assert_eq!(store.host.status()[0].pid, None);
         store.engine.close().unwrap();
     }
+}
+
+/// A replay has a child of its own, beside that of the instance.
+#[test]
+fn a_trigger_in_a_child_is_replayed() {
+    let disk = SimDisk::new(4);
+    let store = open_with(&disk, json!({}));
+    for time in [1, 2, 3] {
+        store.write(&[time]);
+    }
+    store.drain();
+    let pid = store.host.status()[0].pid;
+    let all = ReplayOptions::dry_run(0, 10);
+    let report = store.host.replay("mortal", &all).unwrap();
+    assert!(report.is_equal() && report.buckets.len() == 1, "{report:?}");
+    assert_eq!((report.rows, report.failures), (3, 0));
+    let gone = engine::DeleteRange {
+        key: BucketKey::parse("OUT/1Min/T").unwrap(),
+        from: 2,
+        to: 2,
+    };
+    store.engine.delete(&[gone]).unwrap();
+    let report = store.host.replay("mortal", &all).unwrap();
+    let bucket = &report.buckets[0];
+    assert_eq!((bucket.equal, bucket.missing, bucket.extra), (2, 1, 0));
+    assert_eq!(store.host.status()[0].pid, pid);
+    store.host.stop();
+    store.engine.close().unwrap();
+}
+
+/// An idle child that is killed runs again without an event to fire.
+#[test]
+fn an_idle_child_is_there_again() {
+    let store = open_with(&SimDisk::new(5), json!({}));
+    let pid = store.host.status()[0].pid.unwrap();
+    let child = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+    crate::support::wait_for("another child", || {
+        let status = store.host.status().remove(0);
+        status.state == State::Running && status.pid.is_some_and(|now| now != pid)
+    });
+    store.host.stop();
+    store.engine.close().unwrap();
 }
