@@ -47,7 +47,11 @@ fn a_trigger_of_a_library_is_replayed() {
         }],
         section: None,
     };
-    engine.write(rows(key().clone(), bars(1))).unwrap().wait().unwrap();
+    engine
+        .write(rows(key().clone(), bars(1)))
+        .unwrap()
+        .wait()
+        .unwrap();
     assert!(host.drain(Duration::from_secs(60)), "{:#?}", host.status());
     let all = ReplayOptions::dry_run(i64::MIN, i64::MAX);
     for _ in 0..2 {

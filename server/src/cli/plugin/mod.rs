@@ -17,9 +17,9 @@ mod record;
 mod sdk;
 pub(super) mod server;
 mod state;
+pub(super) mod table;
 mod templates;
 mod test;
-pub(super) mod table;
 mod top;
 
 use std::path::{Path, PathBuf};
