@@ -16,6 +16,7 @@ mod run;
 use std::collections::BTreeMap;
 
 use plan::{Op, plan};
+pub(crate) use run::place;
 use run::run;
 
 /// How often something happened.

@@ -106,7 +106,10 @@ impl OnDiskAgg {
         let times = rows::stored_times(batch, &self.zone);
         let spans = |timeframe| Spans::of_times(&times, timeframe, &self.zone);
         let outputs = self.outputs(batch.key, batch.timeframe, spans)?;
-        self.update(ctx, batch.key, batch.timeframe, outputs)?;
+        let mut outputs = self.compute(ctx, batch.key, batch.timeframe, outputs)?;
+        for output in &mut outputs {
+            finish(ctx, output)?;
+        }
         Ok(())
     }
 
@@ -132,9 +135,11 @@ impl OnDiskAgg {
         if shape == Shape::Bars {
             self.reports.drop_finer(ctx, key, &mut outputs);
         }
-        let outputs = self.update(ctx, key, base, outputs)?;
-        for output in &outputs {
+        let mut outputs = self.compute(ctx, key, base, outputs)?;
+        for output in &mut outputs {
+            // In front of the writes, which may lie between two orphans.
             delete_orphans(ctx, output)?;
+            finish(ctx, output)?;
         }
         Ok(())
     }
@@ -162,8 +167,8 @@ impl OnDiskAgg {
         Ok(outputs)
     }
 
-    /// Reads the base rows of all affected windows, rolls them up and writes the aggregates.
-    fn update(
+    /// Reads the base rows of all affected windows and rolls them up.
+    fn compute(
         &mut self,
         ctx: &mut FireCtx<'_>,
         key: &BucketKey,
@@ -194,9 +199,6 @@ impl OnDiskAgg {
                     output.add(&part, shape, base, self.calendar.as_ref(), &self.zone)?;
                 }
             }
-        }
-        for output in &mut outputs {
-            finish(ctx, output)?;
         }
         Ok(outputs)
     }

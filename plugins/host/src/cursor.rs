@@ -28,6 +28,9 @@ use crate::overflow::Hold;
 use crate::section::{Change, Section, encode};
 use crate::state::SharedTable;
 
+/// Log kept beyond `wal_hold` for one that was told and has not answered.
+const GRACE_BYTES: u64 = 256 << 20;
+
 /// Where every instance stands.
 #[derive(Debug)]
 pub(crate) struct Book {
@@ -474,9 +477,11 @@ impl Line {
         if self.hold.is_endless || limit <= cursor {
             return cursor;
         }
-        // One that runs is told, and has until the next checkpoint.
+        // One that runs is told, and has some time to answer.
         let runs = Arc::strong_count(&self.over) > 1;
-        if runs && !self.over.swap(true, Relaxed) {
+        let is_news = runs && !self.over.swap(true, Relaxed);
+        let most = self.hold.bytes.saturating_add(GRACE_BYTES);
+        if is_news || runs && upto.0 - cursor <= most {
             return cursor;
         }
         limit

@@ -252,7 +252,7 @@ impl Life<'_> {
 }
 
 /// Where a call was, in few words.
-fn place(call: &Call) -> String {
+pub(crate) fn place(call: &Call) -> String {
     let path = call
         .path
         .rsplit_once(" to ")

@@ -1,25 +1,23 @@
 //! One store through writes, crashes and recoveries.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::model::{BucketKey, RowKind, Zone};
+use ::model::{BucketKey, Zone};
 use bytes::Bytes;
 use disk::SystemClock;
 use disk::sim::SimDisk;
-use engine::{Commit, Engine, Options, Origin, Scan};
-use plugin_host::{Entry, Host, Publisher};
-use plugin_sdk::{
-    BuiltIn, Delivery, Event, FireCtx, FireError, Init, Manifest, Plugin, PluginError, StateScope,
-    StateValue, Trigger,
-};
+use engine::{Commit, DeleteRange, Engine, Options, Origin, Scan};
+use plugin_host::{Host, Publisher};
+use plugin_sdk::StateValue;
 use tests::rng::Rng;
 
 use super::model::{Op, Rows, State, bars_of, ticks_of};
+use super::plugins::{self, DESTINATIONS};
 
 const MINUTE: i64 = 60_000_000_000;
 const START: i64 = 1_577_836_800_000_000_000 - 40 * MINUTE; // shortly before a new year
-const DESTINATIONS: [&str; 3] = ["5Min", "1H", "1D"];
 const SYMBOLS: [&str; 3] = ["SPY", "AAPL", "BRK.B"];
 
 /// What ends a life.
@@ -42,12 +40,18 @@ pub(super) struct Life {
     in_doubt: Vec<Op>,
     clock: i64,
     pub(super) crashes: u64,
+    /// Instances that came when there were rows already.
+    late: u64,
+    /// Ranges delivered so far.
+    pub(super) gaps: u64,
+    /// What the disk did last when it crashed, and how often.
+    pub(super) ends: BTreeMap<String, u64>,
 }
 
 impl Life {
     pub(super) fn new(seed: u64) -> Self {
         let disk = SimDisk::new(seed);
-        let running = Some(open(&disk).expect("an empty disk opens"));
+        let running = Some(open(&disk, 0).expect("an empty disk opens"));
         let (acknowledged, in_doubt) = (State::default(), Vec::new());
         let rng = Rng::new(seed);
         Self {
@@ -59,6 +63,9 @@ impl Life {
             in_doubt,
             clock: START,
             crashes: 0,
+            late: 0,
+            gaps: 0,
+            ends: BTreeMap::new(),
         }
     }
 
@@ -73,7 +80,10 @@ impl Life {
             }
         }
         if let Some((_, kind)) = crash {
-            self.crashes += u64::from(self.disk.crashed());
+            if self.disk.crashed() {
+                self.crashes += 1;
+                self.note_end();
+            }
             self.restart(kind);
         }
     }
@@ -84,9 +94,41 @@ impl Life {
         let engine = engine.clone();
         match self.rng.below(12) {
             0 => engine.checkpoint().is_ok(),
+            4 => self.delete(&engine),
             1..=3 => self.write_pipelined(&engine, 4),
             _ => self.write_pipelined(&engine, 1),
         }
+    }
+
+    /// From the next start on there is one more instance, which fires all that is stored.
+    pub(super) fn add_late(&mut self) {
+        self.late += 1;
+    }
+
+    /// Bars are deleted, whose aggregates must follow.
+    fn delete(&mut self, engine: &Engine) -> bool {
+        let key = key(SYMBOLS[self.rng.below(3) as usize], "1Min", "OHLCV");
+        let from = self.clock - self.rng.below(300) as i64 * MINUTE;
+        let to = from + self.rng.below(200) as i64 * MINUTE;
+        if engine.bucket(&key).is_none() {
+            return true;
+        }
+        let range = DeleteRange {
+            key: key.clone(),
+            from,
+            to,
+        };
+        let op = Op {
+            rows: Vec::new(),
+            deleted: Some((key, from, to)),
+        };
+        let is_done = engine.delete(&[range]).is_ok();
+        if is_done {
+            self.acknowledged.apply(&op);
+        } else {
+            self.in_doubt.push(op);
+        }
+        is_done
     }
 
     /// Queues some commits before it waits for the first.
@@ -127,6 +169,7 @@ impl Life {
         });
         Op {
             rows: rows.collect(),
+            deleted: None,
         }
     }
 
@@ -170,7 +213,8 @@ impl Life {
         self.disk.crash();
         self.drop_running();
         self.disk = after(&self.disk, kind);
-        self.running = Some(open(&self.disk).unwrap_or_else(|e| panic!("seed {}: {e}", self.seed)));
+        self.running =
+            Some(open(&self.disk, self.late).unwrap_or_else(|e| panic!("seed {}: {e}", self.seed)));
     }
 
     /// Crashes what runs, then the recovery after it, then recovers.
@@ -179,7 +223,7 @@ impl Life {
         self.drop_running();
         self.disk = after(&self.disk, kind);
         self.disk.crash_after(calls);
-        if let Ok((engine, host)) = open(&self.disk) {
+        if let Ok((engine, host)) = open(&self.disk, self.late) {
             self.running = Some((engine, host));
         }
         self.restart(kind);
@@ -195,7 +239,7 @@ impl Life {
         host.stop();
         engine.close().expect("a clean stop");
         self.disk = self.disk.restart();
-        self.running = Some(open(&self.disk).expect("opens again"));
+        self.running = Some(open(&self.disk, self.late).expect("opens again"));
     }
 
     pub(super) fn fail_a_sync_after(&mut self, count: u64) {
@@ -209,10 +253,18 @@ impl Life {
 
     fn drop_running(&mut self) {
         if let Some((engine, host)) = self.running.take() {
+            let gaps = host.status().iter().map(|one| one.gaps).sum::<u64>();
+            self.gaps += gaps;
             host.stop();
             // The disk is gone: closing fails, and must end the threads all the same.
             let _ = engine.close();
         }
+    }
+
+    /// Compares the rows and settles what was in doubt, while the triggers are still at work.
+    pub(super) fn look(&mut self, context: &str) {
+        let found = self.read();
+        self.settle(&found, context);
     }
 
     /// Compares everything, settles what was in doubt, opens once more and compares again.
@@ -223,7 +275,8 @@ impl Life {
         self.disk.crash();
         self.drop_running();
         self.disk = self.disk.restart();
-        self.running = Some(open(&self.disk).unwrap_or_else(|e| panic!("{context}: {e}")));
+        self.running =
+            Some(open(&self.disk, self.late).unwrap_or_else(|e| panic!("{context}: {e}")));
         assert_eq!(
             self.read(),
             self.acknowledged,
@@ -259,9 +312,11 @@ impl Life {
             "{context}: {:?}",
             host.status()
         );
-        for base in self.acknowledged.bars.keys() {
+        // One whose rows are all deleted has no aggregates either.
+        for symbol in SYMBOLS {
+            let base = &key(symbol, "1Min", "OHLCV");
             for destination in DESTINATIONS {
-                let key = key(base.symbol(), destination, "OHLCV");
+                let key = key(symbol, destination, "OHLCV");
                 let found = self.scan(&key).map(|b| bars_of(&b)).unwrap_or_default();
                 let expected = self.acknowledged.aggregates(base, destination);
                 assert_eq!(
@@ -271,15 +326,25 @@ impl Life {
             }
         }
         for (source, ticks) in &self.acknowledged.ticks {
-            let copied = self
-                .scan(&copy_of(source))
-                .map(|b| ticks_of(&b))
-                .unwrap_or_default();
-            assert_eq!(
-                sorted(&copied),
-                sorted(ticks),
-                "{context}: {source} was not copied once"
-            );
+            let copied = |group: &str| {
+                let key = key(source.symbol(), "1Sec", group);
+                let batch = self.scan(&key);
+                sorted(&batch.map(|b| ticks_of(&b)).unwrap_or_default())
+            };
+            let expected = sorted(ticks);
+            let late = (0..self.late).map(plugins::late_group);
+            for group in late.chain(["COPY".to_owned()]) {
+                assert_eq!(
+                    copied(&group),
+                    expected,
+                    "{context}: {source} was not copied once to {group}"
+                );
+            }
+            // At least once.
+            let (mut durable, mut expected) = (copied("DURABLE"), expected);
+            durable.dedup();
+            expected.dedup();
+            assert_eq!(durable, expected, "{context}: {source} was not copied");
             let kept = |name: &[u8]| {
                 let value = host.state_get("counter", source.as_str(), name);
                 value.unwrap_or_else(|e| panic!("{context}: {e}"))
@@ -297,6 +362,12 @@ impl Life {
                 is_odd,
                 "{context}: {source} has parts of two events"
             );
+        }
+    }
+
+    fn note_end(&mut self) {
+        if let Some(call) = self.disk.calls().last() {
+            *self.ends.entry(crate::random::place(call)).or_default() += 1;
         }
     }
 
@@ -341,32 +412,14 @@ fn after(disk: &SimDisk, kind: Crash) -> SimDisk {
     }
 }
 
-fn open(disk: &SimDisk) -> Result<(Engine, Host), engine::Error> {
-    let entry = |module: &str, on: &str, config| Entry {
-        on: vec![on.into()],
-        config,
-        ..Entry::trigger(module)
-    };
-    let entries = vec![
-        entry(
-            "ondiskagg.so",
-            "*/1Min/OHLCV",
-            serde_json::json!({ "destinations": DESTINATIONS }),
-        ),
-        entry("copier", "*/1Sec/TICK", serde_json::Value::Null),
-        Entry {
-            name: Some("counter".into()),
-            parallelism: 2,
-            ..entry("counter", "*/1Sec/TICK", serde_json::Value::Null)
-        },
-    ];
-    let builtins = vec![
-        ondiskagg::BUILT_IN,
-        BuiltIn::trigger::<Copier>(),
-        BuiltIn::trigger::<Counter>(),
-    ];
-    let host =
-        Host::new(entries, builtins, Zone::utc(), Arc::new(Nobody)).expect("entries are right");
+fn open(disk: &SimDisk, late: u64) -> Result<(Engine, Host), engine::Error> {
+    let host = Host::new(
+        plugins::entries(late),
+        plugins::builtins(),
+        Zone::utc(),
+        Arc::new(Nobody),
+    )
+    .expect("entries are right");
     let options = Options {
         tail_bytes_max: 64 << 10,
         wal_segment_bytes: 256 << 10,
@@ -398,10 +451,6 @@ fn commit(op: &Op) -> Commit {
 
 fn key(symbol: &str, timeframe: &str, group: &str) -> BucketKey {
     BucketKey::new(symbol, timeframe, group).expect("a fixed key")
-}
-
-fn copy_of(source: &BucketKey) -> BucketKey {
-    key(source.symbol(), "1Sec", "COPY")
 }
 
 fn sorted(ticks: &[(i64, f64)]) -> Vec<(i64, u64)> {
@@ -443,62 +492,4 @@ struct Nobody;
 
 impl Publisher for Nobody {
     fn publish(&self, _instance: &str, _stream: &str, _payload: Bytes) {}
-}
-
-/// Counts every tick in state, and deletes what it kept at every second event.
-struct Counter;
-
-impl Plugin for Counter {
-    type Config = serde_json::Value;
-    const MANIFEST: Manifest = Manifest {
-        delivery: Delivery::Exact,
-        state_scope: StateScope::Key,
-        ..Manifest::new("counter", "1.0.0")
-    };
-
-    fn new(_config: serde_json::Value, _init: &mut Init<'_>) -> Result<Self, PluginError> {
-        Ok(Self)
-    }
-}
-
-impl Trigger for Counter {
-    fn fire(&mut self, ctx: &mut FireCtx<'_>, event: &Event<'_>) -> Result<(), FireError> {
-        let Event::Write(batch) = event else {
-            return Ok(());
-        };
-        let mut state = ctx.state();
-        state.incr("n", batch.rows.rows() as i64)?;
-        if state.incr("events", 1)? % 2 == 1 {
-            state.put("flag", "")?;
-        } else {
-            state.delete("flag")?;
-        }
-        Ok(())
-    }
-}
-
-/// Repeats every tick once: any fire that is lost or repeated shows.
-struct Copier;
-
-impl Plugin for Copier {
-    type Config = serde_json::Value;
-    const MANIFEST: Manifest = Manifest {
-        delivery: Delivery::Exact,
-        accepts_gap: false,
-        ..Manifest::new("copier", "1.0.0")
-    };
-
-    fn new(_config: serde_json::Value, _init: &mut Init<'_>) -> Result<Self, PluginError> {
-        Ok(Self)
-    }
-}
-
-impl Trigger for Copier {
-    fn fire(&mut self, ctx: &mut FireCtx<'_>, event: &Event<'_>) -> Result<(), FireError> {
-        let Event::Write(batch) = event else {
-            return Ok(());
-        };
-        ctx.write(&copy_of(batch.key), RowKind::Tick, batch.rows.clone())?;
-        Ok(())
-    }
 }

@@ -20,6 +20,8 @@ pub(super) enum Rows {
 #[derive(Debug, Clone)]
 pub(super) struct Op {
     pub(super) rows: Vec<(BucketKey, Rows)>,
+    /// Or bars of a range of times that go.
+    pub(super) deleted: Option<(BucketKey, i64, i64)>,
 }
 
 /// What the buckets hold.
@@ -31,6 +33,14 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn apply(&mut self, op: &Op) {
+        if let Some((key, from, to)) = &op.deleted
+            && let Some(bars) = self.bars.get_mut(key)
+        {
+            bars.retain(|time, _| time < from || time > to);
+            if bars.is_empty() {
+                self.bars.remove(key);
+            }
+        }
         for (key, rows) in &op.rows {
             match rows {
                 Rows::Bars(rows) => self

@@ -155,13 +155,20 @@ proptest! {
         trigger.part_rows_max = part_rows_max;
         let key = "A/1Min/OHLCV";
         for (written, from, len) in &steps {
-            host.write(&mut trigger, key, RowKind::Bar, batch(written, 60)).unwrap();
+            // Some are told by the gap only.
+            let is_backlog = from % 2 == 1;
+            match is_backlog {
+                true => host.store(&BucketKey::parse(key).unwrap(), RowKind::Bar, batch(written, 60)),
+                false => host.write(&mut trigger, key, RowKind::Bar, batch(written, 60)).unwrap(),
+            }
             let times = host.rows(key).unwrap().times().to_vec();
             let Some(first) = times.get(*from).copied() else {
+                host.gap(&mut trigger, key, i64::MIN, i64::MAX).unwrap();
                 continue;
             };
             let last = times.get(from + len).copied().unwrap_or(i64::MAX);
             host.delete(key, first, last);
+            let (first, last) = if is_backlog { (i64::MIN, i64::MAX) } else { (first, last) };
             host.gap(&mut trigger, key, first, last).unwrap();
             check(&host, key, &destinations)?;
         }
