@@ -9,7 +9,7 @@ const LOUD: &str = "
     name: refusing
     on: '*/1Min/NONE'
     config: {token: s3cret-token-value, refuses_while: refuse}
-  - module: gdaxfeeder.so
+  - module: nowhere
     name: absent
     config: {key: s3cret-token-value, pin: 73519846, list: [s3cret-token-value]}
   - module: probe
