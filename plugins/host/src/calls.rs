@@ -186,9 +186,9 @@ pub(crate) trait Owner: Sync {
     /// Whether it was given up: it goes on, but nothing of it happens any more.
     fn is_given_up(&self) -> bool;
     /// The plugin has counted something.
-    fn count(&self, _metric: &str, _by: f64) {}
+    fn count(&self, metric: &str, by: f64);
     /// The plugin says how it is.
-    fn health(&self, _health: Health, _text: &str) {}
+    fn health(&self, health: Health, text: &str);
 }
 
 /// The calls of one fire, or of a worker between two commits.

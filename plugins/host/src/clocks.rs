@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use plugin_sdk::Cancel;
+use plugin_sdk::{Cancel, Health};
 
 use crate::calls::Owner;
 use crate::host::{Inner, Instance};
@@ -153,6 +153,14 @@ impl Owner for Leash<'_> {
 
     fn is_given_up(&self) -> bool {
         self.run.stop.is_abandoned() || self.clock.is_given_up()
+    }
+
+    fn count(&self, metric: &str, by: f64) {
+        self.run.count(metric, by);
+    }
+
+    fn health(&self, health: Health, text: &str) {
+        self.run.health(health, text);
     }
 }
 

@@ -87,6 +87,7 @@ pub(crate) fn summary(instance: &InstanceStatus) -> Value {
         "version": instance.version,
         "host": instance.host,
         "path": instance.path,
+        "is_off": instance.is_off,
         "quarantined": instance.quarantined,
         "warnings": instance.warnings,
         "place": instance.place,

@@ -293,6 +293,11 @@ fn what_is_disabled_stays_so_and_what_is_orphaned_is_forgotten() {
     site.start();
     let listed = site.get("plugins");
     assert_eq!(listed["instances"], json!([]));
+    let text = site.text(&["plugin", "list"]);
+    assert!(
+        text.contains("one is stored, and no entry names it"),
+        "{text}"
+    );
     let would = site.json(&["plugin", "gc", "--dry-run"]);
     assert_eq!(
         (&would["orphans"], &would["dry_run"]),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::{BucketInfo, Engine, Limit, Lsn, Scan};
 use model::{ColumnBatch, Zone};
 use plugin_sdk::{
-    AnyTrigger, CloseReason, FireCtx, FireError, FireInfo, Init, Module, State as StateOf,
+    AnyTrigger, CloseReason, FireCtx, FireError, FireInfo, Health, Init, Module, State as StateOf,
 };
 
 use super::capture::Captured;
@@ -74,6 +74,11 @@ impl Owner for Watched {
     fn is_given_up(&self) -> bool {
         self.watch.is_given_up()
     }
+
+    // What a plugin says while it is tried out is not what the instance says.
+    fn count(&self, _metric: &str, _by: f64) {}
+
+    fn health(&self, _health: Health, _text: &str) {}
 }
 
 /// How one attempt ended.

@@ -38,6 +38,15 @@ pub(super) fn text(instance: &Value) -> String {
     line("on", &list(&instance["on"]));
     line("place", &place(instance));
     line("counted", &counted(instance));
+    if let Some(share) = instance["progress"]["share"].as_f64() {
+        let text = instance["progress"]["text"].as_str().unwrap_or("");
+        let line_end = if text.is_empty() {
+            String::new()
+        } else {
+            format!(" ({text})")
+        };
+        line("progress", &format!("{:.1} %{line_end}", 100.0 * share));
+    }
     for warning in instance["warnings"].as_array().into_iter().flatten() {
         line("warning", warning.as_str().unwrap_or(""));
     }
@@ -116,7 +125,7 @@ mod tests {
             "kind": "trigger", "delivery": "exact", "module": "agg.so", "version": "1.0.0",
             "host": "builtin", "on": ["*/1Min/OHLCV"], "cursor": "1a", "lag_bytes": 0,
             "lag_seconds": 0.0, "fires": 3, "failures": 0, "rows": 7, "health": "degraded",
-            "health_text": "half", "config": {"token": "***"}, "limits": {"parallelism": 1,
+            "health_text": "half", "progress": {"share": 0.5, "text": "1 of 2"}, "config": {"token": "***"}, "limits": {"parallelism": 1,
             "memory": null}, "warnings": ["odd"],
         });
         assert_eq!(
@@ -125,7 +134,7 @@ mod tests {
              health       degraded: half\nentry        mkts.yml:3, trigger, exact\n\
              module       agg.so 1.0.0, builtin\non           */1Min/OHLCV\n\
              place        1a, 0 B behind (0.0 s)\ncounted      3 fires, 7 rows written\n\
-             warning      odd\nconfig       {\"token\":\"***\"}\nlimit        parallelism: 1\n"
+             progress     50.0 % (1 of 2)\nwarning      odd\nconfig       {\"token\":\"***\"}\nlimit        parallelism: 1\n"
         );
     }
 }

@@ -29,23 +29,34 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: &Args, builtins: &[BuiltIn]) -> Result<(), Failure> {
-    let instances = match &args.url {
-        Some(url) => instances(Api::of(address(url)?).all("", &Ask::Get)?)?,
+    let answer = match &args.url {
+        Some(url) => Api::of(address(url)?).all("", &Ask::Get)?,
         None => {
             let config = args.config.need()?;
-            let online = if args.offline {
-                None
-            } else {
-                running(&config)?
+            let online = match args.offline {
+                true => None,
+                false => Api::of(address_of(&config)).instances()?,
             };
-            online.unwrap_or_else(|| offline(&config, builtins))
+            online.unwrap_or_else(|| json!({ "instances": offline(&config, builtins) }))
         }
     };
+    let orphans = orphans(&answer);
+    let instances = instances(answer)?;
     match args.json {
         true => println!("{}", Value::Array(instances)),
-        false => print!("{}", table(&instances)),
+        false => print!("{}{orphans}", table(&instances)),
     }
     Ok(())
+}
+
+/// A line for each instance that is stored and no entry names.
+fn orphans(answer: &Value) -> String {
+    let orphans = answer["orphans"].as_array().into_iter().flatten();
+    let line = |orphan: &Value| {
+        let id = orphan["id"].as_str().unwrap_or("");
+        format!("{id} is stored, and no entry names it: `mkts plugin gc` forgets it\n")
+    };
+    orphans.map(line).collect()
 }
 
 /// The instances of the server of a configuration; `None` if none runs.
