@@ -221,19 +221,19 @@ fn remove_folders(disk: &dyn Disk, kept: &[String]) -> std::io::Result<()> {
         if name.starts_with(['_', '.']) || kept.contains(&folder) {
             continue;
         }
-        let letters = format!("{folder}/{DLQ}");
-        let snapshot = format!("{folder}/{SNAPSHOT}");
-        if disk.exists(&letters)? {
-            for file in disk.list(&letters)? {
-                disk.unlink(&format!("{letters}/{file}"))?;
-            }
-            disk.remove_dir(&letters)?;
-        } else if !disk.exists(&snapshot)? {
+        // Other files may lie here; they are no folders, or not empty.
+        let Ok(inside) = disk.list(&folder) else {
             continue;
-        }
-        for file in [snapshot.clone(), format!("{snapshot}.tmp")] {
-            if disk.exists(&file)? {
-                disk.unlink(&file)?;
+        };
+        for name in inside {
+            let path = format!("{folder}/{name}");
+            if name == DLQ {
+                for file in disk.list(&path)? {
+                    disk.unlink(&format!("{path}/{file}"))?;
+                }
+                disk.remove_dir(&path)?;
+            } else if name == SNAPSHOT || name.strip_suffix(".tmp") == Some(SNAPSHOT) {
+                disk.unlink(&path)?;
             }
         }
         // Somebody else's files keep it.
