@@ -7,6 +7,7 @@ mod admin;
 mod arrow;
 pub mod cli;
 pub mod config;
+pub mod grpc;
 pub mod http;
 mod logs;
 mod percent;

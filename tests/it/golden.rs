@@ -9,6 +9,9 @@ mod prove;
 pub(crate) mod replay;
 mod rulings;
 
+pub(crate) use canon::unhex;
+pub(crate) use replay::recorded;
+
 /// One test a scenario, and the list of them.
 macro_rules! scenarios {
     ($($name:ident)*) => {

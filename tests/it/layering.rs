@@ -40,6 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("replay", &["plugin-sdk", "model"]),
     ("stream", &["plugin-sdk", "calendar", "model"]),
     ("client", &["model"]),
+    ("client-proto", &[]),
     (
         "server",
         &[
@@ -48,6 +49,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "plugin-sdk",
             "plugin-test",
             "client",
+            "client-proto",
             "model",
             "ondiskagg",
             "replay",

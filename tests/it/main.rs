@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `golden` | does the server answer recorded MarketStore traffic as recorded, and better where the recording is wrong |
 //! | `vectors` | the same for the exchanges of an unmodified Python client |
+//! | `grpc` | the same over gRPC, with bad input |
 //! | `pymarketstore` | does that client itself work |
 //! | `python_plugin` | does the Python SDK of plugins do what the server says and asks for |
 //! | `native_crash` | does a library that ends the server twice run in a process then |
@@ -38,6 +39,7 @@ mod exchange;
 mod feeds;
 mod fuzz;
 mod golden;
+mod grpc;
 mod hostile;
 mod import_marketstore;
 mod layering;

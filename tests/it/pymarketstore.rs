@@ -9,7 +9,7 @@ use std::process::Command;
 use tests::server::{ONDISKAGG, STREAM, Server, workspace};
 
 /// The client under test, and what it needs beside it (it does not pin them itself).
-const PACKAGES: &[&str] = &[
+pub(crate) const PACKAGES: &[&str] = &[
     "pymarketstore==0.22",
     "msgpack",
     "numpy",

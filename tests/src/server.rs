@@ -84,6 +84,8 @@ pub struct Server {
     dir: tempfile::TempDir,
     child: Option<Child>,
     addr: SocketAddr,
+    /// Where gRPC listens, if it does.
+    grpc: Option<String>,
     starts: u32,
 }
 
@@ -110,6 +112,7 @@ impl Server {
             dir,
             child: None,
             addr,
+            grpc: None,
             starts: 0,
         };
         server.spawn();
@@ -172,6 +175,7 @@ impl Server {
             .as_str()
             .expect("the ready file names the address");
         self.addr = http.parse().expect("the address is host:port");
+        self.grpc = ready["grpc"].as_str().map(str::to_owned);
     }
 
     /// True once the process has said that it serves.
@@ -237,6 +241,11 @@ impl Server {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where gRPC listens: `grpc_listen_port: 0` opens it.
+    pub fn grpc(&self) -> &str {
+        self.grpc.as_deref().expect("gRPC is switched on")
     }
 
     /// The directory around the data directory: nothing may appear in it.

@@ -68,7 +68,7 @@ impl Feed {
             mut place,
         } = self;
         let end = keep(&mut run, restart, options, |run| {
-            match object.take().map_or_else(|| create(run, None), Ok) {
+            match object.take().map_or_else(|| create(run), Ok) {
                 Ok(source) => live(run, source, &mut place),
                 Err(why) => Exit::Failed(why),
             }
@@ -78,9 +78,8 @@ impl Feed {
 }
 
 /// Makes an object of the plugin.
-pub(crate) fn create(run: &Run, migrated: Option<&Effects>) -> Result<Box<dyn AnySource>, String> {
-    let changed = migrated.map(|effects| &effects.state);
-    run.make(changed, |module, config, init| module.source(config, init))
+pub(crate) fn create(run: &Run) -> Result<Box<dyn AnySource>, String> {
+    run.make(None, |module, config, init| module.source(config, init))
 }
 
 /// One run of one object, with its end.

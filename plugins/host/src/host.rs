@@ -395,8 +395,6 @@ impl Inner {
         let began = Instant::now();
         for instance in &self.instances {
             let until = began + STOP_WAIT + instance.grace();
-            // A verb under way waits for the same thread.
-            let _one_verb = instance.control.try_lock_until(until);
             let (stop, thread) = instance.take_thread();
             if !self.join(instance, thread, &engine, until) {
                 stop.abandon();

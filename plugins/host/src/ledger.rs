@@ -11,9 +11,6 @@
 //! came to its end wipes the strikes, of a worker or source five healthy minutes do. Whoever else was
 //! running gets a strike, too, and loses it with the next window. Loss of power may leave an old
 //! mark: one strike too many, no more. A slot that does not read back counts for nothing.
-//!
-//! The two writes of a window cost half a microsecond together (ext4, 2 cores): little beside a window,
-//! so there is no mapping of the file, which would need unsafe code.
 
 use std::io;
 use std::sync::Arc;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
+use bytes::Bytes;
 use crossbeam_channel::bounded;
 use engine::{Commit, Engine, Lsn, Origin};
 use plugin_sdk::{Delivery, Kind, StateValue};
 
 use crate::backfill;
-use crate::calls::Effects;
 use crate::checkpoint;
 use crate::commit;
 use crate::dispatch::{Dispatcher, Sizes};
@@ -108,10 +108,6 @@ impl Inner {
         let result = self.make_and_run(instance, engine, begin);
         let reason = match &result {
             Ok(Ok(())) => return result,
-            Err(Error::Engine(engine::Error::Closed)) => {
-                set(State::Stopped, "");
-                return result;
-            }
             Ok(Err(reason)) => reason.clone(),
             Err(error) => error.to_string(),
         };
@@ -249,8 +245,11 @@ impl Inner {
     /// All a worker needs to run. Its object is made here, so that a plugin that refuses shows before
     /// the server is ready.
     fn worker(&self, making: &Making<'_>) -> Result<Result<Box<Worker>, String>, Error> {
-        let made = self.without_cursor(making, worker::create)?;
-        Ok(made.map(|(run, object)| {
+        let (run, _) = match self.without_cursor(making)? {
+            Ok(made) => made,
+            Err(why) => return Ok(Err(why)),
+        };
+        Ok(worker::create(&run).map(|object| {
             Box::new(Worker {
                 run,
                 restart: making.plan.entry.restart,
@@ -262,13 +261,12 @@ impl Inner {
 
     /// All a source needs to run.
     fn feed(&self, making: &Making<'_>) -> Result<Result<Box<Feed>, String>, Error> {
-        let made = self.without_cursor(making, feed::create)?;
+        let (run, resume) = match self.without_cursor(making)? {
+            Ok(made) => made,
+            Err(why) => return Ok(Err(why)),
+        };
         let entry = &making.plan.entry;
-        Ok(made.map(|(run, object)| {
-            let resume = match run.table.read().host_value(feed::RESUME_KEY) {
-                Some(StateValue::Bytes(token)) => Some(token.clone()),
-                _ => None,
-            };
+        Ok(feed::create(&run).map(|object| {
             Box::new(Feed {
                 run,
                 restart: entry.restart,
@@ -286,14 +284,11 @@ impl Inner {
         }))
     }
 
-    /// A run that does not follow the log, so none is kept for it, and its object, made with the state
-    /// as it needs it. What a migration changed is stored behind that: a plugin that cannot run leaves
-    /// the state to the one before it.
-    fn without_cursor<T>(
+    /// A run that does not follow the log, so none is kept for it, and the token of a source.
+    fn without_cursor(
         &self,
         making: &Making<'_>,
-        create: impl FnOnce(&Run, Option<&Effects>) -> Result<T, String>,
-    ) -> Result<Result<(Run, T), String>, Error> {
+    ) -> Result<Result<(Run, Option<Bytes>), String>, Error> {
         let (plan, engine) = (making.plan, making.engine);
         let origin = engine.origin(&plan.id)?;
         let recovered = self.book.start(origin, &plan.id, 0);
@@ -301,18 +296,14 @@ impl Inner {
             return Ok(Err(incomplete(&why)));
         }
         let run = self.run_of(making, origin, (recovered.epoch, recovered.table));
-        let made = run.migration().and_then(|migrated| {
-            let object = create(&run, migrated.as_ref())?;
-            Ok((migrated, object))
-        });
-        let (migrated, object) = match made {
-            Ok(made) => made,
-            Err(why) => return Ok(Err(why)),
-        };
-        if let Some(effects) = migrated {
-            run.store_migration(&effects, commit::NO_CURSOR)?;
+        if let Err(why) = run.bring_state_forward(commit::NO_CURSOR)? {
+            return Ok(Err(why));
         }
-        Ok(Ok((run, object)))
+        let resume = match run.table.read().host_value(feed::RESUME_KEY) {
+            Some(StateValue::Bytes(token)) => Some(token.clone()),
+            _ => None,
+        };
+        Ok(Ok((run, resume)))
     }
 
     /// All a trigger needs to run; the inner error is its own fault, not the store's.
@@ -331,14 +322,12 @@ impl Inner {
             Err(why) => return Ok(Err(incomplete(&why))),
         };
         let run = self.run_of(making, origin, (place.epoch, place.table));
-        let migration = match ready.policy.delivery {
-            Delivery::Volatile => Ok(None),
-            _ => run.migration(),
-        };
-        let migrated = match migration {
-            Ok(migrated) => migrated,
-            Err(why) => return Ok(Err(why)),
-        };
+        if ready.policy.delivery != Delivery::Volatile
+            && let Err(why) = run.bring_state_forward(place.cursor)?
+        {
+            return Ok(Err(why));
+        }
+        self.arrange_ticks(&run, ready.policy.delivery, place.cursor)?;
         let mut dispatcher = Dispatcher {
             run,
             policy: ready.policy,
@@ -373,16 +362,11 @@ impl Inner {
         };
         // Made here, so that a plugin that refuses shows before the server is ready.
         for at in 0..dispatcher.triggers.len() {
-            match dispatcher.create_trigger(migrated.as_ref()) {
+            match dispatcher.create_trigger(None) {
                 Ok(trigger) => dispatcher.triggers[at] = Some(trigger),
                 Err(reason) => return Ok(Err(reason)),
             }
         }
-        // A plugin that cannot run leaves the state to the one before it.
-        if let Some(effects) = migrated {
-            dispatcher.store_migration(&effects, place.cursor)?;
-        }
-        self.arrange_ticks(&dispatcher.run, ready.policy.delivery, place.cursor)?;
         Ok(Ok(Box::new(dispatcher)))
     }
 

@@ -14,7 +14,7 @@ use plugin_sdk::{
     StateCalls, WorkerCalls, WorkerCtx,
 };
 
-use crate::calls::{Calls, Effects, Owner as _};
+use crate::calls::{Calls, Owner as _};
 use crate::commit::Committed;
 use crate::entry::Restart;
 use crate::restart::{Exit, RestartOptions, keep};
@@ -40,7 +40,7 @@ impl Worker {
             mut object,
         } = self;
         let end = keep(&mut run, restart, options, |run| {
-            match object.take().map_or_else(|| create(run, None), Ok) {
+            match object.take().map_or_else(|| create(run), Ok) {
                 Ok(worker) => live(run, worker),
                 Err(why) => Exit::Failed(why),
             }
@@ -50,9 +50,8 @@ impl Worker {
 }
 
 /// Makes an object of the plugin.
-pub(crate) fn create(run: &Run, migrated: Option<&Effects>) -> Result<Box<dyn AnyWorker>, String> {
-    let changed = migrated.map(|effects| &effects.state);
-    run.make(changed, |module, config, init| module.worker(config, init))
+pub(crate) fn create(run: &Run) -> Result<Box<dyn AnyWorker>, String> {
+    run.make(None, |module, config, init| module.worker(config, init))
 }
 
 /// One run of one object.

@@ -127,9 +127,6 @@ class Trouble:
             while not ctx.cancelled:
                 time.sleep(0.001)
             raise Retry("cancelled")
-        if word == "delete":
-            ctx.delete("A/1Min/T", start=5, end=9)
-            ctx.delete("B/1Min/T")
         if word == "keep":
             kept.append(ctx)
         if word == "stale":

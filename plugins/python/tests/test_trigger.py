@@ -169,12 +169,3 @@ def test_metrics_are_sent_as_what_was_added(start):
         server.fire(bars(1))
     counted = lambda: sum(m.delta for beat in server.heartbeats for m in beat.metrics)
     server.wait_for("metrics", lambda: counted() == 3)
-
-
-def test_rows_are_deleted_by_ranges_of_time(start):
-    server = start("Trouble")
-    server.configure()
-    effects = server.fire(type=4, payload=b"delete").effects
-    gone = [effect.delete_range for effect in effects if effect.HasField("delete_range")]
-    assert (gone[0].key, gone[0].from_ns, gone[0].to_ns) == ("A/1Min/T", 5, 9)
-    assert (gone[1].from_ns, gone[1].to_ns) == (-(1 << 63), (1 << 63) - 1)

@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use super::{Failure, log};
 use crate::config::{self, Config};
+use crate::grpc;
 use crate::http::{self, App};
 use crate::retention;
 use crate::status;
@@ -97,6 +98,13 @@ async fn serve(config: Config, args: &Args, builtins: Vec<BuiltIn>) -> Result<()
         Some(address) => Some(bind_to(address, "utilities_url").await?),
         None => None,
     };
+    let grpc = match config.grpc {
+        Some(grpc) => Some((
+            grpc,
+            bind(&config.listen_host, grpc.port, "grpc_listen_port").await?,
+        )),
+        None => None,
+    };
     let address = listener
         .local_addr()
         .map_err(|error| Failure::new(format!("the address is not known: {error}")))?;
@@ -131,12 +139,27 @@ async fn serve(config: Config, args: &Args, builtins: Vec<BuiltIn>) -> Result<()
         let stopped = until_true(stopping.clone());
         servers.push(tokio::spawn(http::serve(app.clone(), listener, stopped)));
     }
+    let mut addresses = vec![("http", address.to_string())];
+    if let Some((options, listener)) = grpc {
+        let address = listener
+            .local_addr()
+            .map_err(|error| Failure::new(format!("the address is not known: {error}")))?;
+        info!("gRPC listens on {address}");
+        addresses.push(("grpc", address.to_string()));
+        let stopped = until_true(stopping.clone());
+        servers.push(tokio::spawn(grpc::serve(
+            app.clone(),
+            options,
+            listener,
+            stopped,
+        )));
+    }
     let rules = config.retention.clone();
     let retained = retention::run(app.engine.clone(), rules, stopping.clone());
     tokio::spawn(retained);
     info!("listening on {address}");
     if let Some(file) = &args.ready_file {
-        write_ready(file, &address.to_string())?;
+        write_ready(file, &addresses)?;
     }
     signals.stop().await;
     info!(
@@ -392,13 +415,15 @@ fn close(running: &Running, grace: Duration) -> Result<(), Failure> {
 /// Tells whoever started us where we listen. The file appears whole or not at all.
 // Not a file of the store: `disk` does not know the place.
 #[allow(clippy::disallowed_methods)]
-fn write_ready(file: &Path, address: &str) -> Result<(), Failure> {
-    let text = serde_json::json!({
+fn write_ready(file: &Path, addresses: &[(&str, String)]) -> Result<(), Failure> {
+    let mut ready = serde_json::json!({
         "pid": process::id(),
-        "http": address,
         "version": env!("CARGO_PKG_VERSION"),
-    })
-    .to_string();
+    });
+    for (door, address) in addresses {
+        ready[*door] = address.as_str().into();
+    }
+    let text = ready.to_string();
     let mut name = file.as_os_str().to_owned();
     name.push(".tmp");
     let temporary = PathBuf::from(name);

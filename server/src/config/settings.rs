@@ -35,6 +35,8 @@ pub struct Config {
     pub listen_host: String,
     /// Port of HTTP; 0 takes a free one.
     pub listen_port: u16,
+    /// gRPC, if it is wanted.
+    pub grpc: Option<Grpc>,
     /// A second address for the same service.
     pub utilities_url: Option<String>,
     /// Zone of days and weeks.
@@ -63,6 +65,17 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Plugins: where they are, and the entries.
     pub plugins: Plugins,
+}
+
+/// Where gRPC listens, at the host of HTTP, and how large messages may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grpc {
+    /// Port; 0 takes a free one.
+    pub port: u16,
+    /// Bytes of a message from a client.
+    pub receive_bytes_max: usize,
+    /// Bytes of a message to a client.
+    pub send_bytes_max: usize,
 }
 
 /// Limits on requests and connections; each error of a limit names its key.
@@ -131,6 +144,7 @@ pub(super) fn read(value: &Value, file: &Path, report: &mut Report<'_>) -> Optio
     let root_directory = root_directory(&mut top);
     let listen_host = listen_host(&mut top);
     let listen_port = listen_port(&mut top);
+    let grpc = grpc(&mut top);
     let utilities_url = utilities_url(&mut top, &listen_host, listen_port.unwrap_or(0));
     let timezone = timezone(&mut top);
     let log_level = log_level(&mut top);
@@ -149,6 +163,7 @@ pub(super) fn read(value: &Value, file: &Path, report: &mut Report<'_>) -> Optio
         root_directory: root_directory?,
         listen_host,
         listen_port: listen_port?,
+        grpc,
         utilities_url,
         timezone: timezone?,
         log_level,
@@ -416,22 +431,25 @@ fn not_yet(top: &mut Section<'_, '_>) {
             );
         }
     }
-    for key in [
-        "grpc_listen_port",
-        "grpc_max_send_msg_size",
-        "grpc_max_recv_msg_size",
-    ] {
-        let wanted = match key {
-            "grpc_listen_port" => top.port(key).is_some(),
-            _ => top.int(key, 0, 4096).is_some(),
-        };
-        if wanted {
-            top.warn(
-                key,
-                "gRPC is not available in this version; the key is ignored",
-            );
-        }
-    }
+}
+
+/// MarketStore's limit, in MiB, and ours.
+const GRPC_MIB: i64 = 1024;
+
+/// gRPC is off without its port, as in MarketStore. Sizes are in MiB.
+fn grpc(top: &mut Section<'_, '_>) -> Option<Grpc> {
+    let port = top.port("grpc_listen_port");
+    let mut bytes = |key| {
+        let mib = top.int(key, 1, 4095).unwrap_or(GRPC_MIB);
+        usize::try_from(mib).unwrap_or(1) << 20
+    };
+    let receive_bytes_max = bytes("grpc_max_recv_msg_size");
+    let send_bytes_max = bytes("grpc_max_send_msg_size");
+    Some(Grpc {
+        port: port?,
+        receive_bytes_max,
+        send_bytes_max,
+    })
 }
 
 /// Keys that steer parts of MarketStore which mkts does not have.

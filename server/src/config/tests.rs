@@ -68,7 +68,8 @@ fn the_shipped_file_of_marketstore_loads() {
     assert_eq!(entries[1].place, "mkts.yml:20");
     assert_eq!(entries[2].kind, plugin_host::EntryKind::BgWorker);
     let lines: Vec<usize> = problems.list.iter().map(|p| p.line).collect();
-    assert_eq!(lines, [4, 6], "{problems}");
+    assert_eq!(lines, [6], "{problems}");
+    assert_eq!(config.grpc.map(|grpc| grpc.port), Some(5995));
 }
 
 #[test]

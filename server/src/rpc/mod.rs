@@ -87,17 +87,7 @@ fn run(app: &App, codec: Codec, call: &Call) -> Answer {
         Err(error) => return Answer::error(&error, codec, &call.id),
     };
     let mut held = Held::default();
-    let reply = match request {
-        Request::Query(requests) => query::run(app, &requests, &mut held),
-        Request::Write(requests) => Ok(write::run(app, &requests)),
-        Request::Create(requests) => Ok(create::run(app, &requests)),
-        Request::Destroy(requests) => Ok(destroy::run(app, &requests)),
-        Request::GetInfo(requests) => Ok(info::run(app, &requests)),
-        Request::ListSymbols(request) => list::run(app, &request),
-        Request::Delete(requests) => Ok(delete::run(app, &requests)),
-        Request::Alter(requests) => Ok(alter::run(app, &requests)),
-    };
-    match reply {
+    match carry_out(app, &request, &mut held) {
         Ok(reply) => Answer {
             body: reply.encode(codec, &call.id),
             held,
@@ -108,6 +98,21 @@ fn run(app: &App, codec: Codec, call: &Call) -> Answer {
             understood: true,
             ..Answer::error(&RpcError::server(text), codec, &call.id)
         },
+    }
+}
+
+/// Does what was asked for, whatever door it came through. An error is that of the whole call; those
+/// of single requests are in the reply. `held` is the reply's part of the memory of results.
+pub(crate) fn carry_out(app: &App, request: &Request, held: &mut Held) -> Result<Reply, String> {
+    match request {
+        Request::Query(requests) => query::run(app, requests, held),
+        Request::Write(requests) => Ok(write::run(app, requests)),
+        Request::Create(requests) => Ok(create::run(app, requests)),
+        Request::Destroy(requests) => Ok(destroy::run(app, requests)),
+        Request::GetInfo(requests) => Ok(info::run(app, requests)),
+        Request::ListSymbols(request) => list::run(app, request),
+        Request::Delete(requests) => Ok(delete::run(app, requests)),
+        Request::Alter(requests) => Ok(alter::run(app, requests)),
     }
 }
 

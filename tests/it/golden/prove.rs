@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use tests::wire;
 
-/// Areas that belong to later versions.
+/// Areas that belong to later versions, and the one that `grpc.rs` plays.
 const LATER: &[&str] = &["sql", "functions", "grpc"];
 
 #[test]

@@ -3,7 +3,7 @@
 //! * `mutate [NAME]`: applies each deliberate fault to a copy of the tree and expects red tests.
 //! * `reliability`: the long run before a release; prints the table for docs/reliability.md.
 //! * `golden VERSION`: writes tests/data/format/VERSION/store.json.gz with the format of today.
-//! * `proto`: writes the Rust code of plugins/proto from its .proto file.
+//! * `proto`: writes the Rust code of plugins/proto and clients/proto from their .proto files.
 #![forbid(unsafe_code)]
 // Writes its copies and files beside any store.
 #![allow(clippy::disallowed_methods)]
@@ -56,10 +56,11 @@ fn golden(version: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The generator is a test of its crate: nothing else builds a protobuf compiler.
+/// The generator is a test of each crate: nothing else builds a protobuf compiler.
 fn proto() -> Result<(), String> {
     let status = std::process::Command::new("cargo")
-        .args(["test", "-q", "-p", "plugin-proto", "--test", "generated"])
+        .args(["test", "-q", "-p", "plugin-proto", "-p", "client-proto"])
+        .args(["--test", "generated"])
         .env("MKTS_PROTO_WRITE", "1")
         .current_dir(tests::server::workspace())
         .status()

@@ -128,6 +128,21 @@ impl ColumnData {
     }
 }
 
+impl ColumnData {
+    /// All values in one piece; a copy unless they are in one already.
+    pub fn into_bytes(mut self) -> Bytes {
+        if self.small.is_empty() && self.chunks.len() == 1 {
+            return self.chunks.remove(0);
+        }
+        let mut all = Vec::with_capacity(self.bytes);
+        self.chunks
+            .iter()
+            .for_each(|chunk| all.extend_from_slice(chunk));
+        all.extend_from_slice(&self.small);
+        all.into()
+    }
+}
+
 /// What is known of one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {

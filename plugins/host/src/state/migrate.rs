@@ -12,7 +12,17 @@ use crate::run::Run;
 use crate::start::no_rows;
 
 impl Run {
-    /// Stores what a migration changed, in one plugin commit.
+    /// Runs the plugin's `migrate` if its state is older, before any fire, and stores what that
+    /// changed. The inner error is the instance's own fault, not the store's.
+    pub(crate) fn bring_state_forward(&self, cursor: Lsn) -> Result<Result<(), String>, Error> {
+        match self.migration() {
+            Ok(None) => Ok(Ok(())),
+            Ok(Some(effects)) => self.store_migration(&effects, cursor).map(Ok),
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    /// One plugin commit.
     pub(crate) fn store_migration(&self, effects: &Effects, cursor: Lsn) -> Result<(), Error> {
         let changes = effects.changes().into();
         let commit = no_rows(self.origin);

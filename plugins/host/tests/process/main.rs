@@ -17,7 +17,6 @@ mod raw;
 mod shown;
 mod store;
 mod support;
-mod verbs;
 
 /// What a child runs; of no interest otherwise.
 #[test]

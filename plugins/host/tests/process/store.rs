@@ -9,7 +9,7 @@ use disk::{Clock, SystemClock};
 use engine::{Commit, Engine, Options, Origin, Rows, Scan};
 use model::{BucketKey, RowKind, Zone};
 use plugin_host::{Entry, Host, Modules, Publisher, ReplayOptions, State};
-use plugin_sdk::{Delivery, Module};
+use plugin_sdk::Delivery;
 use serde_json::json;
 
 use crate::support::{probe, rounds, rows};
@@ -20,9 +20,9 @@ impl Publisher for Nobody {
     fn publish(&self, _instance: &str, _stream: &str, _payload: Bytes) {}
 }
 
-pub(crate) struct Store {
-    pub(crate) engine: Engine,
-    pub(crate) host: Host,
+struct Store {
+    engine: Engine,
+    host: Host,
 }
 
 /// A host whose one trigger dies in the first attempt of every event.
@@ -38,12 +38,7 @@ fn open_with(disk: &SimDisk, config: serde_json::Value) -> Store {
         config,
         ..Entry::trigger("probe")
     };
-    open_entry(disk, entry, probe())
-}
-
-/// A host with one instance.
-pub(crate) fn open_entry(disk: &SimDisk, entry: Entry, module: Arc<dyn Module>) -> Store {
-    let modules = Modules::default().with(module);
+    let modules = Modules::default().with(probe());
     let host = Host::new(vec![entry], modules, Zone::utc(), Arc::new(Nobody)).unwrap();
     let options = Options {
         wal_segment_bytes: 1 << 20,
@@ -58,7 +53,7 @@ pub(crate) fn open_entry(disk: &SimDisk, entry: Entry, module: Arc<dyn Module>) 
 }
 
 impl Store {
-    pub(crate) fn write(&self, times: &[i64]) {
+    fn write(&self, times: &[i64]) {
         let commit = Commit {
             origin: Origin::CLIENT,
             hops: 0,
@@ -72,13 +67,13 @@ impl Store {
         self.engine.write(commit).unwrap().wait().unwrap();
     }
 
-    pub(crate) fn times(&self, key: &str) -> Vec<i64> {
+    fn times(&self, key: &str) -> Vec<i64> {
         let bucket = self.engine.bucket(&BucketKey::parse(key).unwrap()).unwrap();
         let snapshot = self.engine.snapshot(&[bucket.id]);
         snapshot.scan(0, &Scan::all()).unwrap().times().to_vec()
     }
 
-    pub(crate) fn drain(&self) {
+    fn drain(&self) {
         let drained = self.host.drain(Duration::from_secs(60));
         assert!(drained, "{:#?}", self.host.status());
     }

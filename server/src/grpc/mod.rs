@@ -1,0 +1,67 @@
+//! MarketStore's gRPC service: the same calls as the RPC in another encoding.
+//!
+//! A request becomes that of the RPC ([`convert`]) and is carried out by the same code, so the two
+//! doors cannot differ in what they do. Calls run on blocking threads; a panic ends its call alone.
+//! Messages are read whole, so their size is bounded, and how many are read at once.
+
+mod convert;
+mod service;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use client_proto::DESCRIPTORS;
+use client_proto::proto::marketstore_server::MarketstoreServer;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tower::limit::GlobalConcurrencyLimitLayer;
+
+use crate::config::Grpc;
+use crate::http::App;
+
+/// A window of HTTP/2: large messages must not wait for a round trip every 64 KiB.
+const FLOW_WINDOW: u32 = 8 << 20;
+
+/// Calls read or answered at once; further ones wait.
+const CALLS_MAX: usize = 64;
+
+/// Calls of one connection at once.
+const CONNECTION_CALLS_MAX: u32 = 256;
+
+/// Answers calls of a listener until `shutdown`, then waits for those under way.
+///
+/// # Errors
+/// If the listener fails for good.
+pub async fn serve(
+    app: Arc<App>,
+    options: Grpc,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health
+        .set_serving::<MarketstoreServer<service::Service>>()
+        .await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(io::Error::other)?;
+    let service = MarketstoreServer::new(service::Service(app))
+        .max_decoding_message_size(options.receive_bytes_max)
+        .max_encoding_message_size(options.send_bytes_max);
+    Server::builder()
+        .initial_stream_window_size(FLOW_WINDOW)
+        .initial_connection_window_size(FLOW_WINDOW)
+        .max_concurrent_streams(CONNECTION_CALLS_MAX)
+        .tcp_nodelay(true)
+        .layer(GlobalConcurrencyLimitLayer::new(CALLS_MAX))
+        .add_service(service)
+        .add_service(health_service)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
+        .await
+        .map_err(io::Error::other)
+}

@@ -1,0 +1,153 @@
+//! The methods: decode, carry out on a blocking thread, encode.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use client::wire::{Reply, Request};
+use client_proto::proto::marketstore_server::Marketstore;
+use client_proto::proto::{
+    ListSymbolsRequest, ListSymbolsResponse, MultiCreateRequest, MultiKeyRequest,
+    MultiQueryRequest, MultiQueryResponse, MultiServerResponse, MultiWriteRequest,
+    ServerVersionRequest, ServerVersionResponse,
+};
+use tonic::{Response, Status};
+
+use super::convert;
+use crate::http::App;
+use crate::room::Held;
+use crate::rpc;
+
+#[derive(Debug, Clone)]
+pub(super) struct Service(pub(super) Arc<App>);
+
+impl Service {
+    /// Carries a request out; what comes of it is made by `encode`, on the same thread.
+    async fn call<T: Send + 'static>(
+        &self,
+        method: &'static str,
+        decode: impl FnOnce() -> Result<Request, Status> + Send + 'static,
+        encode: impl FnOnce(Reply) -> Result<T, Status> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let app = Arc::clone(&self.0);
+        let work = move || {
+            let began = Instant::now();
+            let request = decode()?;
+            // Held until the reply is one message; its bytes are bounded by `send_bytes_max` then.
+            let mut held = Held::default();
+            let reply = contained(method, || rpc::carry_out(&app, &request, &mut held))?;
+            let answer = encode(reply);
+            metrics::histogram!("mkts_grpc_seconds", "method" => method).record(began.elapsed());
+            answer
+        };
+        let answered = tokio::task::spawn_blocking(work).await;
+        answered
+            .map_err(|_| Status::internal("internal error"))?
+            .map(Response::new)
+    }
+
+    fn check_count(&self, requests: usize) -> Result<(), Status> {
+        let most = self.0.limits.requests_per_call;
+        if requests > most {
+            metrics::counter!("mkts_rejected_total", "reason" => "request").increment(1);
+            return Err(Status::invalid_argument(format!(
+                "{requests} requests in one call, the limit is {most} (limits.requests_per_call)"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A panic ends its call alone; an error of a whole call is of code UNKNOWN, as clients know it.
+fn contained(
+    method: &'static str,
+    run: impl FnOnce() -> Result<Reply, String>,
+) -> Result<Reply, Status> {
+    let result = catch_unwind(AssertUnwindSafe(run)).map_err(|_| {
+        metrics::counter!("mkts_panics_total").increment(1);
+        tracing::error!(method, "a method panicked");
+        Status::internal("internal error: the call was given up, see the server's log")
+    })?;
+    result.map_err(Status::unknown)
+}
+
+#[tonic::async_trait]
+impl Marketstore for Service {
+    async fn query(
+        &self,
+        request: tonic::Request<MultiQueryRequest>,
+    ) -> Result<Response<MultiQueryResponse>, Status> {
+        let requests = request.into_inner().requests;
+        self.check_count(requests.len())?;
+        let decode = move || Ok(Request::Query(convert::queries(requests)));
+        self.call("Query", decode, convert::query_reply).await
+    }
+
+    async fn create(
+        &self,
+        request: tonic::Request<MultiCreateRequest>,
+    ) -> Result<Response<MultiServerResponse>, Status> {
+        let requests = request.into_inner().requests;
+        self.check_count(requests.len())?;
+        let app = Arc::clone(&self.0);
+        let work = move || {
+            // Each by itself: what is wrong with one says nothing of the next.
+            let one = |request| match convert::create(request) {
+                Ok(create) => {
+                    let request = Request::Create(vec![create]);
+                    contained("Create", || {
+                        rpc::carry_out(&app, &request, &mut Held::default())
+                    })
+                    .and_then(convert::entries)
+                }
+                Err(text) => Ok(vec![convert::failure(&app, text)]),
+            };
+            let responses: Result<Vec<_>, Status> = requests.into_iter().map(one).collect();
+            Ok(MultiServerResponse {
+                responses: responses?.into_iter().flatten().collect(),
+            })
+        };
+        let answered = tokio::task::spawn_blocking(work).await;
+        answered
+            .map_err(|_| Status::internal("internal error"))?
+            .map(Response::new)
+    }
+
+    async fn write(
+        &self,
+        request: tonic::Request<MultiWriteRequest>,
+    ) -> Result<Response<MultiServerResponse>, Status> {
+        let requests = request.into_inner().requests;
+        self.check_count(requests.len())?;
+        let decode = move || Ok(Request::Write(convert::writes(requests)?));
+        self.call("Write", decode, convert::entries_reply).await
+    }
+
+    async fn destroy(
+        &self,
+        request: tonic::Request<MultiKeyRequest>,
+    ) -> Result<Response<MultiServerResponse>, Status> {
+        let requests = request.into_inner().requests;
+        self.check_count(requests.len())?;
+        let decode = move || Ok(Request::Destroy(convert::keys(requests)));
+        self.call("Destroy", decode, convert::entries_reply).await
+    }
+
+    async fn list_symbols(
+        &self,
+        request: tonic::Request<ListSymbolsRequest>,
+    ) -> Result<Response<ListSymbolsResponse>, Status> {
+        let format = request.into_inner().format;
+        let decode = move || Ok(Request::ListSymbols(convert::list(format)));
+        self.call("ListSymbols", decode, convert::list_reply).await
+    }
+
+    async fn server_version(
+        &self,
+        _: tonic::Request<ServerVersionRequest>,
+    ) -> Result<Response<ServerVersionResponse>, Status> {
+        Ok(Response::new(ServerVersionResponse {
+            version: self.0.version.clone(),
+        }))
+    }
+}
