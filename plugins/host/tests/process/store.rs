@@ -1,6 +1,7 @@
 //! A child on a real store: its rows, its state and its place are one commit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -79,12 +80,47 @@ impl Store {
     }
 }
 
+/// Asks for the rows that go in, again and again.
+struct Asking {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<usize>,
+}
+
+impl Asking {
+    fn of(engine: &Engine) -> Self {
+        let (engine, stop) = (engine.clone(), Arc::new(AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let (mut asked, mut seen) = (0, 0);
+            while !stopped.load(Relaxed) {
+                let key = BucketKey::parse("IN/1Min/T").unwrap();
+                if let Some(bucket) = engine.bucket(&key) {
+                    let snapshot = engine.snapshot(&[bucket.id]);
+                    let rows = snapshot.scan(0, &Scan::all()).unwrap().rows();
+                    assert!(rows >= seen, "{rows} after {seen}");
+                    (asked, seen) = (asked + 1, rows);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            asked
+        });
+        Self { stop, thread }
+    }
+
+    /// How often it got an answer.
+    fn end(self) -> usize {
+        self.stop.store(true, Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
 #[test]
 fn every_row_is_copied_once_though_each_fire_kills_the_child() {
     let disk = SimDisk::new(3);
     let each = rounds(5).cast_signed();
     for run in 0..2 {
         let store = open(&disk);
+        let asking = Asking::of(&store.engine);
         for number in run * each..(run + 1) * each {
             store.write(&[number]);
             if number % 2 == 0 {
@@ -93,6 +129,8 @@ fn every_row_is_copied_once_though_each_fire_kills_the_child() {
         }
         store.drain();
         let expected: Vec<i64> = (0..(run + 1) * each).collect();
+        // Queries went on all the while, and never saw a row go.
+        assert!(asking.end() > 0);
         assert_eq!(store.times("OUT/1Min/T"), expected);
         let status = store.host.status().remove(0);
         assert!(status.restarts > 0 && status.pid.is_some(), "{status:?}");
