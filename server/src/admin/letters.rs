@@ -120,7 +120,8 @@ fn values(column: &Column) -> Vec<Value> {
 
 pub(super) fn scalar_json(scalar: &Scalar) -> Value {
     match scalar {
-        Scalar::F32(value) => float(f64::from(*value)),
+        // The shortest number that reads back as this one, not all digits of the wider type.
+        Scalar::F32(value) => float(value.to_string().parse().unwrap_or(f64::from(*value))),
         Scalar::F64(value) => float(*value),
         Scalar::I8(value) => (*value).into(),
         Scalar::I16(value) => (*value).into(),
