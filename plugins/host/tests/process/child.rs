@@ -56,11 +56,9 @@ impl Plugin for Probe {
         match config.made.as_str() {
             "panic" => panic!("made to panic"),
             "sleep" => std::thread::sleep(Duration::from_secs(3600)),
-            "once" => {
-                if std::fs::metadata(&config.marker).is_err() {
-                    std::fs::create_dir(&config.marker).unwrap();
-                    std::process::abort();
-                }
+            "once" if std::fs::metadata(&config.marker).is_err() => {
+                std::fs::create_dir(&config.marker).unwrap();
+                std::process::abort();
             }
             "refuse" => return Err(PluginError::from("it does not want to")),
             "read" => {
