@@ -192,7 +192,7 @@ fn verbs_that_make_no_sense_say_what_would() {
 fn disable_survives_a_restart_unless_the_entry_says_otherwise() {
     let disk = SimDisk::new(5);
     let entry = copier("one");
-    let worker = || labour("worker", |ctx| while_asked(ctx));
+    let worker = || labour("worker", while_asked);
     let store = open(&disk, vec![entry.clone(), worker()]);
     store.write(A, &[1]);
     store.drain();
