@@ -369,3 +369,36 @@ fn ranges_are_done_once_over_every_crash_point() {
     }
     assert!(crashes > 40, "{crashes}");
 }
+
+/// T24: what one event alone wants above the limit is its fault, and no other's.
+#[test]
+fn one_event_over_the_limit_fails_with_limit() {
+    let mut entry = probe("o", "A/**", |ctx: &mut FireCtx<'_>, event: &Event<'_>| {
+        if let Event::Write(batch) = event {
+            let first = batch.rows.times()[0];
+            let count = if first == 5 { 40_000 } else { 1 };
+            let times: Vec<i64> = (0..count).map(|n| first * 100_000 + n).collect();
+            ctx.write(&key("OUT/1Min/T"), RowKind::Tick, ticks(&times))?;
+        }
+        Ok(())
+    });
+    entry.max_attempts = Some(2);
+    entry.window.join = Some(plugin_host::Join::Commit);
+    let disk = SimDisk::new(8);
+    try_open(&disk, vec![entry.clone()], options())
+        .unwrap()
+        .close();
+    let store = try_open(&disk, vec![], options()).unwrap();
+    for time in 0..10 {
+        store.write("A/1Min/T", &[time]);
+    }
+    store.close();
+    let store = try_open(&disk, vec![entry], options()).unwrap();
+    store.drain();
+    let letters = store.host.dead_letters("o").unwrap();
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!(letters[0].code, plugin_sdk::Code::Limit as i32);
+    assert_eq!(letters[0].times, Some((5, 5)));
+    assert_eq!(store.times("OUT/1Min/T").len(), 9);
+    store.close();
+}
