@@ -105,7 +105,9 @@ fn a_backlog_becomes_one_range_per_bucket() {
     store.drain();
     store.write("A/1Min/T", &[-3]);
     store.drain();
-    let seen = seen.lock().unwrap();
+    let mut seen = seen.lock().unwrap();
+    // Buckets have no order among each other once they were tried again.
+    seen[..3].sort();
     assert_eq!(
         *seen,
         [
@@ -258,6 +260,8 @@ fn log_is_kept_for_its_time() {
     goes.store(true, SeqCst);
     store.drain();
     let ranges = ["gap A/1Min/T 0..=4999", "gap B/1Min/T 3599..=3601"];
+    // Buckets have no order among each other once they were tried again.
+    seen.lock().unwrap().sort();
     assert_eq!(*seen.lock().unwrap(), ranges);
     // A server that was off has had no time to fire: what is there is fired.
     goes.store(false, SeqCst);
