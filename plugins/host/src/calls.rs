@@ -115,6 +115,11 @@ impl Effects {
             && self.ranges.is_empty()
     }
 
+    /// Whether there is nothing at all.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.is_idle() && self.messages.is_empty()
+    }
+
     /// Appends the effects of a later fire.
     pub(crate) fn append(&mut self, mut other: Self) {
         for deletion in std::mem::take(&mut other.deletes) {

@@ -21,6 +21,7 @@ use plugin_sdk::{
 use crate::calls::{Calls, Effects, Scope, effect_bytes_max};
 use crate::clocks::{FireClock, Leash};
 use crate::entry::OnError;
+use crate::laps::Laps;
 use crate::registry::Policy;
 use crate::run::{End, Run};
 use crate::state::{EventOf, LETTER_ROWS_BYTES_MAX, Letter, split_key};
@@ -108,6 +109,7 @@ pub(crate) struct Hand<'a> {
     pub(crate) trigger: &'a mut Option<Box<dyn AnyTrigger>>,
     /// Of this thread.
     pub(crate) fires: &'a FireClock,
+    pub(crate) laps: Laps<'a>,
     pub(crate) window: &'a Shared,
     /// Set when a checkpoint wants the log back.
     pub(crate) over: &'a AtomicBool,
@@ -230,8 +232,10 @@ impl Hand<'_> {
             }
             match self.fire_one(event, lane.attempts + 1, effects) {
                 Outcome::Ok(more) => {
-                    self.window.bytes.fetch_add(more.bytes(), Relaxed);
-                    effects.append(self.send_at_once(more));
+                    if !more.is_nothing() {
+                        self.window.bytes.fetch_add(more.bytes(), Relaxed);
+                        effects.append(self.send_at_once(more));
+                    }
                     effects.letters_gone.extend(event.letter);
                 }
                 Outcome::TooLarge(_) if can_split => return Ok(LaneEnd::TooLarge),
@@ -291,15 +295,19 @@ impl Hand<'_> {
     /// `window`: effects of the events before it.
     fn fire_one(&mut self, event: &mut Pending, attempt: u32, window: &Effects) -> Outcome {
         event.joined();
-        let made = self.trigger.take();
-        let made = made.map_or_else(|| self.create(window), Ok);
+        let made = match self.trigger.take() {
+            Some(trigger) => Ok(trigger),
+            None => {
+                self.laps.rest();
+                self.create(window)
+            }
+        };
         let mut trigger = match made {
             Ok(trigger) => trigger,
             Err(why) => return Outcome::Failed(Failure::of(Code::Error, why)),
         };
-        let now = self.clock.now_ns();
-        self.fires.begin(self.clock.monotonic());
-        let started = Instant::now();
+        let (now, began) = self.laps.begin();
+        self.fires.begin(began);
         let info = self.info(event, attempt, now);
         let run = self.run;
         let others = self
@@ -326,7 +334,8 @@ impl Hand<'_> {
         let forbidden = calls.forbidden();
         let (effects, is_over) = calls.finish();
         let is_given_up = self.fires.end();
-        self.note_time(started.elapsed(), is_given_up);
+        let took = self.laps.end(began);
+        self.note_time(took, is_given_up);
         self.gauges.fires.fetch_add(1, Relaxed);
         if attempt > 1 {
             self.gauges.retries.fetch_add(1, Relaxed);
@@ -337,10 +346,7 @@ impl Hand<'_> {
                 self.gauges.failures.fetch_add(1, Relaxed);
                 self.meter.fires_error.increment(1);
                 self.run.close_trigger(trigger, CloseReason::Again);
-                let why = format!(
-                    "TIMEOUT: it took {:.1?} and was given up",
-                    started.elapsed()
-                );
+                let why = format!("TIMEOUT: it took {took:.1?} and was given up");
                 Outcome::Failed(Failure::of(Code::Timeout, why))
             }
             Ok(result) => {
@@ -423,7 +429,7 @@ impl Hand<'_> {
     }
 
     fn pause_until_one_is_ready(
-        &self,
+        &mut self,
         waiting: &mut Vec<Lane>,
         ready: &mut VecDeque<Lane>,
     ) -> Result<(), End> {
@@ -434,6 +440,7 @@ impl Hand<'_> {
         if self.stop.rest(pause) {
             return Err(End::Stopped);
         }
+        self.laps.rest();
         let now = Instant::now();
         let is_ready = |lane: &mut Lane| lane.not_before.is_none_or(|at| at <= now);
         ready.extend(waiting.extract_if(.., is_ready));

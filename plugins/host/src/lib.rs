@@ -41,6 +41,7 @@ mod gap;
 mod health;
 mod host;
 mod instances;
+mod laps;
 mod ledger;
 mod lines;
 mod logs;

@@ -9,6 +9,7 @@ use plugin_sdk::CloseReason;
 use crate::calls::{Effects, effect_bytes_max};
 use crate::dispatch::Dispatcher;
 use crate::fire::{Fired, Hand, Shared};
+use crate::laps::Laps;
 use crate::run::End;
 use crate::window::{Lane, What};
 
@@ -34,6 +35,7 @@ impl Dispatcher {
             replay_below,
             trigger,
             fires: run.stop.clocks.of(thread),
+            laps: Laps::new(&*run.clock),
             window: &shared,
             over,
         });
