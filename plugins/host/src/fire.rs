@@ -34,8 +34,9 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// Longest pause.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// How the events of a window ended.
+/// How the events of a window ended. One for each window, and nearly always the large one.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Fired {
     /// Every event has fired or was given up.
     Done(Effects),

@@ -28,6 +28,9 @@ pub(crate) const GAP_NANOS_MAX: i64 = 366 * 86_400 * 1_000_000_000;
 /// A range as it is kept.
 type Kept = (Bytes, (i64, i64));
 
+/// First and last time of the rows of a bucket, by its key.
+type Stored = HashMap<Bytes, (Arc<BucketInfo>, Option<(i64, i64)>)>;
+
 impl Dispatcher {
     /// A window of ranges; `None` if none is kept.
     pub(crate) fn take_ranges(&mut self) -> Option<(Window, Parts)> {
@@ -71,7 +74,7 @@ impl Dispatcher {
     }
 
     /// Buckets of ranges with the times of their rows.
-    fn stored_times(&self, kept: &[Kept]) -> HashMap<Bytes, (Arc<BucketInfo>, Option<(i64, i64)>)> {
+    fn stored_times(&self, kept: &[Kept]) -> Stored {
         let find = |(key, _): &Kept| self.engine.bucket(&named(key)?);
         let ids: Vec<_> = kept.iter().filter_map(find).map(|b| b.id).collect();
         let snapshot = self.engine.snapshot(&ids);
