@@ -130,17 +130,17 @@ fn a_manifest_that_cannot_be_ours_is_refused() {
         (
             "m3",
             [2, 0],
-            "needs ABI 2.0, this server has 1.0; update the server",
+            "needs ABI 2.0, this server has 1.1; update the server",
         ),
         (
             "m4",
             [1, 9],
-            "needs ABI 1.9, this server has 1.0; update the server",
+            "needs ABI 1.9, this server has 1.1; update the server",
         ),
         (
             "m5",
             [0, 0],
-            "needs ABI 0.0, this server has 1.0; rebuild the plugin",
+            "needs ABI 0.0, this server has 1.1; rebuild the plugin",
         ),
     ] {
         let json = json(name, abi, &format!("mkts_plugin_v1_{name}"));

@@ -93,7 +93,7 @@ class Ack(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., retry_after_ms: _Optional[int] = ..., effects: _Optional[_Iterable[_Union[Effect, _Mapping]]] = ..., fire_ns: _Optional[int] = ...) -> None: ...
 
 class Effect(_message.Message):
-    __slots__ = ("write", "put", "delete", "count", "timer_set", "timer_cancel", "publish")
+    __slots__ = ("write", "put", "delete", "count", "timer_set", "timer_cancel", "publish", "delete_range")
     class Write(_message.Message):
         __slots__ = ("key", "schema_id", "rows", "flags")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -145,6 +145,15 @@ class Effect(_message.Message):
         stream: str
         payload: bytes
         def __init__(self, stream: _Optional[str] = ..., payload: _Optional[bytes] = ...) -> None: ...
+    class DeleteRange(_message.Message):
+        __slots__ = ("key", "from_ns", "to_ns")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        FROM_NS_FIELD_NUMBER: _ClassVar[int]
+        TO_NS_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        from_ns: int
+        to_ns: int
+        def __init__(self, key: _Optional[str] = ..., from_ns: _Optional[int] = ..., to_ns: _Optional[int] = ...) -> None: ...
     WRITE_FIELD_NUMBER: _ClassVar[int]
     PUT_FIELD_NUMBER: _ClassVar[int]
     DELETE_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +161,7 @@ class Effect(_message.Message):
     TIMER_SET_FIELD_NUMBER: _ClassVar[int]
     TIMER_CANCEL_FIELD_NUMBER: _ClassVar[int]
     PUBLISH_FIELD_NUMBER: _ClassVar[int]
+    DELETE_RANGE_FIELD_NUMBER: _ClassVar[int]
     write: Effect.Write
     put: Effect.Put
     delete: Effect.Delete
@@ -159,7 +169,8 @@ class Effect(_message.Message):
     timer_set: Effect.TimerSet
     timer_cancel: Effect.TimerCancel
     publish: Effect.Publish
-    def __init__(self, write: _Optional[_Union[Effect.Write, _Mapping]] = ..., put: _Optional[_Union[Effect.Put, _Mapping]] = ..., delete: _Optional[_Union[Effect.Delete, _Mapping]] = ..., count: _Optional[_Union[Effect.Count, _Mapping]] = ..., timer_set: _Optional[_Union[Effect.TimerSet, _Mapping]] = ..., timer_cancel: _Optional[_Union[Effect.TimerCancel, _Mapping]] = ..., publish: _Optional[_Union[Effect.Publish, _Mapping]] = ...) -> None: ...
+    delete_range: Effect.DeleteRange
+    def __init__(self, write: _Optional[_Union[Effect.Write, _Mapping]] = ..., put: _Optional[_Union[Effect.Put, _Mapping]] = ..., delete: _Optional[_Union[Effect.Delete, _Mapping]] = ..., count: _Optional[_Union[Effect.Count, _Mapping]] = ..., timer_set: _Optional[_Union[Effect.TimerSet, _Mapping]] = ..., timer_cancel: _Optional[_Union[Effect.TimerCancel, _Mapping]] = ..., publish: _Optional[_Union[Effect.Publish, _Mapping]] = ..., delete_range: _Optional[_Union[Effect.DeleteRange, _Mapping]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("metrics", "health", "health_text")
