@@ -1,6 +1,6 @@
 //! MarketStore's gRPC service: the same calls as the RPC in another encoding.
 //!
-//! A request becomes that of the RPC ([`convert`]) and is carried out by the same code, so the two
+//! A request becomes that of the RPC (convert.rs) and is carried out by the same code, so the two
 //! doors cannot differ in what they do. Calls run on blocking threads; a panic ends its call alone.
 //! Messages are read whole, so their size is bounded, and how many are read at once.
 
