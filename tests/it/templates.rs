@@ -88,7 +88,9 @@ fn new_plugins_in_rust_pass_their_tests() {
         cargo_test(&dir, &target(), &profiles);
     }
     if is_long() {
-        let dir = project(folder.path(), "rust", "trigger", None);
+        let packed = folder.path().join("packed");
+        std::fs::create_dir(&packed).expect("a folder");
+        let dir = project(&packed, "rust", "trigger", None);
         cargo_test(&dir, &folder.path().join("target"), &profiles);
     }
 }
