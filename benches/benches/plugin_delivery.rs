@@ -42,7 +42,7 @@ impl Plugin for Idle {
 impl Trigger for Idle {
     fn fire(&mut self, _: &mut FireCtx<'_>, event: &Event<'_>) -> Result<(), FireError> {
         if NOTES.load(Relaxed) {
-            BEGAN.lock().expect("no panic").push(Instant::now());
+            note();
         }
         if let Event::Write(batch) = event {
             std::hint::black_box(batch.rows.times());
@@ -52,6 +52,10 @@ impl Trigger for Idle {
         }
         Ok(())
     }
+}
+
+fn note() {
+    BEGAN.lock().expect("no panic").push(Instant::now());
 }
 
 struct Nobody;
@@ -149,6 +153,14 @@ fn fire_to_fire(buckets: usize) {
 }
 
 fn per_fire() {
+    (0..100_000).for_each(|_| note());
+    let began = std::mem::take(&mut *BEGAN.lock().expect("no panic"));
+    let mut gaps: Vec<_> = began.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let half = at(&mut gaps, 0.5);
+    line(
+        "the note of a fire, which is in the next lines",
+        format!("{half:?}"),
+    );
     fire_to_fire(500);
     fire_to_fire(10_000);
 }

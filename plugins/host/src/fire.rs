@@ -328,9 +328,10 @@ impl Hand<'_> {
             // Removal and effects of a timer are one commit.
             calls.take_timer(timer.key.clone(), run.behind(timer));
         }
-        self.recorder.see(&info, &event.to_sdk());
+        let offered = event.to_sdk();
+        self.recorder.see(&info, &offered);
         let result = catch_unwind(AssertUnwindSafe(|| {
-            trigger.fire(&mut FireCtx::new(&mut calls), &event.to_sdk())
+            trigger.fire(&mut FireCtx::new(&mut calls), &offered)
         }));
         let forbidden = calls.forbidden();
         let (effects, is_over) = calls.finish();

@@ -27,6 +27,8 @@ enum Wish {
 #[derive(Default)]
 pub(crate) struct Stop {
     wish: Mutex<Wish>,
+    /// Whether the wish is the strongest: read in front of every event, without the lock.
+    at_once: AtomicBool,
     changed: Condvar,
     /// Ends what the object does at the moment.
     cancel: Mutex<Option<Cancel>>,
@@ -53,6 +55,7 @@ impl Stop {
     fn wish_for(&self, wish: Wish) {
         let mut present = self.wish.lock();
         *present = wish.max(*present);
+        self.at_once.store(*present == Wish::AtOnce, SeqCst);
         self.changed.notify_all();
     }
 
@@ -83,7 +86,7 @@ impl Stop {
 
     /// Whether the run ends in front of its next event.
     pub(crate) fn is_asked(&self) -> bool {
-        *self.wish.lock() == Wish::AtOnce
+        self.at_once.load(SeqCst)
     }
 
     /// Whether the run takes no further window or batch.
