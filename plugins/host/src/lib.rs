@@ -45,6 +45,7 @@ mod laps;
 mod ledger;
 mod lines;
 mod logs;
+mod message;
 mod meter;
 pub mod native;
 mod on;

@@ -10,6 +10,7 @@ mod service;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use client_proto::DESCRIPTORS;
 use client_proto::proto::marketstore_server::MarketstoreServer;
@@ -29,6 +30,14 @@ const CALLS_MAX: usize = 64;
 
 /// Calls of one connection at once.
 const CONNECTION_CALLS_MAX: u32 = 256;
+
+/// Longest time of a call, its message included: one that is sent byte by byte must not keep its place
+/// for ever.
+const CALL_TIME: Duration = Duration::from_secs(300);
+
+/// A peer that does not answer a ping in time is gone, and its calls with it.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIME: Duration = Duration::from_secs(20);
 
 /// Answers calls of a listener until `shutdown`, then waits for those under way.
 ///
@@ -57,6 +66,9 @@ pub async fn serve(
         .initial_connection_window_size(FLOW_WINDOW)
         .max_concurrent_streams(CONNECTION_CALLS_MAX)
         .tcp_nodelay(true)
+        .timeout(CALL_TIME)
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PING_TIME))
         .layer(GlobalConcurrencyLimitLayer::new(CALLS_MAX))
         .add_service(service)
         .add_service(health_service)

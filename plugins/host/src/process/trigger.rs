@@ -7,15 +7,16 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use plugin_proto::v1;
 use plugin_proto::v1::from_child::Message as From;
 use plugin_proto::v1::to_child::Message as To;
-use plugin_proto::{encode_rows, v1};
 use plugin_sdk::{
     AnyTrigger, Cancel, CloseReason, Event, FireCtx, FireError, FireInfo, StateCalls,
 };
 
 use super::driver::{Door, Driver, Next, TICK, Unready};
 use super::effects::{Fault, apply};
+use crate::message;
 
 const OK: i32 = 0;
 const SKIP: i32 = 2;
@@ -77,40 +78,13 @@ impl Proxy {
     }
 
     fn send(&mut self, info: &FireInfo, event: &Event<'_>) -> u64 {
-        let mut fire = v1::Fire {
-            seq: self.driver.next_seq(),
-            attempt: info.attempt,
-            epoch: self.driver.epoch(),
-            flags: u32::from(info.is_replay),
-            first_lsn: info.first_lsn,
-            last_lsn: info.last_lsn,
-            deadline_ms: u32::try_from(time_of(info).as_millis()).unwrap_or(u32::MAX),
-            now_ns: info.now,
-            ..v1::Fire::default()
-        };
-        match event {
-            Event::Write(batch) => {
-                fire.r#type = 1;
-                batch.key.as_str().clone_into(&mut fire.key);
-                fire.schema_id = self.driver.schema_id(batch.kind, batch.rows.schema());
-                fire.rows = encode_rows(batch.rows);
-            }
-            Event::Gap { key, from, to } => {
-                fire.r#type = 2;
-                key.as_str().clone_into(&mut fire.key);
-                (fire.from_ns, fire.to_ns) = (*from, *to);
-            }
-            Event::Deleted(key) => {
-                fire.r#type = 3;
-                key.as_str().clone_into(&mut fire.key);
-            }
-            Event::Timer { key, due, payload } => {
-                fire.r#type = 4;
-                fire.from_ns = *due;
-                fire.timer_key = key.to_vec().into();
-                fire.payload = payload.to_vec().into();
-            }
-        }
+        let driver = &mut self.driver;
+        let mut fire = message::fire(info, event, |kind, schema| driver.schema_id(kind, schema));
+        fire.seq = driver.next_seq();
+        fire.attempt = info.attempt;
+        fire.epoch = driver.epoch();
+        fire.flags = u32::from(info.is_replay);
+        fire.deadline_ms = u32::try_from(time_of(info).as_millis()).unwrap_or(u32::MAX);
         let seq = fire.seq;
         self.driver.send(To::Fire(fire));
         seq

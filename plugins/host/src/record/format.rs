@@ -3,9 +3,11 @@
 
 use model::{BucketKey, ColumnBatch, RowKind};
 use plugin_proto::v1::to_child::Message;
-use plugin_proto::{MESSAGE_BYTES_MAX, Received, Sent, encode_rows, v1};
+use plugin_proto::{MESSAGE_BYTES_MAX, Received, Sent, v1};
 use plugin_sdk::{Event, FireInfo};
 use prost::Message as _;
+
+use crate::message;
 
 /// First bytes of a recording.
 pub const MAGIC: &[u8; 8] = b"MKTSREC1";
@@ -91,40 +93,16 @@ impl Writer {
     /// Adds an event.
     pub fn add(&mut self, info: &FireInfo, event: &Event<'_>) {
         self.events += 1;
-        let mut fire = v1::Fire {
-            seq: self.events,
-            attempt: 1,
-            first_lsn: info.first_lsn,
-            last_lsn: info.last_lsn,
-            now_ns: info.now,
-            ..v1::Fire::default()
-        };
-        match event {
-            Event::Write(batch) => {
-                let (id, schema) = self.sent.id(batch.kind, batch.rows.schema());
-                if let Some(schema) = schema {
-                    self.frame(Message::Schema(schema));
-                }
-                fire.r#type = 1;
-                batch.key.as_str().clone_into(&mut fire.key);
-                fire.schema_id = id;
-                fire.rows = encode_rows(batch.rows);
-            }
-            Event::Gap { key, from, to } => {
-                fire.r#type = 2;
-                key.as_str().clone_into(&mut fire.key);
-                (fire.from_ns, fire.to_ns) = (*from, *to);
-            }
-            Event::Deleted(key) => {
-                fire.r#type = 3;
-                key.as_str().clone_into(&mut fire.key);
-            }
-            Event::Timer { key, due, payload } => {
-                fire.r#type = 4;
-                fire.from_ns = *due;
-                fire.timer_key = key.to_vec().into();
-                fire.payload = payload.to_vec().into();
-            }
+        let mut new = None;
+        let sent = &mut self.sent;
+        let mut fire = message::fire(info, event, |kind, schema| {
+            let (id, schema) = sent.id(kind, schema);
+            new = schema;
+            id
+        });
+        (fire.seq, fire.attempt) = (self.events, 1);
+        if let Some(schema) = new {
+            self.frame(Message::Schema(schema));
         }
         self.frame(Message::Fire(fire));
     }
