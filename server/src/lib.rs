@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 mod admin;
-mod arrow;
 pub mod cli;
 pub mod config;
 pub mod grpc;

@@ -11,6 +11,7 @@ use tests::server::workspace;
 /// What a crate of ours may import of ours.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("arrow-batch", &["model"]),
     ("disk", &[]),
     ("wal", &["disk"]),
     ("engine", &["wal", "disk", "model"]),
@@ -41,10 +42,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("stream", &["plugin-sdk", "calendar", "model"]),
     ("client", &["model"]),
     ("client-proto", &[]),
+    ("sql", &["engine", "model", "arrow-batch"]),
     (
         "server",
         &[
             "engine",
+            "sql",
+            "arrow-batch",
             "plugin-host",
             "plugin-sdk",
             "plugin-test",
@@ -73,6 +77,10 @@ const FENCED: &[(&str, &[&str])] = &[
     ("arrow-ipc", OUTSIDE_SERVER),
     ("parquet", OUTSIDE_SERVER),
     ("datafusion", CORE),
+    (
+        "datafusion",
+        &["server", "client", "plugin-host", "arrow-batch"],
+    ),
     ("futures-util", CORE),
     ("serde_yaml", CORE),
     ("yaml_serde", CORE),
@@ -101,7 +109,7 @@ const CORE: &[&str] = &[
     "stream",
 ];
 
-/// Arrow and Parquet belong to the commands that read and write files of others.
+/// Arrow belongs to SQL and its doors, and to the commands that read and write files of others.
 const OUTSIDE_SERVER: &[&str] = &[
     "model",
     "disk",

@@ -7,7 +7,6 @@ use model::{BucketKey, ColumnBatch};
 
 use super::output::Output;
 use super::{Compression, Layout, Writer};
-use crate::arrow;
 
 /// An IPC file under construction.
 pub(super) struct IpcWriter {
@@ -19,7 +18,7 @@ pub(super) struct IpcWriter {
 impl IpcWriter {
     pub(super) fn new(output: Output, layout: &Layout) -> Result<Self, String> {
         let metadata = layout.metadata().into_iter().collect();
-        let schema = arrow::schema(&layout.columns, layout.keyed, metadata);
+        let schema = arrow_batch::schema(&layout.columns, layout.keyed, metadata);
         let codec = match layout.compression {
             Compression::Zstd => Some(CompressionType::ZSTD),
             _ => None,
@@ -38,7 +37,7 @@ impl IpcWriter {
 
 impl Writer for IpcWriter {
     fn write(&mut self, key: &BucketKey, batch: &ColumnBatch) -> Result<(), String> {
-        let batch = arrow::record_batch(&self.schema, self.keyed.then_some(key), batch)?;
+        let batch = arrow_batch::record_batch(&self.schema, self.keyed.then_some(key), batch)?;
         self.writer.write(&batch).map_err(told)
     }
 

@@ -9,8 +9,8 @@ use model::{BucketKey, Column, ColumnBatch, ColumnType, NANOS_PER_SECOND};
 
 use super::output::Output;
 use super::{Compression, Layout, TimeText, Writer};
-use crate::arrow::{EPOCH, KEY_COLUMNS, push_text};
 use crate::cli::load::type_code;
+use arrow_batch::{EPOCH, KEY_COLUMNS, push_text};
 
 /// Rows of CSV, through gzip if asked.
 pub(super) struct CsvWriter {

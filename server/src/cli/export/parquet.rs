@@ -11,7 +11,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::output::Output;
 use super::{Compression, Layout, Writer};
-use crate::arrow::{self, EPOCH};
+use arrow_batch::EPOCH;
 
 /// Most rows in a row group: what a reader has to skip or hold.
 const GROUP_ROWS: usize = 128 << 10;
@@ -26,7 +26,7 @@ pub(super) struct ParquetWriter {
 impl ParquetWriter {
     pub(super) fn new(output: Output, layout: &Layout) -> Result<Self, String> {
         let metadata = layout.metadata();
-        let schema = arrow::schema(
+        let schema = arrow_batch::schema(
             &layout.columns,
             layout.keyed,
             metadata.iter().cloned().collect(),
@@ -58,7 +58,7 @@ impl ParquetWriter {
 
 impl Writer for ParquetWriter {
     fn write(&mut self, key: &BucketKey, batch: &ColumnBatch) -> Result<(), String> {
-        let batch = arrow::record_batch(&self.schema, self.keyed.then_some(key), batch)?;
+        let batch = arrow_batch::record_batch(&self.schema, self.keyed.then_some(key), batch)?;
         self.writer.write(&batch).map_err(told)
     }
 

@@ -9,7 +9,7 @@ use model::{BucketKey, Column, ColumnBatch, ColumnDef, ColumnType, NANOS_PER_SEC
 
 use super::cast::cast;
 use super::tables::Rules;
-use crate::arrow::{self, BadValue, KEY_COLUMNS, is_text};
+use arrow_batch::{BadValue, KEY_COLUMNS, is_text};
 
 /// Names that are taken for the time, if the command line names none.
 const TIME_NAMES: [&str; 5] = ["Epoch", "time", "timestamp", "datetime", "date"];
@@ -78,7 +78,7 @@ impl Plan {
             columns.push(Source {
                 at,
                 name: name.clone(),
-                ty: arrow::column_type(ty(at), rules.values),
+                ty: arrow_batch::column_type(ty(at), rules.values),
             });
         }
         match columns.is_empty() {
@@ -113,7 +113,7 @@ impl Plan {
             (None, Some(keys)) => keys,
             (None, None) => return Err("which bucket? Say --key".into()),
         };
-        let mut texts = keys.map(|at| arrow::strings(batch.column(at)));
+        let mut texts = keys.map(|at| arrow_batch::strings(batch.column(at)));
         let mut order: Vec<[&str; 3]> = Vec::new();
         let mut rows: HashMap<[&str; 3], Vec<u32>> = HashMap::new();
         for row in 0..batch.num_rows() {
@@ -160,7 +160,7 @@ impl Plan {
         for def in schema.columns() {
             let source = self.source(def)?;
             let refuse = |row, what: &str| bad(&source.name, row_of(row), what);
-            let column = arrow::column(batch.column(source.at), rules.values)
+            let column = arrow_batch::column(batch.column(source.at), rules.values)
                 .map_err(|BadValue { row, what }| refuse(row, &what))?;
             let column =
                 cast(&column, def.ty, rules.lossy).map_err(|(row, what)| refuse(row, &what))?;
@@ -210,12 +210,12 @@ impl Plan {
     ) -> Result<Column, String> {
         let name = |at: usize| batch.schema().field(at).name().clone();
         let refuse = |at, row, what: &str| bad(&name(at), row_of(row), what);
-        let times = arrow::times(batch.column(self.time), &rules.time)
+        let times = arrow_batch::times(batch.column(self.time), &rules.time)
             .map_err(|BadValue { row, what }| refuse(self.time, row, &what))?;
         let Some(at) = self.nanoseconds else {
             return Ok(times);
         };
-        let nanos = arrow::column(batch.column(at), rules.values)
+        let nanos = arrow_batch::column(batch.column(at), rules.values)
             .map_err(|BadValue { row, what }| refuse(at, row, &what))?;
         let nanos: &[i32] = nanos.values().unwrap_or_default();
         let seconds: &[i64] = times.values().unwrap_or_default();
@@ -295,7 +295,8 @@ fn time_column(
     if let Some(at) = TIME_NAMES.into_iter().find_map(find) {
         return Ok(at);
     }
-    let mut of_type = (0..names.len()).filter(|at| arrow::is_time(schema.field(*at).data_type()));
+    let mut of_type =
+        (0..names.len()).filter(|at| arrow_batch::is_time(schema.field(*at).data_type()));
     match (of_type.next(), of_type.next()) {
         (Some(at), None) => Ok(at),
         _ => Err(format!(

@@ -15,8 +15,8 @@ use super::files::{self, Input};
 use super::plan::Plan;
 use super::sink::Sink;
 use super::{Target, kind, progress, report};
-use crate::arrow::{TimeRules, ValueRules};
 use crate::cli::{Failure, KEY_METADATA, KIND_METADATA};
+use arrow_batch::{TimeRules, ValueRules};
 
 /// Rows that are decoded at once.
 pub(super) const BATCH_ROWS: usize = 64 << 10;

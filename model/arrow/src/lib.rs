@@ -2,8 +2,8 @@
 //!
 //! Buffers are adopted, not copied, wherever type and alignment allow: a [`Column`] is aligned bytes
 //! with an owner, and so is an Arrow buffer. Copies are left for text, missing values and times that
-//! are not nanoseconds. Arrow's types stay in this file and in the readers and writers of formats
-//! (`cli/export`, `cli/import`).
+//! are not nanoseconds.
+#![forbid(unsafe_code)]
 
 mod times;
 
@@ -24,20 +24,16 @@ use arrow_schema::{DataType, Field, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use model::{BucketKey, Column, ColumnBatch, ColumnType, Schema, Value};
 
-pub(crate) use times::{TimeRules, is_time, times};
+pub use times::{TimeRules, is_time, times};
 
 /// Name of the time column.
-pub(crate) const EPOCH: &str = "Epoch";
+pub const EPOCH: &str = "Epoch";
 
 /// The columns in front of the rows of several buckets.
-pub(crate) const KEY_COLUMNS: [&str; 3] = ["symbol", "timeframe", "attribute_group"];
+pub const KEY_COLUMNS: [&str; 3] = ["symbol", "timeframe", "attribute_group"];
 
 /// The Arrow schema of rows: the columns of the key if `keyed`, the time, the columns.
-pub(crate) fn schema(
-    columns: &Schema,
-    keyed: bool,
-    metadata: HashMap<String, String>,
-) -> SchemaRef {
+pub fn schema(columns: &Schema, keyed: bool, metadata: HashMap<String, String>) -> SchemaRef {
     let mut fields = Vec::with_capacity(columns.len() + 4);
     if keyed {
         fields.extend(KEY_COLUMNS.map(|name| Field::new(name, DataType::Utf8, false)));
@@ -69,7 +65,7 @@ fn data_type(ty: ColumnType) -> DataType {
 ///
 /// # Errors
 /// If a text is none: a code point of it does not exist.
-pub(crate) fn record_batch(
+pub fn record_batch(
     schema: &SchemaRef,
     key: Option<&BucketKey>,
     batch: &ColumnBatch,
@@ -134,7 +130,7 @@ fn text_array(column: &Column) -> Result<ArrayRef, String> {
 ///
 /// # Errors
 /// If a number is no code point.
-pub(crate) fn push_text(value: &[u32; 16], out: &mut String) -> Result<(), String> {
+pub fn push_text(value: &[u32; 16], out: &mut String) -> Result<(), String> {
     let end = value.iter().rposition(|c| *c != 0).map_or(0, |at| at + 1);
     for code in &value[..end] {
         let c = char::from_u32(*code).ok_or_else(|| format!("{code:#x} is no character"))?;
@@ -145,25 +141,27 @@ pub(crate) fn push_text(value: &[u32; 16], out: &mut String) -> Result<(), Strin
 
 /// What to do with values that have no equal here.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct ValueRules {
+pub struct ValueRules {
     /// Missing integers and texts are 0 and empty; else they are an error.
-    pub(crate) nulls_zero: bool,
+    pub nulls_zero: bool,
     /// Decimal numbers become f64.
-    pub(crate) decimals: bool,
+    pub decimals: bool,
 }
 
 /// A value that cannot be taken: its row in the array, and why.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadValue {
-    pub(crate) row: usize,
-    pub(crate) what: String,
+pub struct BadValue {
+    /// Its position.
+    pub row: usize,
+    /// Why.
+    pub what: String,
 }
 
 /// The type of ours that holds every value of an Arrow type.
 ///
 /// # Errors
 /// Why there is none.
-pub(crate) fn column_type(ty: &DataType, rules: ValueRules) -> Result<ColumnType, String> {
+pub fn column_type(ty: &DataType, rules: ValueRules) -> Result<ColumnType, String> {
     Ok(match ty {
         DataType::Float16 | DataType::Float32 => ColumnType::F32,
         DataType::Float64 => ColumnType::F64,
@@ -187,7 +185,7 @@ pub(crate) fn column_type(ty: &DataType, rules: ValueRules) -> Result<ColumnType
 }
 
 /// Whether values are texts, dictionaries of texts included.
-pub(crate) fn is_text(ty: &DataType) -> bool {
+pub fn is_text(ty: &DataType) -> bool {
     match ty {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
         DataType::Dictionary(_, values) => is_text(values),
@@ -199,7 +197,7 @@ pub(crate) fn is_text(ty: &DataType) -> bool {
 ///
 /// # Errors
 /// The first value that cannot be taken.
-pub(crate) fn column(array: &dyn Array, rules: ValueRules) -> Result<Column, BadValue> {
+pub fn column(array: &dyn Array, rules: ValueRules) -> Result<Column, BadValue> {
     let zero = rules.nulls_zero;
     match array.data_type() {
         DataType::Float32 => Ok(floats::<Float32Type>(array, f32::NAN)),
@@ -313,7 +311,7 @@ fn texts(array: &dyn Array, zero: bool) -> Result<Column, BadValue> {
 }
 
 /// The texts of an array for which [`is_text`] holds.
-pub(crate) fn strings(array: &dyn Array) -> Box<dyn Iterator<Item = Option<&str>> + '_> {
+pub fn strings(array: &dyn Array) -> Box<dyn Iterator<Item = Option<&str>> + '_> {
     match array.data_type() {
         DataType::Utf8 => Box::new(array.as_string::<i32>().iter()),
         DataType::LargeUtf8 => Box::new(array.as_string::<i64>().iter()),

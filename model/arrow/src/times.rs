@@ -15,15 +15,15 @@ const DAY_NANOS: i64 = 86_400 * NANOS_PER_SECOND;
 
 /// How times are meant that do not say it themselves.
 #[derive(Debug, Clone)]
-pub(crate) struct TimeRules {
+pub struct TimeRules {
     /// Nanoseconds in one unit of integers.
-    pub(crate) unit: Option<i64>,
+    pub unit: Option<i64>,
     /// Zone of dates and of times without a zone.
-    pub(crate) zone: Zone,
+    pub zone: Zone,
 }
 
 /// Whether a type says by itself that it is a time.
-pub(crate) fn is_time(ty: &DataType) -> bool {
+pub fn is_time(ty: &DataType) -> bool {
     matches!(
         ty,
         DataType::Timestamp(..) | DataType::Date32 | DataType::Date64
@@ -34,7 +34,7 @@ pub(crate) fn is_time(ty: &DataType) -> bool {
 ///
 /// # Errors
 /// The first value that is missing or out of range; row 0 if the type is no time.
-pub(crate) fn times(array: &dyn Array, rules: &TimeRules) -> Result<Column, BadValue> {
+pub fn times(array: &dyn Array, rules: &TimeRules) -> Result<Column, BadValue> {
     if let DataType::Timestamp(TimeUnit::Nanosecond, zone) = array.data_type()
         && array.null_count() == 0
         && (zone.is_some() || rules.zone.is_utc())

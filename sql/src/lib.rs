@@ -1,0 +1,2 @@
+//! SQL over snapshots of a store.
+#![forbid(unsafe_code)]
