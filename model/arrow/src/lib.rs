@@ -78,15 +78,23 @@ pub fn record_batch(
             arrays.push(Arc::new(StringArray::from_iter_values(items)));
         }
     }
-    let times = TimestampNanosecondArray::new(shared(batch.time_column()), None);
-    arrays.push(Arc::new(times.with_timezone("UTC")));
+    arrays.push(Arc::new(time_array(batch)));
     for (def, column) in batch.schema().columns().iter().zip(batch.columns()) {
         arrays.push(array(column).map_err(|what| format!("column \"{}\": {what}", def.name))?);
     }
     RecordBatch::try_new(Arc::clone(schema), arrays).map_err(|error| error.to_string())
 }
 
-fn array(column: &Column) -> Result<ArrayRef, String> {
+/// The times of rows, without a copy.
+pub fn time_array(batch: &ColumnBatch) -> TimestampNanosecondArray {
+    TimestampNanosecondArray::new(shared(batch.time_column()), None).with_timezone("UTC")
+}
+
+/// A column as an Arrow array, without a copy but for texts.
+///
+/// # Errors
+/// If a text is none: a code point of it does not exist.
+pub fn array(column: &Column) -> Result<ArrayRef, String> {
     fn of<T: ArrowPrimitiveType>(column: &Column) -> ArrayRef {
         Arc::new(PrimitiveArray::<T>::new(shared(column), None))
     }

@@ -1,0 +1,38 @@
+//! Where functions, joins and rewritings beyond plain SQL are put in. One list for each step of a
+//! statement, in the order of the steps.
+
+use std::sync::Arc;
+
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_planner::ExtensionPlanner;
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
+
+use crate::Error;
+use crate::shared::SharedRef;
+
+/// 0. The tokens, without blanks: what the parser does not take is put into words that it takes.
+pub(crate) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, Error> {
+    Ok(tokens)
+}
+
+/// 1. The tree, before its tables are looked up. Spans of what is kept must stay.
+pub(crate) fn rewrite(_statement: &mut Statement, _shared: &SharedRef) -> Result<(), Error> {
+    Ok(())
+}
+
+/// 2. Functions, planners of relations, rules of the optimizer.
+pub(crate) fn register(builder: SessionStateBuilder, _shared: &SharedRef) -> SessionStateBuilder {
+    builder
+}
+
+/// 3. The plan, before types are fitted and before the optimizer.
+pub(crate) fn replan(plan: LogicalPlan, _shared: &SharedRef) -> Result<LogicalPlan, Error> {
+    Ok(plan)
+}
+
+/// 4. Nodes of ours in the plan that runs.
+pub(crate) fn extension_planners() -> Vec<Arc<dyn ExtensionPlanner + Send + Sync>> {
+    Vec::new()
+}

@@ -1,0 +1,10 @@
+//! Limits of the text of a statement that are not configured.
+
+/// Levels of parentheses, subqueries and operators within each other. Parsing takes stack for each.
+pub(crate) const NESTING_MAX: usize = 100;
+
+/// Rows a partition pulls from the engine at most in one go; batches are slices of them.
+pub(crate) const PULL_ROWS_MAX: usize = 65_536;
+
+/// Rows of the first pull: a query for a few rows reads no more than a few pages.
+pub(crate) const PULL_ROWS_MIN: usize = 8_192;

@@ -1,0 +1,81 @@
+//! Text to one statement's tree.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Spanned, Statement, visit_relations_mut};
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use crate::dialect::{Names, is_blank, join_names};
+use crate::limits::NESTING_MAX;
+use crate::{Dialect, Error, ErrorKind};
+
+/// The tokens of a statement, without spaces, comments and the semicolon at its end.
+pub(crate) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>, Error> {
+    let tokens = Tokenizer::new(&Names, text).tokenize_with_location();
+    let mut tokens = tokens.map_err(|e| Error::from(ParserError::from(e)))?;
+    // Names are joined before spaces go: `a :: b` is not `a::b`.
+    tokens = join_names(tokens, dialect == Dialect::MarketStore);
+    tokens.retain(|token| !is_blank(&token.token));
+    while tokens.last().is_some_and(|t| t.token == Token::SemiColon) {
+        tokens.pop();
+    }
+    if tokens.is_empty() {
+        return Err(Error::new(ErrorKind::Syntax, "there is no statement"));
+    }
+    if let Some(second) = tokens.iter().find(|t| t.token == Token::SemiColon) {
+        let start = second.span.start;
+        let error = Error::new(ErrorKind::Syntax, "more than one statement");
+        return Err(error
+            .at(start.line, start.column)
+            .with_hint("send them one by one"));
+    }
+    Ok(tokens)
+}
+
+/// The tree of a statement. `a.b.c` for a table is the bucket `a/b/c`.
+pub(crate) fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement, Error> {
+    let end = tokens.last().map(|token| token.span.end);
+    let parser = Parser::new(&Names).with_recursion_limit(NESTING_MAX);
+    let mut parser = parser.with_tokens_with_locations(tokens);
+    let at_end = |error: Error| match end {
+        // The parser knows no place for what is missing at the end.
+        Some(end) if error.message.ends_with("EOF") => error.at(end.line, end.column),
+        _ => error,
+    };
+    let parsed = parser.parse_statement();
+    let mut statement = parsed.map_err(|error| at_end(Error::from(error)))?;
+    let next = parser.peek_token();
+    if next.token != Token::EOF {
+        let message = format!("the statement should end before \"{}\"", next.token);
+        let start = next.span.start;
+        return Err(Error::new(ErrorKind::Syntax, message).at(start.line, start.column));
+    }
+    let _ = visit_relations_mut(&mut statement, |name| {
+        join_parts(name);
+        ControlFlow::<()>::Continue(())
+    });
+    Ok(statement)
+}
+
+/// Catalog and schemas that are no parts of buckets.
+pub(crate) const CATALOG: &str = "mkts";
+pub(crate) const SCHEMA: &str = "public";
+
+fn join_parts(name: &mut ObjectName) {
+    let parts: Option<Vec<&Ident>> = name.0.iter().map(|part| part.as_ident()).collect();
+    let Some([a, b, c]) = parts.as_deref() else {
+        return;
+    };
+    let is_schema = |part: &Ident| {
+        let is = |name| part.value.eq_ignore_ascii_case(name);
+        is(SCHEMA) || is("information_schema") || is("pg_catalog")
+    };
+    if a.value.eq_ignore_ascii_case(CATALOG) || is_schema(b) {
+        return;
+    }
+    let text = format!("{}/{}/{}", a.value, b.value, c.value);
+    let mut joined = Ident::with_quote('"', text);
+    joined.span = name.span();
+    *name = ObjectName::from(vec![joined]);
+}

@@ -1,0 +1,166 @@
+//! A statement's text to what is done for it.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::Session;
+use datafusion::error::Result as PlanResult;
+use datafusion::execution::SessionState;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast;
+
+use crate::catalog::Catalog;
+use crate::change::Change;
+use crate::session::Inner;
+use crate::shared::SharedRef;
+use crate::tables::Tables;
+use crate::{Error, extend, order, parse, tables, times};
+
+/// What is done for a statement.
+#[derive(Clone)]
+pub(crate) enum Planned {
+    /// A plan gives the rows.
+    Query {
+        state: Box<SessionState>,
+        plan: LogicalPlan,
+    },
+    /// The rows are there.
+    Ready {
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+        setting: Option<(String, String)>,
+    },
+    /// The store is changed.
+    Change(Change),
+}
+
+pub(crate) async fn plan(inner: &Inner, text: &str, shared: SharedRef) -> Result<Planned, Error> {
+    let tokens = parse::tokens(text, shared.dialect())?;
+    let statement = parse::statement(extend::tokens(tokens)?)?;
+    match &statement {
+        ast::Statement::Query(_)
+        | ast::Statement::Explain { .. }
+        | ast::Statement::ShowTables { .. }
+        | ast::Statement::ShowColumns { .. } => query(inner, statement, shared).await,
+        other => Err(refused(other)),
+    }
+}
+
+/// Plans what gives rows.
+pub(crate) async fn query(
+    inner: &Inner,
+    mut statement: ast::Statement,
+    shared: SharedRef,
+) -> Result<Planned, Error> {
+    extend::rewrite(&mut statement, &shared)?;
+    let statement = DfStatement::Statement(Box::new(statement));
+    let base = state(inner, Tables::new(), &shared);
+    let references = base.resolve_table_references(&statement)?;
+    let DfStatement::Statement(tree) = &statement else {
+        return Err(Error::failed(
+            "internal error: a statement changed its kind",
+        ));
+    };
+    let open = tables::open(&references, tree, &shared)?;
+    let mut state = state(inner, open, &shared);
+    let plan = state.statement_to_plan(statement).await?;
+    let plan = times::rewrite(plan, &shared.zone)?;
+    let plan = extend::replan(plan, &shared)?;
+    allowed(&plan)?;
+    if order::is_from_the_start(&plan) {
+        // One reader gives the rows in their order; several would race.
+        let options = state.config_mut().options_mut();
+        options.execution.target_partitions = 1;
+    }
+    Ok(Planned::Query {
+        state: Box::new(state),
+        plan,
+    })
+}
+
+/// The last fence: whatever the tree was, the plan reads only.
+fn allowed(plan: &LogicalPlan) -> Result<(), Error> {
+    use datafusion::execution::context::SQLOptions;
+    let options = SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false);
+    Ok(options.verify_plan(plan)?)
+}
+
+/// A session for one statement.
+pub(crate) fn state(inner: &Inner, tables: Tables, shared: &SharedRef) -> SessionState {
+    let catalog = Catalog::new(tables, shared.clone());
+    let builder = SessionStateBuilder::new()
+        .with_config(config(shared))
+        .with_runtime_env(inner.environment.clone())
+        .with_default_features()
+        .with_query_planner(Arc::new(Planner))
+        .with_catalog_list(Arc::new(catalog));
+    let mut builder = extend::register(builder, shared);
+    if let Some(extension) = &shared.caller.extension {
+        builder = extension.register(builder);
+    }
+    builder
+        .expr_planners()
+        .get_or_insert_default()
+        .insert(0, times::planner(&shared.zone));
+    builder.build()
+}
+
+fn config(shared: &SharedRef) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(shared.threads)
+        .with_information_schema(true)
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(parse::CATALOG, parse::SCHEMA);
+    let options = config.options_mut();
+    options.sql_parser.enable_ident_normalization = false;
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    config
+}
+
+/// The planner of DataFusion with nodes of ours.
+#[derive(Debug)]
+struct Planner;
+
+#[async_trait::async_trait]
+impl QueryPlanner for Planner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        let planner = DefaultPhysicalPlanner::with_extension_planners(extend::extension_planners());
+        planner.create_physical_plan(plan, session).await
+    }
+}
+
+fn refused(statement: &ast::Statement) -> Error {
+    let text = statement.to_string();
+    let words: Vec<&str> = text.split_whitespace().take(2).collect();
+    let hint = match statement {
+        ast::Statement::Update(_) => "write the rows again: of equal times the last write wins",
+        ast::Statement::CreateTable(_) => "the first write makes a bucket",
+        ast::Statement::Copy { .. } => {
+            "SQL reads and writes no files; see mkts export and mkts load"
+        }
+        ast::Statement::Drop { .. } => "mkts destroy drops a bucket",
+        _ => {
+            "there are SELECT, INSERT INTO, DELETE FROM, SHOW, DESCRIBE, EXPLAIN and SET TIME ZONE"
+        }
+    };
+    Error::unsupported(format!(
+        "{} is not supported",
+        words.join(" ").to_uppercase()
+    ))
+    .with_hint(hint)
+}
