@@ -22,7 +22,7 @@ use serde_yaml as yaml;
 
 pub use keys::{ENTRY_KEYS, LIMIT_KEYS, REPLICATION_KEYS, TOP_KEYS};
 pub use plugins::Plugins;
-pub use settings::{Config, Grpc, Limits, LogLevel};
+pub use settings::{AuthFile, Config, Grpc, Limits, LogLevel, TlsFiles};
 
 use read::{Report, Step};
 

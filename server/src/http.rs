@@ -24,22 +24,36 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use client::wire::{Body, Codec};
+use client::wire::{Body, Codec, RpcError};
 use engine::Engine;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use model::Zone;
+use parking_lot::RwLock;
 use plugin_host::Host;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::auth::{self, Auth, Caller, Right, Unauthorized};
 use crate::config::{Config, Limits};
 use crate::room::Room;
 use crate::stream::{self, Hub};
 use crate::{admin, rpc, status};
 pub(crate) use body::Chunks;
 use body::ReadError;
+
+/// What a reload of the configuration changes while the server runs.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// Limits on requests.
+    pub limits: Arc<Limits>,
+    /// Web pages that may call, beside those of the server itself.
+    pub allowed_origins: Vec<String>,
+    /// Whether `/metrics` is for everybody, whatever `auth` says.
+    pub open_metrics: bool,
+}
 
 /// What the doors of the server share.
 #[derive(Debug)]
@@ -54,10 +68,9 @@ pub struct App {
     pub zone: Zone,
     /// What `Marketstore-Version` says.
     pub version: String,
-    /// Limits on requests.
-    pub limits: Limits,
-    /// Web pages that may call, beside those of the server itself.
-    pub allowed_origins: Vec<String>,
+    /// Who may do what.
+    pub auth: Auth,
+    live: RwLock<Arc<Live>>,
     started: Instant,
     queryable: AtomicBool,
     // One for all listeners.
@@ -71,9 +84,15 @@ pub struct App {
 
 impl App {
     /// A server over an open store.
-    pub fn new(engine: Engine, host: Host, hub: Arc<Hub>, config: &Config) -> Arc<Self> {
-        let (limits, origins) = (config.limits.clone(), config.allowed_origins.clone());
-        Self::with(engine, host, hub, config.timezone.clone(), limits, origins)
+    pub fn new(
+        engine: Engine,
+        host: Host,
+        hub: Arc<Hub>,
+        config: &Config,
+        auth: Auth,
+    ) -> Arc<Self> {
+        let zone = config.timezone.clone();
+        Self::assemble(engine, host, hub, zone, config.live(), auth)
     }
 
     /// The same without a configuration file.
@@ -85,6 +104,23 @@ impl App {
         limits: Limits,
         allowed_origins: Vec<String>,
     ) -> Arc<Self> {
+        let live = Live {
+            limits: Arc::new(limits),
+            allowed_origins,
+            open_metrics: false,
+        };
+        Self::assemble(engine, host, hub, zone, live, Auth::off())
+    }
+
+    fn assemble(
+        engine: Engine,
+        host: Host,
+        hub: Arc<Hub>,
+        zone: Zone,
+        live: Live,
+        auth: Auth,
+    ) -> Arc<Self> {
+        let limits = Arc::clone(&live.limits);
         status::start_recorder();
         Arc::new(Self {
             engine,
@@ -96,11 +132,26 @@ impl App {
             slow_heads: slow::SlowHeads::default(),
             bodies: body::room(&limits),
             results: Room::new(limits.results_bytes),
-            limits,
-            allowed_origins,
+            auth,
+            live: RwLock::new(Arc::new(live)),
             started: Instant::now(),
             queryable: AtomicBool::new(true),
         })
+    }
+
+    /// What a reload may change, as it stands now.
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read())
+    }
+
+    /// The limits of now.
+    pub fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.live.read().limits)
+    }
+
+    /// From now on.
+    pub fn set_live(&self, live: Live) {
+        *self.live.write() = Arc::new(live);
     }
 
     /// Whether queries are answered: until the stop begins.
@@ -169,31 +220,38 @@ async fn handle(
 ) -> Result<Reply, Infallible> {
     Ok(match request.uri().path() {
         "/rpc" => {
-            let mut reply = rpc(app.clone(), request).await;
+            let mut reply = rpc(app.clone(), request, session.peer).await;
             let version = HeaderValue::from_str(&app.version);
             if let Ok(version) = version {
                 reply.headers_mut().insert("marketstore-version", version);
             }
             reply
         }
-        "/ws" if !origin::is_allowed(request.headers(), &app.allowed_origins) => foreign(),
-        "/ws" => stream::upgrade(&app, request, session)
-            .unwrap_or_else(|| text(StatusCode::BAD_REQUEST, "Bad Request\n")),
+        "/ws" if !origin::is_allowed(request.headers(), &app.live().allowed_origins) => foreign(),
+        "/ws" => match login(&app, "ws", &request, session.peer).await {
+            Err(refused) => unauthorized(&refused),
+            Ok(caller) => stream::upgrade(&app, request, caller, session)
+                .unwrap_or_else(|| text(StatusCode::BAD_REQUEST, "Bad Request\n")),
+        },
         "/heartbeat" => {
             let (code, json) = status::heartbeat(&app);
             text(code, json)
         }
         "/health" if request.method() == Method::GET => {
+            // A probe shows no token and gets the word; the reasons are for those who do.
+            let is_known = app.auth.caller(token(&request).as_deref()).is_ok();
             // Status takes locks of the store for a moment.
-            let asked = tokio::task::spawn_blocking(move || status::health(&app)).await;
-            let (code, json) =
+            let asked = tokio::task::spawn_blocking(move || status::health(&app, is_known)).await;
+            let (code, answer) =
                 asked.unwrap_or((StatusCode::INTERNAL_SERVER_ERROR, "{}\n".to_owned()));
-            let mut reply = text(code, json);
-            let kind = HeaderValue::from_static("application/json");
-            reply.headers_mut().insert(header::CONTENT_TYPE, kind);
-            reply
+            json(code, answer)
         }
         "/metrics" if request.method() == Method::GET => {
+            if !app.live().open_metrics
+                && let Err(refused) = login(&app, "metrics", &request, session.peer).await
+            {
+                return Ok(unauthorized(&refused));
+            }
             // Status takes locks of the store for a moment.
             let rendered = tokio::task::spawn_blocking(move || status::metrics(&app)).await;
             text(StatusCode::OK, rendered.unwrap_or_default())
@@ -201,6 +259,51 @@ async fn handle(
         path if path.starts_with(admin::PREFIX) => admin(app, request, session.peer).await,
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     })
+}
+
+fn token<B>(request: &Request<B>) -> Option<String> {
+    auth::of_http(request.headers(), request.uri().query())
+}
+
+/// Whoever sends a request. One who fails again and again waits for his answer here.
+pub(crate) async fn login<B>(
+    app: &App,
+    door: &'static str,
+    request: &Request<B>,
+    peer: IpAddr,
+) -> Result<Caller, Unauthorized> {
+    let refused = match app.auth.caller(token(request).as_deref()) {
+        Ok(caller) => return Ok(caller),
+        Err(refused) => refused,
+    };
+    tokio::time::sleep(app.auth.refused(door, Some(peer), &refused)).await;
+    Err(refused)
+}
+
+/// 401 as text.
+pub(crate) fn unauthorized(refused: &Unauthorized) -> Reply {
+    as_unauthorized(
+        text(StatusCode::UNAUTHORIZED, format!("{refused}\n")),
+        refused,
+    )
+}
+
+/// Makes a reply a 401. Clients that show nothing of a body show the reason.
+fn as_unauthorized(mut reply: Reply, refused: &Unauthorized) -> Reply {
+    *reply.status_mut() = StatusCode::UNAUTHORIZED;
+    let how = HeaderValue::from_static("Bearer realm=\"mkts\"");
+    reply.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+    if let Ok(reason) = ReasonPhrase::try_from(format!("Unauthorized: {refused}")) {
+        reply.extensions_mut().insert(reason);
+    }
+    reply
+}
+
+fn json(code: StatusCode, json: String) -> Reply {
+    let mut reply = text(code, json);
+    let kind = HeaderValue::from_static("application/json");
+    reply.headers_mut().insert(header::CONTENT_TYPE, kind);
+    reply
 }
 
 async fn admin(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply {
@@ -215,8 +318,21 @@ async fn admin(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply
             "/admin is answered on this machine only\n",
         );
     }
+    let caller = match login(&app, "admin", &request, peer).await {
+        Ok(caller) => caller,
+        Err(refused) => {
+            let what = admin::refusal(&refused.to_string());
+            body::discard(request.into_body(), &app.limits()).await;
+            return as_unauthorized(json(StatusCode::UNAUTHORIZED, what), &refused);
+        }
+    };
+    if let Err(denied) = caller.require_right(Right::Admin, "the server") {
+        body::discard(request.into_body(), &app.limits()).await;
+        return json(StatusCode::FORBIDDEN, admin::refusal(&denied.to_string()));
+    }
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let (body, room) = match body::read(request.into_body(), &app.limits, &app.bodies).await {
+    let limits = app.limits();
+    let (body, room) = match body::read(request.into_body(), &limits, &app.bodies).await {
         Ok(body) => body,
         Err(error) => return refused(&error),
     };
@@ -231,24 +347,23 @@ async fn admin(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply
         drop((asked, room));
         answer
     });
-    let Ok((code, json)) = answered.await else {
+    let Ok((code, answer)) = answered.await else {
         metrics::counter!("mkts_panics_total").increment(1);
         return text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
     };
-    let mut reply = text(code, json);
-    let kind = HeaderValue::from_static("application/json");
-    reply.headers_mut().insert(header::CONTENT_TYPE, kind);
-    reply
+    json(code, answer)
 }
 
-async fn rpc(app: Arc<App>, request: Request<Incoming>) -> Reply {
+async fn rpc(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply {
     if request.method() != Method::POST {
         let what = format!("rpc: POST method required, received {}", request.method());
         return text(StatusCode::METHOD_NOT_ALLOWED, what);
     }
-    if !origin::is_allowed(request.headers(), &app.allowed_origins) {
+    if !origin::is_allowed(request.headers(), &app.live().allowed_origins) {
         return foreign();
     }
+    let limits = app.limits();
+    let logged_in = login(&app, "rpc", &request, peer).await;
     let kind = request.headers().get(header::CONTENT_TYPE);
     let kind = kind.and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
     let Some(codec) = Codec::of_content_type(&kind) else {
@@ -258,12 +373,24 @@ async fn rpc(app: Arc<App>, request: Request<Incoming>) -> Reply {
             format!("rpc: unrecognized Content-Type: {media}"),
         );
     };
-    let (body, room) = match body::read(request.into_body(), &app.limits, &app.bodies).await {
+    let caller = match logged_in {
+        Ok(caller) => caller,
+        Err(refused) => {
+            // What it asks is not looked at, so the error is of no id.
+            body::discard(request.into_body(), &limits).await;
+            let error = RpcError::server(refused.to_string());
+            let mut reply = Response::new(Chunks::new(error.encode(codec, &Bytes::new())));
+            let kind = HeaderValue::from_static(codec.content_type());
+            reply.headers_mut().insert(header::CONTENT_TYPE, kind);
+            return as_unauthorized(reply, &refused);
+        }
+    };
+    let (body, room) = match body::read(request.into_body(), &limits, &app.bodies).await {
         Ok(body) => body,
         Err(error) => return refused(&error),
     };
     let answer = move || {
-        let answer = rpc::answer(&app, codec, &body);
+        let answer = rpc::answer(&app, &caller, codec, &body);
         drop((body, room));
         answer
     };

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod grpc;

@@ -11,6 +11,9 @@ use client::wire::QueryRequest;
 use engine::{BucketInfo, Engine, Limit};
 use model::{BucketKey, NANOS_PER_SECOND, RowKind, TIME_MAX, TIME_MIN, Zone};
 
+use crate::auth::{Caller, Right};
+use crate::rpc::Failure;
+
 /// What a query reads.
 #[derive(Debug)]
 pub struct Plan {
@@ -65,6 +68,39 @@ pub fn plan(engine: &Engine, query: &QueryRequest) -> Result<Plan, String> {
         to: nanos(query.epoch_end, query.epoch_end_nanos).unwrap_or(i64::MAX),
         limit,
     })
+}
+
+/// Plans a query of a caller who may not read everything: `*` is what he may read, and a bucket that he
+/// names must be one of those.
+pub(crate) fn plan_for(
+    engine: &Engine,
+    query: &QueryRequest,
+    caller: &Caller,
+) -> Result<Plan, Failure> {
+    if caller.sees_all() {
+        return Ok(plan(engine, query)?);
+    }
+    let destination = Destination::parse(&query.destination, &query.key_category)?;
+    if destination.is_every() {
+        let mut plan = plan(engine, query)?;
+        plan.buckets.retain(|b| caller.may(Right::Read, &b.key));
+        return match plan.buckets.is_empty() {
+            true => Err("no files returned from query parse".to_owned().into()),
+            false => Ok(plan),
+        };
+    }
+    // Before it is known what is there: a refusal must not say that.
+    for symbol in &destination.symbols {
+        if let Ok(key) = BucketKey::new(symbol, destination.timeframe, destination.group) {
+            caller.require(Right::Read, &key)?;
+        }
+    }
+    let plan = plan(engine, query)?;
+    // Those of another timeframe than asked for.
+    for bucket in &plan.buckets {
+        caller.require(Right::Read, &bucket.key)?;
+    }
+    Ok(plan)
 }
 
 /// Seconds and nanoseconds of a bound; far times saturate, which is before or after all rows.
@@ -167,8 +203,12 @@ impl<'a> Destination<'a> {
         }
     }
 
+    fn is_every(&self) -> bool {
+        self.symbols[..] == ["*"]
+    }
+
     fn of_timeframe(&self, engine: &Engine, timeframe: &str) -> Vec<Arc<BucketInfo>> {
-        if self.symbols[..] == ["*"] {
+        if self.is_every() {
             let all = engine.buckets();
             let fits = |b: &&Arc<BucketInfo>| {
                 b.key.timeframe() == timeframe && b.key.attribute_group() == self.group

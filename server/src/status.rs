@@ -32,8 +32,9 @@ pub(crate) fn heartbeat(app: &App) -> (StatusCode, String) {
 }
 
 /// Answers whether every required plugin runs: 200, or 503 with what is wrong. Whatever else is
-/// wrong with plugins only degrades. Everybody may ask, so no reason shows more than its log line.
-pub(crate) fn health(app: &App) -> (StatusCode, String) {
+/// wrong with plugins only degrades. Everybody may ask whether; what is wrong is for those who are
+/// known, and no reason shows more than its log line.
+pub(crate) fn health(app: &App, is_known: bool) -> (StatusCode, String) {
     let health = app.host.health();
     let poisoned = app.engine.status().poisoned.is_some();
     let is_ready = health.ready && app.is_queryable() && !poisoned;
@@ -49,6 +50,9 @@ pub(crate) fn health(app: &App) -> (StatusCode, String) {
             "reason": ailment.reason,
         })
     });
+    if !is_known {
+        return (code, format!("{}\n", json!({ "ready": is_ready })));
+    }
     let json = json!({
         "ready": is_ready,
         "queryable": app.is_queryable(),
@@ -112,8 +116,10 @@ fn begin_at_zero() {
     }
     for reason in [
         "admin",
+        "auth",
         "body",
         "connections",
+        "denied",
         "method",
         "origin",
         "parse",

@@ -16,11 +16,14 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use model::BucketKey;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::frame::coding::CloseCode;
 
+use crate::auth::{Auth, Caller, Right};
 use crate::config::Limits;
 use crate::http::{App, Chunks, Session};
 use crate::ws::{self, Fault, Received, Receiver, Sender};
@@ -52,9 +55,13 @@ impl Hub {
         self.subscribers.read().len()
     }
 
-    fn join(&self) -> Arc<Subscriber> {
+    fn join(&self, caller: Caller) -> Arc<Subscriber> {
         let subscriber = Arc::new(Subscriber {
-            wanted: Mutex::default(),
+            wanted: Mutex::new(Wanted {
+                caller,
+                patterns: Patterns::default(),
+                known: HashMap::new(),
+            }),
             queue: Mutex::new(Queue::new(&self.limits)),
             filled: Notify::new(),
         });
@@ -90,8 +97,9 @@ struct Subscriber {
 }
 
 /// The patterns, and what they said about keys seen before.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Wanted {
+    caller: Caller,
     patterns: Patterns,
     known: HashMap<Box<str>, bool>,
 }
@@ -99,7 +107,37 @@ struct Wanted {
 /// Keys whose answer is remembered; more are asked again each time.
 const KNOWN_MAX: usize = 65_536;
 
+/// A time that does not come.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+
 impl Subscriber {
+    /// Takes other patterns, unless one of them is a key that the caller may not read. What `*` matches
+    /// and he may not read is left out in silence.
+    fn replace(&self, patterns: Patterns) -> Result<(), String> {
+        let mut wanted = self.wanted.lock();
+        if let Some(key) = patterns.keys().find(|key| !may_follow(&wanted.caller, key)) {
+            return Err(wanted.caller.denied(Right::Read, key).to_string());
+        }
+        wanted.patterns = patterns;
+        wanted.known = HashMap::new();
+        Ok(())
+    }
+
+    /// The token may have been revoked or given other rights.
+    fn ask_again(&self, auth: &Auth) -> Result<(), Fault> {
+        let mut wanted = self.wanted.lock();
+        let again = auth.again(&wanted.caller);
+        wanted.caller =
+            again.map_err(|_| Fault::Close(CloseCode::Policy, "the token is not good any more"))?;
+        wanted.known = HashMap::new();
+        Ok(())
+    }
+
+    fn time_left(&self) -> Instant {
+        let left = self.wanted.lock().caller.time_left();
+        Instant::now() + left.unwrap_or(NEVER).min(NEVER)
+    }
+
     fn wants(&self, stream: &str) -> bool {
         let mut wanted = self.wanted.lock();
         if wanted.patterns.is_empty() {
@@ -108,7 +146,7 @@ impl Subscriber {
         if let Some(known) = wanted.known.get(stream) {
             return *known;
         }
-        let fits = wanted.patterns.matches(stream);
+        let fits = wanted.patterns.matches(stream) && may_follow(&wanted.caller, stream);
         if wanted.known.len() < KNOWN_MAX {
             wanted.known.insert(stream.into(), fits);
         }
@@ -116,10 +154,18 @@ impl Subscriber {
     }
 }
 
+/// Whether a caller may see what is published under a name. Names are keys of buckets, mostly; others
+/// are for those who may read everything.
+fn may_follow(caller: &Caller, stream: &str) -> bool {
+    let may = || BucketKey::parse(stream).is_ok_and(|key| caller.may(Right::Read, &key));
+    caller.sees_all() || may()
+}
+
 /// Answers a handshake; `None` if the request is none.
 pub(crate) fn upgrade(
     app: &Arc<App>,
     mut request: Request<Incoming>,
+    caller: Caller,
     mut session: Session,
 ) -> Option<Response<Chunks>> {
     let headers = request.headers();
@@ -137,8 +183,8 @@ pub(crate) fn upgrade(
     let app = app.clone();
     tokio::spawn(async move {
         if let Ok(upgraded) = upgraded.await {
-            let (receiver, sender) = ws::split(upgraded, app.limits.ws_message_bytes);
-            let subscriber = app.hub.join();
+            let (receiver, sender) = ws::split(upgraded, app.limits().ws_message_bytes);
+            let subscriber = app.hub.join(caller);
             talk(&app, &subscriber, receiver, sender, &mut session.stopping).await;
             app.hub.leave(&subscriber);
         }
@@ -185,6 +231,8 @@ async fn loop_until_fault(
 ) -> Fault {
     let mut ping = tokio::time::interval(PING_EVERY);
     ping.reset();
+    let mut tokens = app.auth.changes();
+    let mut expiry = subscriber.time_left();
     loop {
         // Writing happens outside the select: a frame is sent whole or the connection ends.
         let done = tokio::select! {
@@ -194,6 +242,17 @@ async fn loop_until_fault(
             },
             () = subscriber.filled.notified() => flush(subscriber, sender).await,
             _ = ping.tick() => sender.ping().await,
+            // The sender lives in `app`.
+            _ = tokens.changed() => {
+                let known = subscriber.ask_again(&app.auth);
+                expiry = subscriber.time_left();
+                known
+            }
+            () = tokio::time::sleep_until(expiry) => {
+                let known = subscriber.ask_again(&app.auth);
+                expiry = subscriber.time_left();
+                known
+            }
             // An error means that the server is gone, which is a stop as well.
             _ = stopping.changed() => Err(Fault::Close(CloseCode::Away, "the server stops")),
         };
@@ -214,17 +273,14 @@ async fn on_received(
         Received::Ping(payload) => sender.pong(&payload).await,
         Received::Close => Err(Fault::Close(CloseCode::Normal, "")),
         Received::Message(message) => {
-            match subscribe::read(&message, app.limits.streams_per_subscriber) {
+            match subscribe::read(&message, app.limits().streams_per_subscriber) {
                 Outcome::Unchanged => sender.message(&message).await,
                 // The echo leaves before any message for the new patterns: the queue is emptied by
                 // this task alone.
-                Outcome::Replace(patterns) => {
-                    *subscriber.wanted.lock() = Wanted {
-                        patterns,
-                        known: HashMap::new(),
-                    };
-                    sender.message(&message).await
-                }
+                Outcome::Replace(patterns) => match subscriber.replace(patterns) {
+                    Ok(()) => sender.message(&message).await,
+                    Err(why) => sender.message(&subscribe::error_frame(&why)).await,
+                },
                 Outcome::Refused(why) => sender.message(&subscribe::error_frame(&why)).await,
             }
         }

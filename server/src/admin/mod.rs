@@ -1,8 +1,8 @@
 //! `/admin/v1`: what an operator asks of a running server, on loopback only. `routes.rs` has the
 //! calls.
 //!
-//! There is no login yet, so the address is the right: whoever is on this machine. A request that a
-//! proxy passed on comes from elsewhere, whatever its address says.
+//! Whoever asks is on this machine, and shows a token with the right `admin` if there are tokens. A
+//! request that a proxy passed on comes from elsewhere, whatever its address says.
 //!
 //! Every answer is JSON and passes [`answer`], which hides the secrets of all instances in every
 //! text of it: no call has to think of them.
@@ -37,6 +37,11 @@ const PROXIED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 pub(crate) fn is_local(peer: IpAddr, headers: &HeaderMap) -> bool {
     let proxied = PROXIED.iter().any(|name| headers.contains_key(*name));
     peer.to_canonical().is_loopback() && !proxied
+}
+
+/// A refusal of a call that is not looked at.
+pub(crate) fn refusal(text: &str) -> String {
+    format!("{}\n", json!({ "error": text, "exit_code": 1 }))
 }
 
 /// Answers a call; blocks as long as it takes.

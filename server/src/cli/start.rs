@@ -1,6 +1,7 @@
 //! `mkts start`: configuration -> plugin host -> store -> triggers -> requests, and back.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::{Failure, log};
+use crate::auth::{Auth, Tokens};
 use crate::config::{self, Config};
 use crate::grpc;
 use crate::http::{self, App};
@@ -116,11 +118,8 @@ async fn serve(config: Config, args: &Args, builtins: Vec<BuiltIn>) -> Result<()
         timezone = config.timezone.name(),
         "starting"
     );
-    if !address.ip().is_loopback() {
-        warn!(
-            "listening on {address}: everybody who can reach it can read and write, there is no login yet"
-        );
-    }
+    let auth = load_auth(&config)?;
+    warn_if_open(&config, &address);
     let config = Arc::new(config);
     let opening = {
         let config = config.clone();
@@ -132,6 +131,7 @@ async fn serve(config: Config, args: &Args, builtins: Vec<BuiltIn>) -> Result<()
         running.host.clone(),
         running.hub.clone(),
         &config,
+        auth,
     );
     let (stop, stopping) = watch::channel(false);
     let mut servers = Vec::new();
@@ -175,6 +175,31 @@ async fn serve(config: Config, args: &Args, builtins: Vec<BuiltIn>) -> Result<()
             warn!("a second signal: stopping at once; the log is replayed at the next start");
             process::exit(STOPPED_AT_ONCE);
         }
+    }
+}
+
+/// The tokens of the configuration.
+fn load_auth(config: &Config) -> Result<Auth, Failure> {
+    let Some(file) = &config.auth else {
+        return Ok(Auth::off());
+    };
+    let tokens = Tokens::load(&file.tokens_file)
+        .map_err(|error| Failure::new(format!("auth.tokens_file: {error}")))?;
+    info!("{} tokens are known", tokens.len());
+    Ok(Auth::new(tokens))
+}
+
+/// At every start, because it is at every start that somebody looks.
+fn warn_if_open(config: &Config, address: &SocketAddr) {
+    if address.ip().is_loopback() {
+        return;
+    }
+    if config.auth.is_none() {
+        warn!(
+            "listening on {address} without `auth`: everybody who can reach it can read and write"
+        );
+    } else if config.tls.is_none() {
+        warn!("listening on {address} without `tls`: tokens and data can be read on their way");
     }
 }
 

@@ -62,6 +62,12 @@ pub const REPLICATION_KEYS: &[&str] = &[
     "retry_backoff_coeff",
 ];
 
+/// Keys of `auth`.
+pub(super) const AUTH_KEYS: &[&str] = &["tokens_file", "open_metrics"];
+
+/// Keys of `tls`.
+pub(super) const TLS_KEYS: &[&str] = &["cert", "key"];
+
 /// Keys of `checkpoint`.
 pub(super) const CHECKPOINT_KEYS: &[&str] = &["tail", "wal", "wal_segment", "follow"];
 

@@ -153,6 +153,11 @@ impl<'r, 't> Section<'r, 't> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether a key stands there at all, with or without a value.
+    pub(super) fn is_written(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
         self.get(key).is_some()
     }

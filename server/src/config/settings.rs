@@ -1,6 +1,7 @@
 //! The typed configuration and its defaults.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{RetentionRule, SyncMode};
@@ -8,10 +9,13 @@ use model::Zone;
 use plugin_host::nearest;
 use serde_json::Value;
 
-use super::keys::{CHECKPOINT_KEYS, DROPPED_KEYS, LIMIT_KEYS, REPLICATION_KEYS, TOP_KEYS};
+use super::keys::{
+    AUTH_KEYS, CHECKPOINT_KEYS, DROPPED_KEYS, LIMIT_KEYS, REPLICATION_KEYS, TLS_KEYS, TOP_KEYS,
+};
 use super::plugins::{self, Plugins};
 use super::read::{Place, Report, Section, parse_duration, show};
 use super::retention;
+use crate::http::Live;
 
 /// What is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +67,41 @@ pub struct Config {
     pub limits: Limits,
     /// Web pages that may call the server, beside its own.
     pub allowed_origins: Vec<String>,
+    /// Tokens, if callers have to show one.
+    pub auth: Option<AuthFile>,
+    /// Certificate of every listener, if it has one.
+    pub tls: Option<TlsFiles>,
     /// Plugins: where they are, and the entries.
     pub plugins: Plugins,
+}
+
+/// Where the tokens are, and what is open without one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthFile {
+    /// The file of `mkts token`.
+    pub tokens_file: PathBuf,
+    /// Whether `/metrics` is for everybody.
+    pub open_metrics: bool,
+}
+
+/// PEM files of a certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, then those that signed it.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+impl Config {
+    /// What a reload may change while the server runs.
+    pub fn live(&self) -> Live {
+        Live {
+            limits: Arc::new(self.limits.clone()),
+            allowed_origins: self.allowed_origins.clone(),
+            open_metrics: self.auth.as_ref().is_some_and(|auth| auth.open_metrics),
+        }
+    }
 }
 
 /// Where gRPC listens, at the host of HTTP, and how large messages may be.
@@ -155,7 +192,8 @@ pub(super) fn read(value: &Value, file: &Path, report: &mut Report<'_>) -> Optio
     let merge = retention::merge(&mut top);
     let limits = limits(&mut top);
     let allowed_origins = allowed_origins(&mut top);
-    not_yet(&mut top);
+    let auth = auth(&mut top, file);
+    let tls = tls(&mut top, file);
     marketstore_only(&mut top);
     replication(&mut top);
     let plugins = plugins::read(&mut top, file);
@@ -177,6 +215,8 @@ pub(super) fn read(value: &Value, file: &Path, report: &mut Report<'_>) -> Optio
         merge,
         limits,
         allowed_origins,
+        auth: auth?,
+        tls: tls?,
         plugins,
     })
 }
@@ -419,18 +459,57 @@ fn allowed_origins(top: &mut Section<'_, '_>) -> Vec<String> {
     origins
 }
 
-/// Keys of ours that are decided but not built. Those that protect something are refused: starting
-/// without the protection asked for would be worse than not starting.
-fn not_yet(top: &mut Section<'_, '_>) {
-    for key in ["auth", "tls"] {
-        if top.has(key) {
-            top.error(
-                key,
-                "is not available in this version; the server will not start without the \
-                 protection that was asked for. Remove the key and use a proxy in front",
-            );
-        }
+/// A key that is there and says nothing is an error: starting without the protection that was meant
+/// would be worse than not starting.
+fn protection<'s, 't>(
+    top: &'s mut Section<'_, 't>,
+    key: &str,
+    known: &[&str],
+) -> Option<Section<'s, 't>> {
+    if !top.has(key) {
+        top.error(key, "is empty; remove the key to start without it");
+        return None;
     }
+    top.section(key, known)
+}
+
+fn auth(top: &mut Section<'_, '_>, file: &Path) -> Option<Option<AuthFile>> {
+    if !top.is_written("auth") {
+        return Some(None);
+    }
+    let mut section = protection(top, "auth", AUTH_KEYS)?;
+    let tokens_file = path(&mut section, "tokens_file", file)?;
+    let open_metrics = section.flag("open_metrics").unwrap_or(false);
+    Some(Some(AuthFile {
+        tokens_file,
+        open_metrics,
+    }))
+}
+
+fn tls(top: &mut Section<'_, '_>, file: &Path) -> Option<Option<TlsFiles>> {
+    if !top.is_written("tls") {
+        return Some(None);
+    }
+    let mut section = protection(top, "tls", TLS_KEYS)?;
+    let cert = path(&mut section, "cert", file);
+    let key = path(&mut section, "key", file);
+    Some(Some(TlsFiles {
+        cert: cert?,
+        key: key?,
+    }))
+}
+
+/// A file that must be named, relative to the folder of mkts.yml.
+fn path(section: &mut Section<'_, '_>, key: &str, file: &Path) -> Option<PathBuf> {
+    let text = match section.has(key) {
+        true => section.text(key)?,
+        false => String::new(),
+    };
+    if text.is_empty() {
+        section.error(key, "is missing: name a file");
+        return None;
+    }
+    Some(file.parent().unwrap_or(Path::new("")).join(text))
 }
 
 /// MarketStore's limit, in MiB, and ours.

@@ -173,9 +173,19 @@ const BAD: &[(&str, usize, &str)] = &[
         "must be at least 64 KiB",
     ),
     (
-        "root_directory: d\nauth:\n  tokens_file: x\n",
+        "root_directory: d\nauth:\n  token_file: x\n",
+        3,
+        "did you mean tokens_file?",
+    ),
+    (
+        "root_directory: d\nauth:\nlisten_port: 1\n",
         2,
-        "will not start without the protection",
+        "auth: is empty",
+    ),
+    (
+        "root_directory: d\ntls: {cert: a.pem}\n",
+        2,
+        "tls.key: is missing",
     ),
     (
         "root_directory: d\nreplication:\n  master: x\n",

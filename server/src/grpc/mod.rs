@@ -19,6 +19,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
+use crate::auth::{Caller, of_authorization};
 use crate::config::Grpc;
 use crate::http::App;
 
@@ -38,6 +39,28 @@ const CALL_TIME: Duration = Duration::from_secs(300);
 /// A peer that does not answer a ping in time is gone, and its calls with it.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIME: Duration = Duration::from_secs(20);
+
+/// Whoever calls, by the metadata `authorization`.
+pub(crate) async fn login<T>(
+    app: &App,
+    request: &tonic::Request<T>,
+) -> Result<Caller, tonic::Status> {
+    let shown = request.metadata().get("authorization");
+    // What cannot be read is a token that nobody has, not one that is missing.
+    let shown = shown.map(|v| {
+        v.to_str()
+            .ok()
+            .and_then(of_authorization)
+            .unwrap_or_default()
+    });
+    let refused = match app.auth.caller(shown.as_deref()) {
+        Ok(caller) => return Ok(caller),
+        Err(refused) => refused,
+    };
+    let peer = request.remote_addr().map(|peer| peer.ip());
+    tokio::time::sleep(app.auth.refused("grpc", peer, &refused)).await;
+    Err(tonic::Status::unauthenticated(refused.to_string()))
+}
 
 /// Answers calls of a listener until `shutdown`, then waits for those under way.
 ///

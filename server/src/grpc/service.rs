@@ -14,6 +14,7 @@ use client_proto::proto::{
 use tonic::{Response, Status};
 
 use super::convert;
+use crate::auth::Caller;
 use crate::http::App;
 use crate::room::Held;
 use crate::rpc;
@@ -25,6 +26,7 @@ impl Service {
     /// Carries a request out; what comes of it is made by `encode`, on the same thread.
     async fn call<T: Send + 'static>(
         &self,
+        caller: Caller,
         method: &'static str,
         decode: impl FnOnce() -> Result<Request, Status> + Send + 'static,
         encode: impl FnOnce(Reply) -> Result<T, Status> + Send + 'static,
@@ -35,7 +37,9 @@ impl Service {
             let request = decode()?;
             // Held until the reply is one message; its bytes are bounded by `send_bytes_max` then.
             let mut held = Held::default();
-            let reply = contained(method, || rpc::carry_out(&app, &request, &mut held))?;
+            let reply = contained(method, || {
+                rpc::carry_out(&app, &caller, &request, &mut held)
+            })?;
             let answer = encode(reply);
             metrics::histogram!("mkts_grpc_seconds", "method" => method).record(began.elapsed());
             answer
@@ -47,7 +51,7 @@ impl Service {
     }
 
     fn check_count(&self, requests: usize) -> Result<(), Status> {
-        let most = self.0.limits.requests_per_call;
+        let most = self.0.limits().requests_per_call;
         if requests > most {
             metrics::counter!("mkts_rejected_total", "reason" => "request").increment(1);
             return Err(Status::invalid_argument(format!(
@@ -61,14 +65,17 @@ impl Service {
 /// A panic ends its call alone; an error of a whole call is of code UNKNOWN, as clients know it.
 fn contained(
     method: &'static str,
-    run: impl FnOnce() -> Result<Reply, String>,
+    run: impl FnOnce() -> Result<Reply, rpc::Failure>,
 ) -> Result<Reply, Status> {
     let result = catch_unwind(AssertUnwindSafe(run)).map_err(|_| {
         metrics::counter!("mkts_panics_total").increment(1);
         tracing::error!(method, "a method panicked");
         Status::internal("internal error: the call was given up, see the server's log")
     })?;
-    result.map_err(Status::unknown)
+    result.map_err(|failure| match failure.denied {
+        true => Status::permission_denied(failure.text),
+        false => Status::unknown(failure.text),
+    })
 }
 
 #[tonic::async_trait]
@@ -77,16 +84,19 @@ impl Marketstore for Service {
         &self,
         request: tonic::Request<MultiQueryRequest>,
     ) -> Result<Response<MultiQueryResponse>, Status> {
+        let caller = super::login(&self.0, &request).await?;
         let requests = request.into_inner().requests;
         self.check_count(requests.len())?;
         let decode = move || Ok(Request::Query(convert::queries(requests)));
-        self.call("Query", decode, convert::query_reply).await
+        self.call(caller, "Query", decode, convert::query_reply)
+            .await
     }
 
     async fn create(
         &self,
         request: tonic::Request<MultiCreateRequest>,
     ) -> Result<Response<MultiServerResponse>, Status> {
+        let caller = super::login(&self.0, &request).await?;
         let requests = request.into_inner().requests;
         self.check_count(requests.len())?;
         let app = Arc::clone(&self.0);
@@ -96,7 +106,7 @@ impl Marketstore for Service {
                 Ok(create) => {
                     let request = Request::Create(vec![create]);
                     contained("Create", || {
-                        rpc::carry_out(&app, &request, &mut Held::default())
+                        rpc::carry_out(&app, &caller, &request, &mut Held::default())
                     })
                     .and_then(convert::entries)
                 }
@@ -117,29 +127,35 @@ impl Marketstore for Service {
         &self,
         request: tonic::Request<MultiWriteRequest>,
     ) -> Result<Response<MultiServerResponse>, Status> {
+        let caller = super::login(&self.0, &request).await?;
         let requests = request.into_inner().requests;
         self.check_count(requests.len())?;
         let decode = move || Ok(Request::Write(convert::writes(requests)?));
-        self.call("Write", decode, convert::entries_reply).await
+        self.call(caller, "Write", decode, convert::entries_reply)
+            .await
     }
 
     async fn destroy(
         &self,
         request: tonic::Request<MultiKeyRequest>,
     ) -> Result<Response<MultiServerResponse>, Status> {
+        let caller = super::login(&self.0, &request).await?;
         let requests = request.into_inner().requests;
         self.check_count(requests.len())?;
         let decode = move || Ok(Request::Destroy(convert::keys(requests)));
-        self.call("Destroy", decode, convert::entries_reply).await
+        self.call(caller, "Destroy", decode, convert::entries_reply)
+            .await
     }
 
     async fn list_symbols(
         &self,
         request: tonic::Request<ListSymbolsRequest>,
     ) -> Result<Response<ListSymbolsResponse>, Status> {
+        let caller = super::login(&self.0, &request).await?;
         let format = request.into_inner().format;
         let decode = move || Ok(Request::ListSymbols(convert::list(format)));
-        self.call("ListSymbols", decode, convert::list_reply).await
+        self.call(caller, "ListSymbols", decode, convert::list_reply)
+            .await
     }
 
     async fn server_version(

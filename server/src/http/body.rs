@@ -82,6 +82,22 @@ pub(super) async fn read(
     }
 }
 
+/// Most bytes of a body that are read to be thrown away.
+const DISCARD_BYTES_MAX: usize = 1 << 20;
+
+/// Throws a body away. A client that is still sending would not read the answer; one that sends too
+/// much is cut off.
+pub(super) async fn discard(mut body: Incoming, limits: &Limits) {
+    let mut bytes = 0;
+    while bytes < DISCARD_BYTES_MAX {
+        match tokio::time::timeout(limits.body_idle_time, body.frame()).await {
+            Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, Bytes::len),
+            // The end, a break, or a pause that is too long.
+            _ => return,
+        }
+    }
+}
+
 /// A reply that hands its chunks to the socket as they are.
 #[derive(Debug)]
 pub(crate) struct Chunks {

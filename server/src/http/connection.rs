@@ -63,7 +63,7 @@ async fn run(app: Arc<App>, stream: TcpStream, peer: IpAddr, session: Session) {
     // A reply is written in whole pieces; waiting to fill packets only costs time.
     let _ = stream.set_nodelay(true);
     let clock = Arc::new(Clock::new());
-    let limit = app.limits.header_time;
+    let limit = app.limits().header_time;
     let slow_heads = app.slow_heads.clone();
     let io = TokioIo::new(Clocked {
         stream,

@@ -5,17 +5,21 @@ use engine::SchemaChange;
 use model::{BucketKey, ColumnDef};
 
 use super::counted;
+use crate::auth::{Caller, Right};
 use crate::http::App;
 
-pub(super) fn run(app: &App, requests: &[AlterRequest]) -> Reply {
+pub(super) fn run(app: &App, caller: &Caller, requests: &[AlterRequest]) -> Reply {
     let all = requests
         .iter()
-        .map(|request| counted(&request.key, one(app, request)));
+        .map(|request| counted(&request.key, one(app, caller, request)));
     Reply::Altered(all.collect())
 }
 
-fn one(app: &App, request: &AlterRequest) -> Result<u64, String> {
+fn one(app: &App, caller: &Caller, request: &AlterRequest) -> Result<u64, String> {
     let key = BucketKey::parse(&request.key).map_err(|e| e.to_string())?;
+    caller
+        .require(Right::Write, &key)
+        .map_err(|e| e.to_string())?;
     let changes = changes(request)?;
     if changes.is_empty() {
         return Err("nothing to change: add, widen, rename and drop are empty".into());

@@ -6,13 +6,14 @@ use engine::Error;
 use model::{BucketKey, ColumnDef, RowKind, Schema, Timeframe};
 
 use super::{entries, timeframe_error};
+use crate::auth::{Caller, Right};
 use crate::http::App;
 
-pub(super) fn run(app: &App, requests: &[CreateRequest]) -> Reply {
-    entries(app, requests.iter().map(|r| one(app, r)))
+pub(super) fn run(app: &App, caller: &Caller, requests: &[CreateRequest]) -> Reply {
+    entries(app, requests.iter().map(|r| one(app, caller, r)))
 }
 
-fn one(app: &App, request: &CreateRequest) -> Result<(), String> {
+fn one(app: &App, caller: &Caller, request: &CreateRequest) -> Result<(), String> {
     let is_old_dialect = !request.data_shapes.is_empty();
     // Only the older dialect leaves the categories out.
     if !is_old_dialect && request.key.matches(':').count() != 1 {
@@ -28,6 +29,9 @@ fn one(app: &App, request: &CreateRequest) -> Result<(), String> {
         ));
     }
     let key = BucketKey::parse(&request.key).map_err(|e| e.to_string())?;
+    caller
+        .require(Right::Write, &key)
+        .map_err(|e| e.to_string())?;
     if Timeframe::parse(key.timeframe()).is_err() {
         return Err(timeframe_error(key.timeframe()));
     }

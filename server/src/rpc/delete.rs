@@ -5,18 +5,22 @@ use engine::DeleteRange;
 use model::BucketKey;
 
 use super::counted;
+use crate::auth::{Caller, Right};
 use crate::http::App;
 use crate::planner::nanos;
 
-pub(super) fn run(app: &App, requests: &[DeleteRequest]) -> Reply {
+pub(super) fn run(app: &App, caller: &Caller, requests: &[DeleteRequest]) -> Reply {
     let all = requests
         .iter()
-        .map(|request| counted(&request.key, one(app, request)));
+        .map(|request| counted(&request.key, one(app, caller, request)));
     Reply::Deleted(all.collect())
 }
 
-fn one(app: &App, request: &DeleteRequest) -> Result<u64, String> {
+fn one(app: &App, caller: &Caller, request: &DeleteRequest) -> Result<u64, String> {
     let key = BucketKey::parse(&request.key).map_err(|e| e.to_string())?;
+    caller
+        .require(Right::Write, &key)
+        .map_err(|e| e.to_string())?;
     let from = nanos(request.epoch_start, request.epoch_start_nanos);
     let to = nanos(request.epoch_end, request.epoch_end_nanos);
     if from.is_none() && to.is_none() {

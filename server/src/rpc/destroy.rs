@@ -6,17 +6,23 @@ use engine::BucketInfo;
 use model::{BucketKey, check_item};
 
 use super::entries;
+use crate::auth::{Caller, Right};
 use crate::http::App;
 
-pub(super) fn run(app: &App, requests: &[KeyRequest]) -> Reply {
+pub(super) fn run(app: &App, caller: &Caller, requests: &[KeyRequest]) -> Reply {
     let one = |r: &KeyRequest| {
-        one(app, &r.key).map_err(|e| format!("removal of catalog entry failed: {e}"))
+        one(app, caller, &r.key).map_err(|e| format!("removal of catalog entry failed: {e}"))
     };
     entries(app, requests.iter().map(one))
 }
 
-fn one(app: &App, key: &str) -> Result<(), String> {
+fn one(app: &App, caller: &Caller, key: &str) -> Result<(), String> {
     let items = items(key)?;
+    // Before it is known what is there: a refusal must not say that.
+    if let [symbol, timeframe, group] = &items[..] {
+        let key = BucketKey::new(symbol, timeframe, group).map_err(|e| e.to_string())?;
+        may_destroy(caller, &key)?;
+    }
     let all = app.engine.buckets();
     let mut left: Vec<&BucketInfo> = all.iter().map(|b| &**b).collect();
     for (level, item) in items.iter().enumerate() {
@@ -25,8 +31,13 @@ fn one(app: &App, key: &str) -> Result<(), String> {
             return Err(format!("Unable to find level item: {item} in directory"));
         }
     }
+    left.iter().try_for_each(|b| may_destroy(caller, &b.key))?;
     let keys: Vec<BucketKey> = left.iter().map(|b| b.key.clone()).collect();
     app.engine.drop_buckets(&keys).map_err(|e| e.to_string())
+}
+
+fn may_destroy(caller: &Caller, key: &BucketKey) -> Result<(), String> {
+    caller.require(Right::Write, key).map_err(|e| e.to_string())
 }
 
 fn part(key: &BucketKey, level: usize) -> &str {

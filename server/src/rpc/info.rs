@@ -6,9 +6,10 @@ use client::wire::{EPOCH, Info, InfoColumn, KeyRequest, Reply};
 use model::{BucketKey, ColumnType};
 
 use super::entry;
+use crate::auth::{Caller, Right};
 use crate::http::App;
 
-pub(super) fn run(app: &App, requests: &[KeyRequest]) -> Reply {
+pub(super) fn run(app: &App, caller: &Caller, requests: &[KeyRequest]) -> Reply {
     let missing = |key: &str, why: &str| Info {
         latest_year: 0,
         timeframe: 0,
@@ -27,7 +28,10 @@ pub(super) fn run(app: &App, requests: &[KeyRequest]) -> Reply {
     };
     let info = |r: &KeyRequest| match BucketKey::parse(&r.key) {
         Err(error) => missing(&r.key, &error.to_string()),
-        Ok(key) => known(app, &key).unwrap_or_else(|| missing(&r.key, "not found in catalog")),
+        Ok(key) => match caller.require(Right::Read, &key) {
+            Err(denied) => missing(&r.key, &denied.to_string()),
+            Ok(()) => known(app, &key).unwrap_or_else(|| missing(&r.key, "not found in catalog")),
+        },
     };
     Reply::Info(requests.iter().map(info).collect())
 }

@@ -2,9 +2,10 @@
 
 use client::wire::{ListRequest, Reply};
 
+use crate::auth::{Caller, Right};
 use crate::http::App;
 
-pub(super) fn run(app: &App, request: &ListRequest) -> Result<Reply, String> {
+pub(super) fn run(app: &App, caller: &Caller, request: &ListRequest) -> Result<Reply, String> {
     if !app.is_queryable() {
         return Err("server is not queryable".into());
     }
@@ -13,7 +14,7 @@ pub(super) fn run(app: &App, request: &ListRequest) -> Result<Reply, String> {
     let keys = buckets
         .iter()
         .map(|b| &b.key)
-        .filter(|key| wanted(key.timeframe()));
+        .filter(|key| wanted(key.timeframe()) && caller.may(Right::Read, key));
     let mut names: Vec<String> = match request.format.as_str() {
         "tbk" => keys.map(|key| key.to_string()).collect(),
         _ => keys.map(|key| key.symbol().to_owned()).collect(),

@@ -16,17 +16,18 @@ use std::time::Instant;
 use bytes::Bytes;
 use client::wire::{Body, Call, Codec, Counted, Entry, Reply, Request, RpcError};
 
+use crate::auth::{Caller, Denied};
 use crate::http::App;
 use crate::room::Held;
 
-/// Answers one body. Every outcome is a reply: errors are in it.
-pub fn answer(app: &App, codec: Codec, body: &Bytes) -> Answer {
+/// Answers one body of a caller. Every outcome is a reply: errors are in it.
+pub fn answer(app: &App, caller: &Caller, codec: Codec, body: &Bytes) -> Answer {
     let start = Instant::now();
     let call = match Call::decode(codec, body) {
         Ok(call) => call,
         Err((id, error)) => return Answer::error(&error, codec, &id),
     };
-    let answer = contained(codec, &call, || run(app, codec, &call));
+    let answer = contained(codec, &call, || run(app, caller, codec, &call));
     let seconds = start.elapsed().as_secs_f64();
     metrics::histogram!("alpaca_marketstore_rpc_total_request_duration_seconds").record(seconds);
     if answer.ran {
@@ -81,38 +82,70 @@ fn reason(code: i64) -> &'static str {
     }
 }
 
-fn run(app: &App, codec: Codec, call: &Call) -> Answer {
-    let request = match call.request(app.limits.requests_per_call) {
+fn run(app: &App, caller: &Caller, codec: Codec, call: &Call) -> Answer {
+    let request = match call.request(app.limits().requests_per_call) {
         Ok(request) => request,
         Err(error) => return Answer::error(&error, codec, &call.id),
     };
     let mut held = Held::default();
-    match carry_out(app, &request, &mut held) {
+    match carry_out(app, caller, &request, &mut held) {
         Ok(reply) => Answer {
             body: reply.encode(codec, &call.id),
             held,
             understood: true,
             ran: true,
         },
-        Err(text) => Answer {
+        Err(failure) => Answer {
             understood: true,
-            ..Answer::error(&RpcError::server(text), codec, &call.id)
+            ..Answer::error(&RpcError::server(failure.text), codec, &call.id)
         },
     }
 }
 
-/// Does what was asked for, whatever door it came through. An error is that of the whole call; those
-/// of single requests are in the reply. `held` is the reply's part of the memory of results.
-pub(crate) fn carry_out(app: &App, request: &Request, held: &mut Held) -> Result<Reply, String> {
+/// Why a whole call failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) text: String,
+    /// Whether the caller may not do it.
+    pub(crate) denied: bool,
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            denied: false,
+        }
+    }
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        Self {
+            text: denied.to_string(),
+            denied: true,
+        }
+    }
+}
+
+/// Does what was asked for, whatever door it came through, as far as the caller may: each method asks
+/// for each bucket. An error is that of the whole call; those of single requests are in the reply.
+/// `held` is the reply's part of the memory of results.
+pub(crate) fn carry_out(
+    app: &App,
+    caller: &Caller,
+    request: &Request,
+    held: &mut Held,
+) -> Result<Reply, Failure> {
     match request {
-        Request::Query(requests) => query::run(app, requests, held),
-        Request::Write(requests) => Ok(write::run(app, requests)),
-        Request::Create(requests) => Ok(create::run(app, requests)),
-        Request::Destroy(requests) => Ok(destroy::run(app, requests)),
-        Request::GetInfo(requests) => Ok(info::run(app, requests)),
-        Request::ListSymbols(request) => list::run(app, request),
-        Request::Delete(requests) => Ok(delete::run(app, requests)),
-        Request::Alter(requests) => Ok(alter::run(app, requests)),
+        Request::Query(requests) => query::run(app, caller, requests, held),
+        Request::Write(requests) => Ok(write::run(app, caller, requests)),
+        Request::Create(requests) => Ok(create::run(app, caller, requests)),
+        Request::Destroy(requests) => Ok(destroy::run(app, caller, requests)),
+        Request::GetInfo(requests) => Ok(info::run(app, caller, requests)),
+        Request::ListSymbols(request) => Ok(list::run(app, caller, request)?),
+        Request::Delete(requests) => Ok(delete::run(app, caller, requests)),
+        Request::Alter(requests) => Ok(alter::run(app, caller, requests)),
     }
 }
 

@@ -11,17 +11,28 @@ use client::wire::{
 use engine::{BucketId, BucketInfo, Limit, Scan, Snapshot};
 use model::{Column, ColumnBatch, NANOS_PER_SECOND, RowKind, Schema};
 
+use crate::auth::Caller;
+use crate::config::Limits;
 use crate::http::App;
 use crate::planner::{self, Plan};
 use crate::room::Held;
+
+use super::Failure;
 
 /// What the buckets of one query must have in common.
 const DIFFERENT: &str =
     "symbols in a query must have the same data type or be filtered by common columns";
 
-pub(super) fn run(app: &App, requests: &[QueryRequest], held: &mut Held) -> Result<Reply, String> {
-    let deadline = Instant::now() + app.limits.query_time;
-    let responses = requests.iter().map(|r| one(app, r, deadline, held));
+pub(super) fn run(
+    app: &App,
+    caller: &Caller,
+    requests: &[QueryRequest],
+    held: &mut Held,
+) -> Result<Reply, Failure> {
+    let limits = &*app.limits();
+    let deadline = Instant::now() + limits.query_time;
+    let one = |r| one(app, caller, r, limits, deadline, held);
+    let responses = requests.iter().map(one);
     Ok(Reply::Query {
         responses: responses.collect::<Result<_, _>>()?,
         version: app.version.clone(),
@@ -31,12 +42,14 @@ pub(super) fn run(app: &App, requests: &[QueryRequest], held: &mut Held) -> Resu
 
 fn one(
     app: &App,
+    caller: &Caller,
     query: &QueryRequest,
+    limits: &Limits,
     deadline: Instant,
     held: &mut Held,
-) -> Result<DatasetReply, String> {
+) -> Result<DatasetReply, Failure> {
     if query.is_sqlstatement {
-        return Err("SQL is not available in this build".into());
+        return Err("SQL is not available in this build".to_owned().into());
     }
     if let Some(function) = query.functions.first() {
         let shown: String = function
@@ -46,9 +59,10 @@ fn one(
             .collect();
         return Err(format!(
             "functions are not available in this build (\"{shown}\" was asked for)"
-        ));
+        )
+        .into());
     }
-    let plan = planner::plan(&app.engine, query)?;
+    let plan = planner::plan_for(&app.engine, query, caller)?;
     if let Some(reply) = last::reply(app, &plan, query, held)? {
         return Ok(reply);
     }
@@ -73,19 +87,20 @@ fn one(
         if Instant::now() > deadline {
             return Err(format!(
                 "the query took longer than {} s (limits.query_time)",
-                app.limits.query_time.as_secs_f64()
-            ));
+                limits.query_time.as_secs_f64()
+            )
+            .into());
         }
         let view = &snapshot.buckets()[index];
         if !output.is_for(view) {
             output = Output::new(view, &query.columns);
         }
-        let batch = read(app, &plan, &snapshot, index, &output, result.rows)?;
-        result.add(view, &output, batch, app)?;
+        let batch = read(app, limits, &plan, &snapshot, index, &output, result.rows)?;
+        result.add(view, &output, batch, limits)?;
         result.take_room(&output, view, app, held)?;
     }
     if result.slices.is_empty() {
-        return Err("no files returned from query parse".into());
+        return Err("no files returned from query parse".to_owned().into());
     }
     Ok(result.finish())
 }
@@ -171,6 +186,7 @@ impl Output {
 /// The rows of one bucket; their columns are those of `Output::scanned`.
 fn read(
     app: &App,
+    limits: &Limits,
     plan: &Plan,
     snapshot: &Snapshot,
     index: usize,
@@ -186,9 +202,9 @@ fn read(
         }
     }
     // One row more than allowed shows that there are too many, without reading all of them.
-    let bytes_rows = app.limits.result_bytes / output.row_bytes(bucket).max(1);
+    let bytes_rows = limits.result_bytes / output.row_bytes(bucket).max(1);
     let rows_max = match plan.limit {
-        None => bytes_rows.min(app.limits.result_rows),
+        None => bytes_rows.min(limits.result_rows),
         Some(_) => bytes_rows,
     };
     let room = usize::try_from(rows_max)
@@ -216,14 +232,14 @@ fn read(
         return Ok(batch);
     }
     Err(match plan.limit {
-        None if bytes_rows > app.limits.result_rows => format!(
+        None if bytes_rows > limits.result_rows => format!(
             "the result has more than {} rows (limits.result_rows); set limit_record_count or a \
              shorter range",
-            app.limits.result_rows
+            limits.result_rows
         ),
         _ => format!(
             "the result has more than {} bytes (limits.result_bytes); ask for fewer rows or columns",
-            app.limits.result_bytes
+            limits.result_bytes
         ),
     })
 }
@@ -254,7 +270,7 @@ impl Assembly {
         bucket: &BucketInfo,
         output: &Output,
         batch: ColumnBatch,
-        app: &App,
+        limits: &Limits,
     ) -> Result<(), String> {
         if self.slices.is_empty() {
             self.columns.clone_from(&output.columns);
@@ -282,10 +298,10 @@ impl Assembly {
         }
         self.rows += rows;
         let row_bytes = output.row_bytes(bucket);
-        if self.rows as u64 * row_bytes > app.limits.result_bytes {
+        if self.rows as u64 * row_bytes > limits.result_bytes {
             return Err(format!(
                 "the result has more than {} bytes (limits.result_bytes)",
-                app.limits.result_bytes
+                limits.result_bytes
             ));
         }
         Ok(())
@@ -309,7 +325,7 @@ impl Assembly {
             return Err(format!(
                 "the results under way together have more than {} bytes (limits.results_bytes); \
                  try again later or ask for fewer rows",
-                app.limits.results_bytes
+                app.limits().results_bytes
             ));
         };
         held.merge(part);

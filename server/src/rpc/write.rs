@@ -8,12 +8,13 @@ use engine::{Commit, Error, Origin, Rows, Ticket};
 use model::{BucketKey, RowKind, Schema, Timeframe};
 
 use super::{entry, timeframe_error};
+use crate::auth::{Caller, Right};
 use crate::http::App;
 
 /// Success adds no entry: clients take any entry for a failure.
-pub(super) fn run(app: &App, requests: &[WriteRequest]) -> Reply {
+pub(super) fn run(app: &App, caller: &Caller, requests: &[WriteRequest]) -> Reply {
     let start = Instant::now();
-    let tickets: Vec<_> = requests.iter().map(|r| queue(app, r)).collect();
+    let tickets: Vec<_> = requests.iter().map(|r| queue(app, caller, r)).collect();
     let wait = |ticket: Result<Option<Ticket>, String>| match ticket? {
         Some(ticket) => ticket.wait().map(drop).map_err(|e| text(&e)),
         None => Ok(()),
@@ -25,7 +26,7 @@ pub(super) fn run(app: &App, requests: &[WriteRequest]) -> Reply {
     Reply::Entries(failures)
 }
 
-fn queue(app: &App, request: &WriteRequest) -> Result<Option<Ticket>, String> {
+fn queue(app: &App, caller: &Caller, request: &WriteRequest) -> Result<Option<Ticket>, String> {
     let is_variable = request.is_variable_length;
     let tables = request
         .dataset
@@ -39,6 +40,9 @@ fn queue(app: &App, request: &WriteRequest) -> Result<Option<Ticket>, String> {
     let mut rows: Vec<Rows> = Vec::with_capacity(tables.len());
     for (key, batch) in tables {
         let key = BucketKey::parse(key).map_err(|e| e.to_string())?;
+        caller
+            .require(Right::Write, &key)
+            .map_err(|e| e.to_string())?;
         // Nearly always that of the bucket before.
         let is_known = rows
             .last()

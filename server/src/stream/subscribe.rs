@@ -26,6 +26,11 @@ impl Patterns {
         self.keys.is_empty() && self.globs.is_empty()
     }
 
+    /// The patterns that are one key each.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(String::as_str)
+    }
+
     pub(super) fn matches(&self, key: &str) -> bool {
         self.keys.contains(key) || self.globs.iter().any(|g| g.matches(key))
     }
