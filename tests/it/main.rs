@@ -6,6 +6,7 @@
 //! | `vectors` | the same for the exchanges of an unmodified Python client |
 //! | `grpc` | the same over gRPC, with bad input |
 //! | `pymarketstore` | does that client itself work |
+//! | `python_client` | does our own Python client, and is its stand-in for that client the same to programs |
 //! | `python_plugin` | does the Python SDK of plugins do what the server says and asks for |
 //! | `native_crash` | does a library that ends the server twice run in a process then |
 //! | `same_state` | does a plugin in Python do what one in Rust does, on the same state |
@@ -47,6 +48,7 @@ mod manage;
 mod native_crash;
 mod process;
 mod pymarketstore;
+mod python_client;
 mod python_plugin;
 mod random;
 mod replay;

@@ -1,0 +1,476 @@
+"""The client: every method is one question to the server."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from . import keys as key_names
+from . import rpc, sql, writes
+from .decode import tables
+from .errors import InvalidInput, MktsError, NotFound, of_status, of_text
+from .frames import Columns, Frame, columns_of
+from .result import QueryResult, SqlResult, Table
+from .stream import Gap, Subscription
+from .times import Time, nanoseconds, split
+from .transport import Transport
+from .writes import BucketReport, WriteReport
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+URL = "http://127.0.0.1:5993"
+#: Bytes of columns in one request; the server takes 64 MiB by default.
+REQUEST_BYTES = 32 << 20
+#: Buckets in one call.
+REQUESTS = 1024
+#: Calls at once where each bucket has a call of its own.
+CALLS = 8
+
+Kind = Literal["bar", "tick"]
+
+_CODES = {
+    0: "float32", 1: "int32", 2: "float64", 3: "int64", 5: "int8", 9: "int16",
+    10: "uint8", 11: "uint16", 12: "uint32", 13: "uint64", 14: "str",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BucketInfo:
+    """What a bucket is."""
+
+    key: str
+    kind: Kind
+    #: Length of a slot in nanoseconds.
+    timeframe_ns: int
+    #: Names and types, without `Epoch`.
+    columns: dict[str, str]
+    #: Year of the newest row.
+    latest_year: int
+
+
+class Client:
+    """A server of mkts. Threads may share it; it keeps connections.
+
+    `url` is `http://host:5993`, or `https://...` (`ca`: a file with the certificates to trust);
+    without it `MKTS_URL`, and `MKTS_TOKEN` for `token`. `timeout` is seconds without an answer.
+    Calls that only read are tried `retries` times more if the connection breaks; calls that write
+    only if nothing was sent.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        ca: str | os.PathLike[str] | None = None,
+        timeout: float | None = 60.0,
+        retries: int = 3,
+    ) -> None:
+        self._transport = Transport(
+            url or os.environ.get("MKTS_URL") or URL,
+            token=token or os.environ.get("MKTS_TOKEN") or None,
+            ca=None if ca is None else os.fspath(ca),
+            timeout=timeout,
+            retries=retries,
+        )
+        # Kinds of buckets that were seen: a bucket does not change its kind.
+        self._kinds: dict[str, Kind] = {}
+
+    @property
+    def url(self) -> str:
+        """Where the server is."""
+        return self._transport.url
+
+    # -- reading
+
+    def query(
+        self,
+        keys: str | Iterable[str],
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+        *,
+        first: bool = False,
+        columns: Sequence[str] | None = None,
+        functions: Sequence[str] | None = None,
+        missing: Literal["error", "skip"] = "error",
+    ) -> QueryResult:
+        """Rows of one or several buckets, from `start` to `end`, both inclusive.
+
+        `keys`: `AAPL/1Min/OHLCV`, `AAPL,IBM/1Min/OHLCV`, `*/1Min/OHLCV`, or a list of such.
+        `limit`: the last rows of each bucket, or its `first` ones. `functions`: MarketStore's,
+        as `candlecandler('5Min',Open,High,Low,Close)`.
+        """
+        if limit is not None and (isinstance(limit, bool) or limit < 1):
+            raise InvalidInput(f"limit: {limit!r} is no count from 1")
+        if missing not in ("error", "skip"):
+            raise InvalidInput(f"missing: 'error' or 'skip', not {missing!r}")
+        if not isinstance(keys, Iterable):
+            raise InvalidInput(f"keys: text or a list of texts, not {type(keys).__name__}")
+        listed = [keys] if isinstance(keys, str) else list(keys)
+        plural = not isinstance(keys, str) or key_names.is_plural(keys)
+        if not listed:
+            raise InvalidInput("keys: the list is empty")
+        shared: dict[str, Any] = {}
+        if start is not None:
+            shared["epoch_start"], shared["epoch_start_nanos"] = split(nanoseconds(start, "start"))
+        if end is not None:
+            shared["epoch_end"], shared["epoch_end_nanos"] = split(nanoseconds(end, "end"))
+        if limit is not None:
+            shared.update(limit_record_count=int(limit), limit_from_start=bool(first))
+        if columns is not None:
+            shared["columns"] = _texts("columns", columns)
+        if functions is not None:
+            shared["functions"] = _texts("functions", functions)
+        found: dict[str, Table] = {}
+        absent: list[str] = []
+        others: list[str] = []
+        for (timeframe, group), symbols in key_names.groups(listed).items():
+            asked = ["*"] if "*" in symbols else symbols
+            own = self._read(asked, f"{timeframe}/{group}", shared)
+            # MarketStore answers with rows of a smaller timeframe where there is no bucket.
+            others += [key for key, table in own.items() if table.timeframe != timeframe]
+            own = {key: table for key, table in own.items() if table.timeframe == timeframe}
+            found.update(own)
+            names = [f"{symbol}/{timeframe}/{group}" for symbol in symbols]
+            absent += [key for key in names if key not in own and not (own and key[0] == "*")]
+        if columns is not None and functions is None:
+            _check_columns(found, columns)
+        if absent and (missing == "error" or not plural):
+            raise _not_found(absent, others)
+        return QueryResult({key: found[key] for key in sorted(found)}, tuple(absent), plural)
+
+    def _read(self, symbols: list[str], place: str, shared: Mapping[str, Any]) -> dict[str, Table]:
+        request = {"destination": f"{','.join(symbols)}/{place}", **shared}
+        try:
+            result = self._call("Query", {"requests": [request]}, repeatable=True)
+        except NotFound:
+            return {}
+        return tables(result["responses"] or [], self._byte_columns)
+
+    def _byte_columns(self, keys: Sequence[str]) -> dict[str, set[str]]:
+        """Which columns are int8: MarketStore's replies call them uint8."""
+        found: dict[str, set[str]] = {}
+        for key, info in zip(keys, self._infos(keys)):
+            types = info.columns if info is not None else {}
+            found[key] = {name for name, kind in types.items() if kind == "int8"}
+        return found
+
+    def sql(
+        self, statement: str, parameters: Sequence[Any] | None = None, *, zone: str | None = None
+    ) -> SqlResult:
+        """Runs a statement; `$1`, `$2` ... are `parameters`. `zone` is that of times in the text."""
+        return sql.run(self._transport, statement, parameters, zone)
+
+    def sql_batches(
+        self, statement: str, parameters: Sequence[Any] | None = None, *, zone: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The same for results that are larger than memory: parts, as they are made."""
+        return sql.batches(self._transport, statement, parameters, zone)
+
+    # -- writing
+
+    def write(
+        self,
+        key: str,
+        frame: Frame,
+        *,
+        kind: Kind | None = None,
+        time: str = "Epoch",
+        unit: str | None = None,
+        atomic: bool = False,
+        on_error: Literal["raise", "report"] = "raise",
+    ) -> WriteReport:
+        """Stores the rows of a frame; when it returns they are durable.
+
+        A part of `key` that is `*` is taken from the column `symbol`, `timeframe` or
+        `attribute_group`. Buckets that are not there are made: of `kind`, or of bars if that keeps
+        every row. Each bucket is a commit of its own, so some can fail; with `atomic` all are one.
+        """
+        if kind not in (None, "bar", "tick"):
+            raise InvalidInput(f"kind: 'bar' or 'tick', not {kind!r}")
+        return self._write(writes.by_bucket(key, columns_of(frame, time, unit)), kind, atomic, on_error)
+
+    def write_many(
+        self,
+        frames: Mapping[str, Frame],
+        *,
+        kind: Kind | None = None,
+        time: str = "Epoch",
+        unit: str | None = None,
+        atomic: bool = False,
+        on_error: Literal["raise", "report"] = "raise",
+    ) -> WriteReport:
+        """The same for frames by key."""
+        buckets = {}
+        for key, frame in frames.items():
+            try:
+                buckets[key_names.concrete(key)] = columns_of(frame, time, unit)
+            except InvalidInput as error:
+                raise InvalidInput(f"{key}: {error.message}", hint=error.hint) from None
+        return self._write(buckets, kind, atomic, on_error)
+
+    def _write(
+        self, buckets: dict[str, Columns], kind: Kind | None, atomic: bool, on_error: str
+    ) -> WriteReport:
+        if on_error not in ("raise", "report"):
+            raise InvalidInput(f"on_error: 'raise' or 'report', not {on_error!r}")
+        buckets = {key: columns for key, columns in buckets.items() if len(columns)}
+        kinds = self._kinds_of(buckets, kind)
+        if atomic:
+            report = self._write_atomic(buckets, kinds)
+        elif len(buckets) < 2:
+            report = WriteReport(tuple(self._write_one(key, buckets[key], kinds[key]) for key in buckets))
+        else:
+            with ThreadPoolExecutor(min(CALLS, len(buckets)), "mkts-write") as pool:
+                done = pool.map(lambda key: self._write_one(key, buckets[key], kinds[key]), buckets)
+                report = WriteReport(tuple(done))
+        return report.raise_for_errors() if on_error == "raise" else report
+
+    def _kinds_of(self, buckets: Mapping[str, Columns], kind: Kind | None) -> dict[str, Kind]:
+        """The kind of each bucket: what it is, or what it shall be."""
+        if kind is not None:
+            return dict.fromkeys(buckets, kind)
+        unknown = [key for key in buckets if key not in self._kinds]
+        for key, info in zip(unknown, self._infos(unknown)):
+            if info is not None:
+                self._kinds[key] = info.kind
+            else:
+                writes.check_bars(key, buckets[key].times)
+        return {key: self._kinds.get(key, "bar") for key in buckets}
+
+    def _write_one(self, key: str, columns: Columns, kind: Kind) -> BucketReport:
+        stored = 0
+        try:
+            for part in writes.parts_of(columns, REQUEST_BYTES):
+                self._send({key: part}, kind)
+                stored += len(part)
+        except MktsError as error:
+            return BucketReport(key, stored, str(error))
+        return BucketReport(key, stored)
+
+    def _write_atomic(self, buckets: dict[str, Columns], kinds: Mapping[str, Kind]) -> WriteReport:
+        shapes = {(writes.shape(columns), kinds[key]) for key, columns in buckets.items()}
+        if len(shapes) > 1:
+            raise InvalidInput("atomic: all buckets must have the same columns, types and kind")
+        try:
+            for _, kind in shapes:
+                self._send(buckets, kind)
+        except MktsError as error:
+            return WriteReport(tuple(BucketReport(key, 0, str(error)) for key in buckets))
+        return WriteReport(tuple(BucketReport(key, len(rows)) for key, rows in buckets.items()))
+
+    def _send(self, buckets: Mapping[str, Columns], kind: str) -> None:
+        requests = [writes.request(buckets, kind)]
+        result = self._call("Write", {"requests": requests}, repeatable=False)
+        for entry in result["responses"] or []:
+            raise of_text(entry["error"])
+
+    # -- buckets
+
+    def create(self, key: str, columns: Mapping[str, Any], *, kind: Kind = "bar") -> None:
+        """Makes an empty bucket; `columns` are names and types, as numpy writes them, or `str`."""
+        if kind not in writes.KINDS:
+            raise InvalidInput(f"kind: 'bar' or 'tick', not {kind!r}")
+        types = {name: _type_code(name, kind) for name, kind in columns.items()}
+        request = {
+            "key": f"{key_names.concrete(key)}:Symbol/Timeframe/AttributeGroup",
+            "column_names": list(types),
+            "column_types": list(types.values()),
+            "is_variable_length": kind == "tick",
+        }
+        self._each("Create", [request])
+
+    def destroy(self, key: str, *, missing_ok: bool = False) -> bool:
+        """Drops a bucket and all its rows; whether it was there."""
+        try:
+            self._each("Destroy", [{"key": key_names.concrete(key)}])
+        except NotFound:
+            if missing_ok:
+                return False
+            raise
+        finally:
+            self._kinds.pop(key, None)
+        return True
+
+    def delete(
+        self, key: str, start: Time | None = None, end: Time | None = None, *, dry_run: bool = False
+    ) -> int:
+        """Deletes the rows from `start` to `end`, both inclusive; how many. `dry_run` only counts."""
+        request: dict[str, Any] = {"key": key_names.concrete(key), "dry_run": dry_run}
+        if start is None and end is None:
+            raise InvalidInput("delete: start or end is needed", hint="destroy() drops a bucket")
+        if start is not None:
+            request["epoch_start"], request["epoch_start_nanos"] = split(nanoseconds(start, "start"))
+        if end is not None:
+            request["epoch_end"], request["epoch_end_nanos"] = split(nanoseconds(end, "end"))
+        return int(self._each("Delete", [request])[0]["rows"])
+
+    def alter(
+        self,
+        key: str,
+        *,
+        add: Mapping[str, Any] | None = None,
+        widen: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        drop: Sequence[str] | None = None,
+    ) -> int:
+        """Changes the columns of a bucket in one commit; the version of its schema."""
+        typed = {"add": add, "widen": widen}
+        request: dict[str, Any] = {"key": key_names.concrete(key)}
+        for what, changes in typed.items():
+            if changes:
+                pairs = [{"name": n, "type": _type_code(n, t)} for n, t in changes.items()]
+                request[what] = pairs
+        if rename:
+            request["rename"] = [{"from": old, "to": new} for old, new in rename.items()]
+        if drop:
+            request["drop"] = _texts("drop", drop)
+        return int(self._each("Alter", [request])[0]["version"])
+
+    def info(self, key: str) -> BucketInfo:
+        """What a bucket is; `NotFound` if there is none."""
+        info = self._infos([key_names.concrete(key)])[0]
+        if info is None:
+            raise NotFound(f"there is no bucket {key}")
+        return info
+
+    def _infos(self, keys: Sequence[str]) -> list[BucketInfo | None]:
+        found: list[BucketInfo | None] = []
+        for start in range(0, len(keys), REQUESTS):
+            part = keys[start : start + REQUESTS]
+            requests = [{"key": key} for key in part]
+            result = self._call("GetInfo", {"requests": requests}, repeatable=True)
+            found += [_info(key, one) for key, one in zip(part, result["responses"] or [])]
+        return found
+
+    def symbols(self, timeframe: str | None = None) -> list[str]:
+        """Symbols that have a bucket, of this timeframe if one is given."""
+        return self._list("symbol", timeframe)
+
+    def buckets(self, timeframe: str | None = None) -> list[str]:
+        """Keys of all buckets, of this timeframe if one is given."""
+        return self._list("tbk", timeframe)
+
+    def _list(self, form: str, timeframe: str | None) -> list[str]:
+        params = {"format": form, **({"timeframe": timeframe} if timeframe else {})}
+        return list(self._call("ListSymbols", params, repeatable=True)["Results"] or [])
+
+    # -- the server
+
+    def version(self) -> str:
+        """Version of the server."""
+        reply = self._transport.request("HEAD", "/rpc", repeatable=True)
+        if reply.status in (401, 403):
+            raise of_status(reply.status, reply.text())
+        return reply.headers.get("marketstore-version", "")
+
+    def status(self) -> dict[str, Any]:
+        """What `mkts status` shows: sizes, marks, plugins. Of a server on this machine."""
+        return self._get("/admin/v1/status", (200,))
+
+    def health(self) -> dict[str, Any]:
+        """Whether all that is required runs, and what does not."""
+        return self._get("/health", (200, 503))
+
+    def _get(self, path: str, good: tuple[int, ...]) -> dict[str, Any]:
+        reply = self._transport.request("GET", path, repeatable=True)
+        if reply.status not in good:
+            raise of_status(reply.status, reply.text())
+        answer = json.loads(reply.body)
+        if not isinstance(answer, dict):
+            raise MktsError(f"{path}: the answer is no object")
+        return answer
+
+    def subscribe(
+        self,
+        patterns: str | Sequence[str],
+        *,
+        on_gap: Callable[[Gap], None] | None = None,
+        reconnect: bool = True,
+    ) -> Subscription:
+        """Events of streams, `*/1Min/OHLCV`; an iterator and an async iterator."""
+        listed = [patterns] if isinstance(patterns, str) else list(patterns)
+        return Subscription(self._transport, listed, on_gap, reconnect)
+
+    def _call(self, method: str, params: Mapping[str, Any], *, repeatable: bool) -> Any:
+        return rpc.call(self._transport, method, params, repeatable=repeatable)
+
+    def _each(self, method: str, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """A call whose requests are answered one by one; the first error is raised."""
+        result = self._call(method, {"requests": requests}, repeatable=False)
+        entries: list[dict[str, Any]] = result["responses"] or []
+        for entry in entries:
+            if entry["error"]:
+                raise of_text(entry["error"])
+        return entries
+
+    def close(self) -> None:
+        """Closes idle connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r})"
+
+
+def _texts(what: str, values: Sequence[str]) -> list[str]:
+    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        raise InvalidInput(f"{what}: a list of texts is needed")
+    return list(values)
+
+
+def _type_code(name: str, kind: Any) -> str:
+    if kind is str:
+        return "U16"
+    try:
+        dtype = np.dtype(kind)
+    except TypeError:
+        raise InvalidInput(f"column {name!r}: {kind!r} is no type") from None
+    if dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize in (4, 8)):
+        return f"{dtype.kind}{dtype.itemsize}"
+    if dtype.kind == "U" and dtype.itemsize in (0, 64):
+        return "U16"
+    raise InvalidInput(f"column {name!r}: {dtype} cannot be stored", hint="integers, f4, f8 or str")
+
+
+def _info(key: str, entry: Mapping[str, Any]) -> BucketInfo | None:
+    error = entry["ServerResp"]["error"]
+    if error:
+        failure = of_text(error)
+        if isinstance(failure, NotFound):
+            return None
+        raise failure
+    columns = {one["Name"]: _CODES.get(one["Type"], "unknown") for one in entry["DSV"] or []}
+    columns.pop("Epoch", None)
+    kind: Kind = "tick" if entry["RecordType"] == 1 else "bar"
+    return BucketInfo(key, kind, int(entry["TimeFrame"]), columns, int(entry["LatestYear"]))
+
+
+def _check_columns(found: Mapping[str, Table], columns: Sequence[str]) -> None:
+    """The server drops names that it does not know."""
+    for key, table in found.items():
+        for name in columns:
+            if name not in table.names and name != "Nanoseconds":
+                raise InvalidInput(f"{key} has no column {name!r}")
+
+
+def _not_found(absent: Sequence[str], others: Sequence[str]) -> NotFound:
+    more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+    hint = None
+    if others:
+        timeframe = key_names.parse(absent[0])[1]
+        hint = f"there is {others[0]}, but its rows are not those of {timeframe}"
+    return NotFound(f"there is no bucket {absent[0]}{more}", hint=hint)
