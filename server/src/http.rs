@@ -40,6 +40,7 @@ use crate::auth::{self, Auth, Caller, Right, Unauthorized};
 use crate::config::{Config, Limits};
 use crate::room::Room;
 use crate::stream::{self, Hub};
+use crate::tls::Tls;
 use crate::{admin, rpc, status};
 pub(crate) use body::Chunks;
 use body::ReadError;
@@ -70,6 +71,8 @@ pub struct App {
     pub version: String,
     /// Who may do what.
     pub auth: Auth,
+    /// The certificate of every listener, if there is one.
+    pub tls: Option<Tls>,
     live: RwLock<Arc<Live>>,
     started: Instant,
     queryable: AtomicBool,
@@ -90,9 +93,10 @@ impl App {
         hub: Arc<Hub>,
         config: &Config,
         auth: Auth,
+        tls: Option<Tls>,
     ) -> Arc<Self> {
         let zone = config.timezone.clone();
-        Self::assemble(engine, host, hub, zone, config.live(), auth)
+        Self::assemble(engine, host, hub, zone, config.live(), auth, tls)
     }
 
     /// The same without a configuration file.
@@ -109,7 +113,7 @@ impl App {
             allowed_origins,
             open_metrics: false,
         };
-        Self::assemble(engine, host, hub, zone, live, Auth::off())
+        Self::assemble(engine, host, hub, zone, live, Auth::off(), None)
     }
 
     fn assemble(
@@ -119,6 +123,7 @@ impl App {
         zone: Zone,
         live: Live,
         auth: Auth,
+        tls: Option<Tls>,
     ) -> Arc<Self> {
         let limits = Arc::clone(&live.limits);
         status::start_recorder();
@@ -133,6 +138,7 @@ impl App {
             bodies: body::room(&limits),
             results: Room::new(limits.results_bytes),
             auth,
+            tls,
             live: RwLock::new(Arc::new(live)),
             started: Instant::now(),
             queryable: AtomicBool::new(true),
@@ -180,13 +186,17 @@ pub async fn serve(
     // Receivers are held by connections and sockets: when all are gone, all have ended.
     let (stop, stopping) = watch::channel(false);
     tokio::pin!(shutdown);
+    let tls = app.tls.as_ref().map(|tls| tls.acceptor(&["http/1.1"]));
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => connection::start(&app, stream, peer.ip(), stopping.clone()),
+            Ok((stream, peer)) => {
+                let tls = tls.clone();
+                connection::start(&app, stream, tls, peer.ip(), stopping.clone());
+            }
             Err(error) => {
                 tracing::warn!("a connection could not be accepted: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

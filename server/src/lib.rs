@@ -15,8 +15,10 @@ pub mod planner;
 mod retention;
 mod room;
 pub mod rpc;
+mod socket;
 pub mod status;
 pub mod stream;
+pub mod tls;
 mod ws;
 
 /// Doors for tests that feed the decoders bytes of their own; no part of the API.

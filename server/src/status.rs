@@ -124,6 +124,7 @@ fn begin_at_zero() {
         "origin",
         "parse",
         "request",
+        "tls",
     ] {
         metrics::counter!("mkts_rejected_total", "reason" => reason).increment(0);
     }

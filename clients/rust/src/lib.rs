@@ -21,7 +21,9 @@
 
 mod rpc;
 mod stream;
+mod target;
 pub mod wire;
 
 pub use rpc::{Alter, BucketInfo, Client, Error, Query, Table};
 pub use stream::{Message, Subscription};
+pub use target::{Target, Tls};

@@ -1,12 +1,12 @@
 //! A blocking client of the RPC over one kept-alive connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::Bytes;
 use model::{BucketKey, ColumnBatch, ColumnDef, ColumnType, RowKind, Schema};
 
+use crate::target::{Socket, Target};
 use crate::wire::msgpack::{DecodeError, Reader, Writer};
 use crate::wire::{Dataset, DatasetError, write_code, write_dataset};
 
@@ -156,16 +156,16 @@ pub struct Alter {
 /// One connection to a server. It connects on first use, and again after an error.
 #[derive(Debug)]
 pub struct Client {
-    addr: String,
-    connection: Option<BufReader<TcpStream>>,
+    target: Target,
+    connection: Option<BufReader<Socket>>,
     timeout: Option<Duration>,
 }
 
 impl Client {
-    /// A client of `host:port`. Does not connect yet.
-    pub fn new(addr: impl Into<String>) -> Self {
+    /// A client of `host:port`, or of a [`Target`] with token and TLS. Does not connect yet.
+    pub fn new(target: impl Into<Target>) -> Self {
         Self {
-            addr: addr.into(),
+            target: target.into(),
             connection: None,
             timeout: Some(Duration::from_secs(120)),
         }
@@ -485,7 +485,13 @@ impl Client {
             Some(connection) => connection,
             None => self.connect()?,
         };
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.addr);
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n",
+            self.target.addr()
+        );
+        if let Some(authorization) = self.target.authorization() {
+            head.push_str(&format!("Authorization: {authorization}\r\n"));
+        }
         if !kind.is_empty() {
             head.push_str(&format!("Content-Type: {kind}\r\n"));
         }
@@ -501,7 +507,8 @@ impl Client {
         let stream = connection.get_mut();
         let sent = stream
             .write_all(&head)
-            .and_then(|()| stream.write_all(rest));
+            .and_then(|()| stream.write_all(rest))
+            .and_then(|()| stream.flush());
         // A server that refuses by the headers answers and stops reading: the answer counts.
         let reply = match read_reply(&mut connection, method == "HEAD") {
             Ok(reply) => reply,
@@ -515,11 +522,8 @@ impl Client {
         Ok(reply)
     }
 
-    fn connect(&self) -> io::Result<BufReader<TcpStream>> {
-        let stream = TcpStream::connect(&self.addr)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(self.timeout)?;
-        stream.set_write_timeout(self.timeout)?;
+    fn connect(&self) -> io::Result<BufReader<Socket>> {
+        let stream = self.target.connect(self.timeout)?;
         Ok(BufReader::with_capacity(64 << 10, stream))
     }
 }
@@ -530,7 +534,7 @@ struct HttpReply {
     body: Bytes,
 }
 
-fn read_reply(from: &mut BufReader<TcpStream>, is_head: bool) -> io::Result<HttpReply> {
+fn read_reply(from: &mut BufReader<Socket>, is_head: bool) -> io::Result<HttpReply> {
     let bad = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let line = read_line(from)?;
     let status = line.split(' ').nth(1).and_then(|s| s.parse().ok());
@@ -568,7 +572,7 @@ fn read_reply(from: &mut BufReader<TcpStream>, is_head: bool) -> io::Result<Http
     })
 }
 
-fn read_line(from: &mut BufReader<TcpStream>) -> io::Result<String> {
+fn read_line(from: &mut BufReader<Socket>) -> io::Result<String> {
     let mut line = String::new();
     // A header line of ours is short; a peer that sends no end of line is cut off.
     if from.take(64 << 10).read_line(&mut line)? == 0 {

@@ -1,12 +1,13 @@
 //! A blocking subscriber of stream messages.
 
-use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tungstenite::WebSocket;
+use tungstenite::http::uri::InvalidUri;
+use tungstenite::{ClientRequestBuilder, HandshakeError, WebSocket};
 
 use crate::rpc::Error;
+use crate::target::{Socket, Target};
 use crate::wire::msgpack::{Reader, Writer};
 
 /// One pushed message.
@@ -21,21 +22,34 @@ pub struct Message {
 /// An open subscription.
 #[derive(Debug)]
 pub struct Subscription {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Socket>,
 }
 
 impl Subscription {
-    /// Connects to `host:port` and subscribes to patterns like `*/1Min/OHLCV`. Messages published
+    /// Connects to `host:port` or a [`Target`], and subscribes to patterns like `*/1Min/OHLCV`. Messages published
     /// after this returns are received.
     ///
     /// # Errors
     /// If the connection fails or a pattern is refused.
-    pub fn open(addr: &str, patterns: &[&str]) -> Result<Self, Error> {
-        let stream = TcpStream::connect(addr)?;
-        stream.set_nodelay(true)?;
-        let url = format!("ws://{addr}/ws");
-        let (socket, _) = tungstenite::client(url, stream)
-            .map_err(|e| Error::Reply(format!("no WebSocket: {e}")))?;
+    pub fn open(target: impl Into<Target>, patterns: &[&str]) -> Result<Self, Error> {
+        let target = target.into();
+        let no_socket = |e: &dyn std::fmt::Display| Error::Reply(format!("no WebSocket: {e}"));
+        let stream = target.connect(None)?;
+        // The scheme says nothing here: the stream speaks TLS, or does not.
+        let url = format!("ws://{}/ws", target.addr());
+        let url = url.parse().map_err(|e: InvalidUri| no_socket(&e))?;
+        let mut request = ClientRequestBuilder::new(url);
+        if let Some(authorization) = target.authorization() {
+            request = request.with_header("Authorization", authorization);
+        }
+        let (socket, _) = tungstenite::client(request, stream).map_err(|e| match e {
+            HandshakeError::Failure(tungstenite::Error::Http(reply)) => {
+                let text = reply.body().as_deref().map(String::from_utf8_lossy);
+                let text = text.unwrap_or_default().trim().to_owned();
+                Error::Status(reply.status().as_u16(), text)
+            }
+            other => no_socket(&other),
+        })?;
         let mut subscription = Self { socket };
         let mut writer = Writer::default();
         writer.map(1);
@@ -57,7 +71,7 @@ impl Subscription {
     /// # Errors
     /// If the system refuses.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
-        Ok(self.socket.get_ref().set_read_timeout(timeout)?)
+        Ok(self.socket.get_ref().tcp().set_read_timeout(timeout)?)
     }
 
     /// The next message.

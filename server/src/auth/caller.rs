@@ -129,6 +129,21 @@ impl Caller {
     }
 }
 
+#[cfg(feature = "sql")]
+impl sql::Access for Caller {
+    fn may_read(&self, key: &BucketKey) -> bool {
+        self.may(Right::Read, key)
+    }
+
+    fn may_write(&self, key: &BucketKey) -> bool {
+        self.may(Right::Write, key)
+    }
+
+    fn is_admin(&self) -> bool {
+        Self::is_admin(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Tokens;

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 pub use caller::{Caller, Denied, Right};
 pub use shown::{of_authorization, of_http};
 pub use token::{Hash, Token};
-pub use tokens::{Grant, Tokens};
+pub use tokens::{Grant, Keys, Tokens};
 
 use failures::Failures;
 

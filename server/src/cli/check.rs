@@ -5,7 +5,9 @@ use std::path::Path;
 use plugin_sdk::BuiltIn;
 
 use super::Failure;
+use crate::auth::Tokens;
 use crate::config::{self, Config, Problems};
+use crate::tls::Tls;
 
 /// Prints every problem; fails if one of them would keep the server, or an instance, from starting.
 pub(super) fn run(file: &Path, builtins: &[BuiltIn]) -> Result<(), Failure> {
@@ -24,6 +26,18 @@ pub(super) fn run(file: &Path, builtins: &[BuiltIn]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Tokens and certificate: the server would not start without them.
+fn check_files(config: &Config) -> Result<(), Failure> {
+    if let Some(auth) = &config.auth {
+        Tokens::load(&auth.tokens_file)
+            .map_err(|error| Failure::new(format!("auth.tokens_file: {error}")))?;
+    }
+    if let Some(tls) = &config.tls {
+        Tls::load(tls).map_err(Failure::new)?;
+    }
+    Ok(())
+}
+
 /// The configuration and the warnings about it, those of the plugins included.
 fn read(file: &Path, builtins: &[BuiltIn]) -> Result<(Config, Problems), Failure> {
     let refuse = |problems: Problems| Failure::new(problems.to_string());
@@ -36,6 +50,7 @@ fn read(file: &Path, builtins: &[BuiltIn]) -> Result<(Config, Problems), Failure
             return Err(refuse(problems));
         }
     }
+    check_files(&config)?;
     warnings.list.sort_by_key(|problem| problem.line);
     Ok((config, warnings))
 }

@@ -19,6 +19,7 @@ use model::{BucketKey, ColumnBatch, RowKind, Schema, Zone};
 use serde_json::json;
 
 use super::Failure;
+use super::remote::Login;
 use table::{Options, Rejects, Table};
 use times::TimeFormat;
 
@@ -35,6 +36,8 @@ pub(super) struct Args {
     /// The server.
     #[arg(short, long, default_value = "http://127.0.0.1:5993")]
     url: String,
+    #[command(flatten)]
+    login: Login,
     #[command(flatten)]
     csv: CsvArgs,
     /// Keep every row of a time (a new bucket of trades or quotes).
@@ -90,7 +93,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .csv
         .options(args.batch as usize)
         .map_err(Failure::new)?;
-    let mut client = Client::new(address(&args.url)?);
+    let mut client = Client::new(args.login.target(&args.url)?);
     let bucket = bucket(&mut client, &key, args)?;
     let kind = match &bucket {
         Some((kind, _)) => *kind,
@@ -144,22 +147,6 @@ impl CsvArgs {
             batch_rows,
             rejects_listed: self.rejects,
         })
-    }
-}
-
-/// `host:port` of a URL.
-pub(super) fn address(url: &str) -> Result<String, Failure> {
-    if url.starts_with("https://") {
-        return Err(Failure::new("--url: https is not available, use http"));
-    }
-    let rest = url.strip_prefix("http://").unwrap_or(url);
-    let address = rest.split('/').next().unwrap_or(rest);
-    match address.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address.into()),
-        None if !address.is_empty() => Ok(format!("{address}:5993")),
-        _ => Err(Failure::new(format!(
-            "--url: \"{url}\" is not like http://127.0.0.1:5993"
-        ))),
     }
 }
 
@@ -327,16 +314,6 @@ fn report(args: &Args, sent: &Sent, rejects: &Rejects, took: Duration) {
 mod tests {
     use super::*;
     use std::io::Write;
-
-    #[test]
-    fn urls_become_addresses() {
-        assert_eq!(address("http://127.0.0.1:5993").unwrap(), "127.0.0.1:5993");
-        assert_eq!(address("localhost:1/rpc").unwrap(), "localhost:1");
-        assert_eq!(address("http://box").unwrap(), "box:5993");
-        for wrong in ["https://a:1", "http://:1", "a:port", ""] {
-            assert!(address(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn gzip_is_known_by_its_bytes() {

@@ -25,6 +25,7 @@ mod remote;
 mod root;
 mod start;
 mod status;
+mod token;
 mod trigger;
 mod wal;
 mod words;
@@ -109,6 +110,9 @@ enum Command {
     Backup(backup::Backup),
     /// Makes a store from a backup.
     Restore(backup::Restore),
+    /// Makes, lists and revokes the tokens of `auth`.
+    #[command(subcommand)]
+    Token(token::Command),
     /// Shows, steers, installs and removes plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -159,6 +163,7 @@ pub fn main(builtins: Vec<BuiltIn>) -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Check(args) => check_store::run(&args),
+        Command::Token(command) => token::run(&command),
         Command::Wal(command) => wal::run(&command),
         Command::Delete(args) => delete::run(&args),
         Command::Alter(args) => alter::run(&args),

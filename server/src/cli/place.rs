@@ -10,7 +10,7 @@ use model::Zone;
 use plugin_host::{Host, Publisher};
 
 use super::Failure;
-use super::load::address;
+use super::remote::Login;
 use super::start;
 use crate::config;
 
@@ -26,6 +26,8 @@ pub(super) struct Place {
     /// Asks a running server; the default, at http://127.0.0.1:5993.
     #[arg(short, long, conflicts_with = "config")]
     url: Option<String>,
+    #[command(flatten)]
+    login: Login,
 }
 
 /// An open place.
@@ -59,7 +61,7 @@ impl Place {
     /// A client of the server, whether it was named or not.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let url = self.url.as_deref().unwrap_or("http://127.0.0.1:5993");
-        Ok(Client::new(address(url)?))
+        Ok(Client::new(self.login.target(url)?))
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio_rustls::TlsAcceptor;
 use tracing::{error, info, warn};
 
 use super::{Failure, log};
@@ -22,8 +23,10 @@ use crate::config::{self, Config};
 use crate::grpc;
 use crate::http::{self, App};
 use crate::retention;
+use crate::socket::Socket;
 use crate::status;
 use crate::stream::Hub;
+use crate::tls::Tls;
 
 /// Arguments of `mkts start`.
 #[derive(Debug, clap::Args)]
@@ -119,19 +122,22 @@ async fn serve(config: Config, args: &Args, builtins: Vec<BuiltIn>) -> Result<()
         "starting"
     );
     let auth = load_auth(&config)?;
+    let tls = load_tls(&config)?;
     warn_if_open(&config, &address);
     let config = Arc::new(config);
     let opening = {
         let config = config.clone();
         tokio::task::spawn_blocking(move || open(&config, builtins))
     };
-    let running = while_recovering(opening, &listener, &mut signals).await?;
+    let acceptor = tls.as_ref().map(|tls| tls.acceptor(&["http/1.1"]));
+    let running = while_recovering(opening, &listener, acceptor, &mut signals).await?;
     let app = App::new(
         running.engine.clone(),
         running.host.clone(),
         running.hub.clone(),
         &config,
         auth,
+        tls,
     );
     let (stop, stopping) = watch::channel(false);
     let mut servers = Vec::new();
@@ -187,6 +193,12 @@ fn load_auth(config: &Config) -> Result<Auth, Failure> {
         .map_err(|error| Failure::new(format!("auth.tokens_file: {error}")))?;
     info!("{} tokens are known", tokens.len());
     Ok(Auth::new(tokens))
+}
+
+/// The certificate of the configuration.
+fn load_tls(config: &Config) -> Result<Option<Tls>, Failure> {
+    let tls = config.tls.as_ref().map(Tls::load).transpose();
+    tls.map_err(Failure::new)
 }
 
 /// At every start, because it is at every start that somebody looks.
@@ -347,6 +359,7 @@ fn tell_recovery(recovery: &Recovery) {
 async fn while_recovering(
     opening: tokio::task::JoinHandle<Result<Running, Failure>>,
     listener: &TcpListener,
+    tls: Option<TlsAcceptor>,
     signals: &mut Signals,
 ) -> Result<Running, Failure> {
     let since = Instant::now();
@@ -360,7 +373,7 @@ async fn while_recovering(
             }
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
-                    tokio::spawn(answer_recovering(stream, since));
+                    tokio::spawn(answer_recovering(stream, tls.clone(), since));
                 }
             }
             () = signals.stop() => {
@@ -372,7 +385,7 @@ async fn while_recovering(
     }
 }
 
-async fn answer_recovering(mut stream: TcpStream, since: Instant) {
+async fn answer_recovering(stream: TcpStream, tls: Option<TlsAcceptor>, since: Instant) {
     let body = format!(
         "{{\"status\":\"recovering\",\"seconds\":{:.1}}}\n",
         since.elapsed().as_secs_f64()
@@ -383,6 +396,10 @@ async fn answer_recovering(mut stream: TcpStream, since: Instant) {
         body.len()
     );
     let talk = async {
+        let time = Duration::from_secs(1);
+        let Ok(mut stream) = Socket::open(stream, tls.as_ref(), time).await else {
+            return;
+        };
         // Closing with unread bytes would reset the connection before the reply arrives.
         let mut request = [0; 8192];
         let _ = stream.read(&mut request).await;
@@ -553,7 +570,7 @@ mod tests {
             reply
         });
         let mut signals = Signals::new(false).unwrap();
-        let done = while_recovering(opening, &listener, &mut signals).await;
+        let done = while_recovering(opening, &listener, None, &mut signals).await;
         assert_eq!(done.err().unwrap().text, "as far as this test goes");
         let reply = asked.await.unwrap();
         assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");

@@ -15,13 +15,13 @@ use std::time::Duration;
 use client_proto::DESCRIPTORS;
 use client_proto::proto::marketstore_server::MarketstoreServer;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use crate::auth::{Caller, of_authorization};
 use crate::config::Grpc;
 use crate::http::App;
+use crate::socket;
 
 /// A window of HTTP/2: large messages must not wait for a round trip every 64 KiB.
 const FLOW_WINDOW: u32 = 8 << 20;
@@ -81,6 +81,8 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(io::Error::other)?;
+    let tls = app.tls.as_ref().map(|tls| tls.acceptor(&["h2"]));
+    let incoming = socket::incoming(listener, tls, app.limits().header_time);
     let service = MarketstoreServer::new(service::Service(app))
         .max_decoding_message_size(options.receive_bytes_max)
         .max_encoding_message_size(options.send_bytes_max);
@@ -88,7 +90,6 @@ pub async fn serve(
         .initial_stream_window_size(FLOW_WINDOW)
         .initial_connection_window_size(FLOW_WINDOW)
         .max_concurrent_streams(CONNECTION_CALLS_MAX)
-        .tcp_nodelay(true)
         .timeout(CALL_TIME)
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_TIME))
@@ -96,7 +97,7 @@ pub async fn serve(
         .add_service(service)
         .add_service(health_service)
         .add_service(reflection)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
+        .serve_with_incoming_shutdown(incoming, shutdown)
         .await
         .map_err(io::Error::other)
 }

@@ -13,8 +13,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{self, AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 use super::{App, Session};
+use crate::socket::Socket;
 
 /// Bytes of request line and headers.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -35,6 +37,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) fn start(
     app: &Arc<App>,
     stream: TcpStream,
+    tls: Option<TlsAcceptor>,
     peer: IpAddr,
     stopping: watch::Receiver<bool>,
 ) {
@@ -48,7 +51,14 @@ pub(super) fn start(
         peer,
         _place: Arc::new(place),
     };
-    tokio::spawn(run(app.clone(), stream, peer, session));
+    let app = app.clone();
+    tokio::spawn(async move {
+        let time = app.limits().header_time;
+        // A peer that cannot shake hands is its own affair.
+        if let Ok(socket) = Socket::open(stream, tls.as_ref(), time).await {
+            run(app, socket, peer, session).await;
+        }
+    });
 }
 
 async fn refuse(mut stream: TcpStream) {
@@ -59,9 +69,7 @@ async fn refuse(mut stream: TcpStream) {
     let _ = tokio::time::timeout(TICK, stream.write_all(reply)).await;
 }
 
-async fn run(app: Arc<App>, stream: TcpStream, peer: IpAddr, session: Session) {
-    // A reply is written in whole pieces; waiting to fill packets only costs time.
-    let _ = stream.set_nodelay(true);
+async fn run(app: Arc<App>, stream: Socket, peer: IpAddr, session: Session) {
     let clock = Arc::new(Clock::new());
     let limit = app.limits().header_time;
     let slow_heads = app.slow_heads.clone();
@@ -198,7 +206,7 @@ impl Clock {
 
 /// A stream that tells its clock of bytes.
 struct Clocked {
-    stream: TcpStream,
+    stream: Socket,
     clock: Arc<Clock>,
 }
 

@@ -6,11 +6,10 @@ use plugin_host::{Found, HostMode};
 use plugin_sdk::BuiltIn;
 use serde_json::{Value, json};
 
-use super::server::{Api, address_of};
+use super::server::{Api, target_of};
 use super::{ConfigFile, instance, list, modules};
 use crate::cli::Failure;
-use crate::cli::load::address;
-use crate::cli::remote::Ask;
+use crate::cli::remote::{Ask, Login};
 
 /// Arguments of `mkts plugin describe`.
 #[derive(Debug, clap::Args)]
@@ -23,6 +22,8 @@ pub(in crate::cli) struct Args {
     /// Asks this server about an instance.
     #[arg(short, long, conflicts_with_all = ["config", "host"])]
     url: Option<String>,
+    #[command(flatten)]
+    login: Login,
     /// Where it is to run, as `host:` has it: builtin, native, process.
     #[arg(long, value_parser = host)]
     host: Option<HostMode>,
@@ -41,7 +42,7 @@ fn host(text: &str) -> Result<HostMode, String> {
 
 pub(super) fn run(args: &Args, builtins: &[BuiltIn]) -> Result<(), Failure> {
     if let Some(url) = &args.url {
-        let shown = Api::of(address(url)?).one(&args.module, "", &Ask::Get)?;
+        let shown = Api::of(args.login.target(url)?).one(&args.module, "", &Ask::Get)?;
         show_instance(args, &shown);
         return Ok(());
     }
@@ -58,11 +59,14 @@ pub(super) fn run(args: &Args, builtins: &[BuiltIn]) -> Result<(), Failure> {
         Err(not_found) => not_found,
     };
     // No module: maybe an instance of the server that runs.
-    let running = config.as_ref().map(list::running);
+    let running = config
+        .as_ref()
+        .map(|config| list::running(config, &args.login));
     let running = running.and_then(Result::ok).flatten().unwrap_or_default();
     match (running.iter().any(|i| i["id"] == *args.module), &config) {
         (true, Some(config)) => {
-            let shown = Api::of(address_of(config)).one(&args.module, "", &Ask::Get)?;
+            let shown =
+                Api::of(target_of(config, &args.login)?).one(&args.module, "", &Ask::Get)?;
             show_instance(args, &shown);
             Ok(())
         }

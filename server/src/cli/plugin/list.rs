@@ -5,11 +5,10 @@ use std::fmt::Write;
 use plugin_sdk::BuiltIn;
 use serde_json::{Value, json};
 
-use super::server::{Api, address_of};
+use super::server::{Api, target_of};
 use super::{ConfigFile, modules, table};
 use crate::cli::Failure;
-use crate::cli::load::address;
-use crate::cli::remote::Ask;
+use crate::cli::remote::{Ask, Login};
 use crate::config::Config;
 
 /// Arguments of `mkts plugin list`.
@@ -20,6 +19,8 @@ pub(in crate::cli) struct Args {
     /// Asks this server; else that of the configuration, and the file itself if no server runs.
     #[arg(short, long, conflicts_with = "config")]
     url: Option<String>,
+    #[command(flatten)]
+    login: Login,
     /// Looks into mkts.yml even if a server runs.
     #[arg(long, conflicts_with = "url")]
     offline: bool,
@@ -30,12 +31,12 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: &Args, builtins: &[BuiltIn]) -> Result<(), Failure> {
     let answer = match &args.url {
-        Some(url) => Api::of(address(url)?).all("", &Ask::Get)?,
+        Some(url) => Api::of(args.login.target(url)?).all("", &Ask::Get)?,
         None => {
             let config = args.config.need()?;
             let online = match args.offline {
                 true => None,
-                false => Api::of(address_of(&config)).instances()?,
+                false => Api::of(target_of(&config, &args.login)?).instances()?,
             };
             online.unwrap_or_else(|| json!({ "instances": offline(&config, builtins) }))
         }
@@ -60,8 +61,8 @@ fn orphans(answer: &Value) -> String {
 }
 
 /// The instances of the server of a configuration; `None` if none runs.
-pub(super) fn running(config: &Config) -> Result<Option<Vec<Value>>, Failure> {
-    let answer = Api::of(address_of(config)).instances()?;
+pub(super) fn running(config: &Config, login: &Login) -> Result<Option<Vec<Value>>, Failure> {
+    let answer = Api::of(target_of(config, login)?).instances()?;
     answer.map(instances).transpose()
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{ConfigFile, list, modules};
 use crate::cli::Failure;
+use crate::cli::remote::Login;
 use crate::config::Config;
 
 /// Arguments of `mkts plugin install`.
@@ -31,6 +32,8 @@ pub(in crate::cli) struct Remove {
     module: String,
     #[command(flatten)]
     config: ConfigFile,
+    #[command(flatten)]
+    login: Login,
     /// The folder; else the first of `plugin_dir`.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -55,7 +58,7 @@ pub(super) fn remove(args: &Remove, builtins: &[BuiltIn]) -> Result<(), Failure>
     let path = plugin_host::installed(&args.module, &dir).map_err(Failure::new)?;
     if let Some(config) = &config {
         refuse_if_named(config, builtins, &path)?;
-        refuse_if_running(config, &path)?;
+        refuse_if_running(config, &args.login, &path)?;
     }
     let removed = plugin_host::remove(&args.module, &dir).map_err(Failure::new)?;
     println!("removed {}", removed.path.display());
@@ -91,8 +94,8 @@ fn refuse_if_named(config: &Config, builtins: &[BuiltIn], path: &Path) -> Result
 }
 
 /// A server may run what mkts.yml no longer says.
-fn refuse_if_running(config: &Config, path: &Path) -> Result<(), Failure> {
-    let Some(instances) = list::running(config)? else {
+fn refuse_if_running(config: &Config, login: &Login, path: &Path) -> Result<(), Failure> {
+    let Some(instances) = list::running(config, login)? else {
         return Ok(());
     };
     let runs = |instance: &&Value| {

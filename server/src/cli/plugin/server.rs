@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use client::{Client, Error};
+use client::{Client, Error, Target};
 use serde_json::Value;
 
 use super::ConfigFile;
 use crate::cli::Failure;
-use crate::cli::load::address;
-use crate::cli::remote::{self, Ask};
+use crate::cli::remote::{self, Ask, Login};
 use crate::config::Config;
 use crate::percent;
 
@@ -19,6 +18,8 @@ pub(in crate::cli) struct Server {
     #[arg(short, long, conflicts_with = "config")]
     url: Option<String>,
     #[command(flatten)]
+    login: Login,
+    #[command(flatten)]
     config: ConfigFile,
     /// Print the server's answer as JSON.
     #[arg(long)]
@@ -27,12 +28,12 @@ pub(in crate::cli) struct Server {
 
 impl Server {
     pub(in crate::cli) fn api(&self) -> Result<Api, Failure> {
-        let address = match (&self.url, self.config.load()?) {
-            (Some(url), _) => address(url)?,
-            (None, Some(config)) => address_of(&config),
-            (None, None) => "127.0.0.1:5993".into(),
+        let target = match (&self.url, self.config.load()?) {
+            (Some(url), _) => self.login.target(url)?,
+            (None, Some(config)) => target_of(&config, &self.login)?,
+            (None, None) => self.login.target("http://127.0.0.1:5993")?,
         };
-        Ok(Api(Client::new(address)))
+        Ok(Api::of(target))
     }
 
     /// Shows an answer: as JSON if that is wanted, else as text.
@@ -45,22 +46,23 @@ impl Server {
 }
 
 /// Where the server of a configuration is called.
-pub(super) fn address_of(config: &Config) -> String {
+pub(in crate::cli) fn target_of(config: &Config, login: &Login) -> Result<Target, Failure> {
     let host = match config.listen_host.as_str() {
         // An address to listen on is none to call.
         "0.0.0.0" => "127.0.0.1",
         "::" | "[::]" => "[::1]",
         host => host,
     };
-    format!("{host}:{}", config.listen_port)
+    let certificate = config.tls.as_ref().map(|tls| &*tls.cert);
+    login.target_at(format!("{host}:{}", config.listen_port), certificate)
 }
 
 /// Calls about instances.
 pub(in crate::cli) struct Api(Client);
 
 impl Api {
-    pub(super) fn of(address: String) -> Self {
-        Self(Client::new(address))
+    pub(in crate::cli) fn of(target: Target) -> Self {
+        Self(Client::new(target))
     }
 
     /// Waits so much longer for an answer.

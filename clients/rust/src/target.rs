@@ -1,0 +1,226 @@
+//! Where a server is called and how: address, token, TLS.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::rpc::Error;
+
+/// A server, as a client calls it.
+#[derive(Clone)]
+pub struct Target {
+    addr: String,
+    token: Option<String>,
+    tls: Option<Tls>,
+}
+
+impl Target {
+    /// `host:port`, without token and TLS.
+    pub fn new(addr: impl Into<String>) -> Self {
+        Self {
+            addr: addr.into(),
+            token: None,
+            tls: None,
+        }
+    }
+
+    /// Shows this token with every request.
+    pub fn token(mut self, token: Option<String>) -> Self {
+        self.token = token;
+        self
+    }
+
+    /// Speaks TLS.
+    pub fn tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// `host:port`.
+    pub fn addr(&self) -> &str {
+        &self.addr
+    }
+
+    /// The value of `Authorization`, if there is a token.
+    pub fn authorization(&self) -> Option<String> {
+        self.token.as_ref().map(|token| format!("Bearer {token}"))
+    }
+
+    /// Whether TLS is spoken.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// A new connection; the handshake is done when it is used first.
+    pub(crate) fn connect(&self, timeout: Option<Duration>) -> io::Result<Socket> {
+        let stream = TcpStream::connect(&self.addr)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(timeout)?;
+        stream.set_write_timeout(timeout)?;
+        let Some(tls) = &self.tls else {
+            return Ok(Socket::Plain(stream));
+        };
+        let bad = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
+        let name = ServerName::try_from(host(&self.addr).to_owned())
+            .map_err(|error| bad(format!("{}: {error}", self.addr)))?;
+        let session = ClientConnection::new(Arc::clone(&tls.0), name)
+            .map_err(|error| bad(error.to_string()))?;
+        Ok(Socket::Tls(Box::new(StreamOwned::new(session, stream))))
+    }
+}
+
+impl From<String> for Target {
+    fn from(addr: String) -> Self {
+        Self::new(addr)
+    }
+}
+
+impl From<&str> for Target {
+    fn from(addr: &str) -> Self {
+        Self::new(addr)
+    }
+}
+
+impl From<&String> for Target {
+    fn from(addr: &String) -> Self {
+        Self::new(addr.as_str())
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("addr", &self.addr)
+            .field("token", &self.token.as_ref().map(|_| "***"))
+            .field("tls", &self.tls.is_some())
+            .finish()
+    }
+}
+
+/// Without port, and without the brackets of an address of the sixth version.
+fn host(addr: &str) -> &str {
+    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Which certificates are trusted.
+#[derive(Clone)]
+pub struct Tls(Arc<ClientConfig>);
+
+/// Where systems keep the certificates of the authorities they trust.
+const SYSTEM_FILES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+];
+
+impl Tls {
+    /// Trusts what the certificates of a PEM file signed, and themselves.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn with_ca(file: &Path) -> Result<Self, Error> {
+        let wrong = |what: &dyn fmt::Display| Error::Reply(format!("{}: {what}", file.display()));
+        let mut roots = RootCertStore::empty();
+        let certificates = CertificateDer::pem_file_iter(file).map_err(|e| wrong(&e))?;
+        for certificate in certificates {
+            let certificate = certificate.map_err(|e| wrong(&e))?;
+            // A bundle of a system may hold one that is not understood; the others count.
+            let _ = roots.add(certificate);
+        }
+        if roots.is_empty() {
+            return Err(wrong(&"holds no certificate in PEM"));
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| wrong(&e))?;
+        let config = builder.with_root_certificates(roots).with_no_client_auth();
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// Trusts what this system trusts (`SSL_CERT_FILE`, else where systems keep it).
+    ///
+    /// # Errors
+    /// If nothing is found.
+    pub fn system() -> Result<Self, Error> {
+        if let Some(file) = std::env::var_os("SSL_CERT_FILE") {
+            return Self::with_ca(Path::new(&file));
+        }
+        let found = SYSTEM_FILES.iter().map(Path::new).find(|f| f.is_file());
+        let none =
+            || Error::Reply("no certificates of authorities are found on this system".into());
+        Self::with_ca(found.ok_or_else(none)?)
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+/// Bytes to and from the server.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Socket {
+    /// The socket below TLS.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref(),
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_shows_no_token() {
+        let target = Target::new("[::1]:5993").token(Some("secret".into()));
+        assert_eq!(target.authorization().unwrap(), "Bearer secret");
+        assert!(!format!("{target:?}").contains("secret"));
+        assert_eq!(host(target.addr()), "::1");
+        assert_eq!(host("localhost:1"), "localhost");
+    }
+}
