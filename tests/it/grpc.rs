@@ -6,19 +6,18 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use client_proto::proto::marketstore_client::MarketstoreClient;
 use client_proto::proto::{self, list_symbols_request::Format};
 use prost::Message;
 use serde_json::Value as Json;
-use tests::server::{Server, workspace};
+use tests::server::Server;
 use tokio::runtime::Runtime;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::golden::{recorded, unhex};
-use crate::pymarketstore::environment;
+use crate::pymarketstore::{PACKAGES, drive, environment};
 
 const GRPC: &str = "grpc_listen_port: 0\n";
 
@@ -382,15 +381,7 @@ fn the_unmodified_python_client_speaks_grpc() {
         println!("skipped: MKTS_SKIP_PYTHON=1");
         return;
     }
-    let python = environment("pymarketstore-0.22", crate::pymarketstore::PACKAGES);
+    let python = environment("pymarketstore-0.22", PACKAGES);
     let server = Server::start(&[], GRPC);
-    let output = Command::new(python)
-        .arg(workspace().join("tests/python/grpc_test.py"))
-        .arg(server.grpc())
-        .arg(workspace().join("data"))
-        .output()
-        .expect("the environment's python runs");
-    let [out, err] = [&output.stdout, &output.stderr].map(|b| String::from_utf8_lossy(b));
-    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
-    assert!(out.contains("all parts passed"), "{out}");
+    drive(&python, "grpc_test.py", server.grpc());
 }

@@ -21,6 +21,9 @@ pub(crate) const PACKAGES: &[&str] = &[
     "grpcio",
 ];
 
+/// An older set of which the client is known to work, for `MKTS_PYTHON_OLDER=1`.
+pub(crate) const OLDER: &[&str] = &["numpy==1.26.4", "pandas==2.2.3", "protobuf==4.25.9"];
+
 #[test]
 fn the_unmodified_python_client_works() {
     if std::env::var("MKTS_SKIP_PYTHON").is_ok_and(|v| v == "1") {
@@ -29,9 +32,33 @@ fn the_unmodified_python_client_works() {
     }
     let python = environment("pymarketstore-0.22", PACKAGES);
     let server = Server::start(&[ONDISKAGG, STREAM], "");
+    drive(&python, "client_test.py", &server.addr().to_string());
+}
+
+/// Both transports of the client with the older packages; they take a minute to install.
+#[test]
+fn the_unmodified_python_client_works_with_older_packages() {
+    if !older() {
+        println!("skipped: MKTS_PYTHON_OLDER=1 runs it");
+        return;
+    }
+    let python = environment("pymarketstore-0.22-older", &[PACKAGES, OLDER].concat());
+    let server = Server::start(&[ONDISKAGG, STREAM], "");
+    drive(&python, "client_test.py", &server.addr().to_string());
+    let server = Server::start(&[], "grpc_listen_port: 0\n");
+    drive(&python, "grpc_test.py", server.grpc());
+}
+
+/// Whether the sets of older packages are to be tested, too.
+pub(crate) fn older() -> bool {
+    std::env::var("MKTS_PYTHON_OLDER").is_ok_and(|v| v == "1")
+}
+
+/// Runs a script of `tests/python` against a server.
+pub(crate) fn drive(python: &Path, script: &str, address: &str) {
     let output = Command::new(python)
-        .arg(workspace().join("tests/python/client_test.py"))
-        .arg(server.addr().to_string())
+        .arg(workspace().join("tests/python").join(script))
+        .arg(address)
         .arg(workspace().join("data"))
         .output()
         .expect("the environment's python runs");

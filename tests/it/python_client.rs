@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::server::{binary, workspace};
 
-use crate::pymarketstore::{PACKAGES, environment};
+use crate::pymarketstore::{OLDER, PACKAGES, environment, older};
 
 /// What the client and its tests need beside pymarketstore's packages, and what builds it.
 const MORE: &[&str] = &[
@@ -29,9 +29,32 @@ fn the_python_client_passes_its_own_tests() {
         return;
     }
     let python = environment("mkts-client-1", &[PACKAGES, MORE].concat());
-    let path = installed(&python);
-    let output = Command::new(&python)
+    run_tests(&python, "mkts-client", &[]);
+}
+
+/// The oldest releases that the manifest allows, or nearly.
+#[test]
+fn the_python_client_works_with_older_packages() {
+    if !older() {
+        println!("skipped: MKTS_PYTHON_OLDER=1 runs it");
+        return;
+    }
+    let own: &[&str] = &["pyarrow==17.*", "websockets==15.*"];
+    let python = environment(
+        "mkts-client-older-1",
+        &[PACKAGES, MORE, OLDER, own].concat(),
+    );
+    // The types of that numpy are others.
+    let less = ["--deselect", "tests/test_package.py::test_types_are_strict"];
+    run_tests(&python, "mkts-client-older", &less);
+}
+
+/// Runs the tests of the client, installed in a folder of this name.
+fn run_tests(python: &Path, folder: &str, options: &[&str]) {
+    let path = installed(python, folder);
+    let output = Command::new(python)
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
+        .args(options)
         .env("PYTHONPATH", &path)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("MKTS_BIN", binary())
@@ -47,8 +70,8 @@ fn the_python_client_passes_its_own_tests() {
 }
 
 /// Where the client of this tree is, and the SDK of plugins beside it.
-fn installed(python: &Path) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mkts-client");
+fn installed(python: &Path, folder: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
     if path.exists() {
         std::fs::remove_dir_all(&path).expect("the client of an earlier run is removed");
     }

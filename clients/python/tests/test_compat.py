@@ -52,6 +52,16 @@ def test_nanoseconds_just_below_a_second_are_exact(servers, transport):
     assert client.query(params).first().array["Price"].tolist() == [2.0]
 
 
+def test_big_endian_arrays_are_stored(servers):
+    """The original sends their types as they are, which the server does not know."""
+    data = np.array([(1_577_923_200, 2.5)], dtype=[("Epoch", ">i8"), ("Price", ">f8")])
+    replies = {}
+    for name, module in MODULES.items():
+        client = module.Client(f"{servers[name].url}/rpc")
+        replies[name] = scenarios.entry(client.write(data, "BIG/1Min/X"))
+    assert replies == {"theirs": ["unsupported type string >i8"], "ours": None}
+
+
 def test_streams_give_the_same(servers):
     seen = {}
     for name, module in MODULES.items():

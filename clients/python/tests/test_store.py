@@ -56,7 +56,7 @@ def test_real_bars(client):
 
 def test_real_trades_keep_their_nanoseconds_and_order(client):
     data = real_trades(5000)
-    with pytest.raises(InvalidInput, match="IBM/1Sec/TRADE is new, and .* bars or ticks"):
+    with pytest.raises(InvalidInput, match="IBM/1Sec/TRADE is new, and .* kind='tick' keeps every row"):
         client.write("IBM/1Sec/TRADE", data)
     client.write("IBM/1Sec/TRADE", data, kind="tick")
     assert client.info("IBM/1Sec/TRADE").kind == "tick"

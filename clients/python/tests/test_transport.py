@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import select
 import socket
 import ssl
 import threading
@@ -94,8 +95,11 @@ def test_a_connection_that_the_server_closed_is_not_used(scripted):
 
     server = scripted(last, STORED, STORED)
     client = Client(server.url, retries=0)
-    for _ in range(3):
-        assert client.write("A/1Sec/X", ROW, kind="tick").rows == 1
+    client.write("A/1Sec/X", ROW, kind="tick")
+    # The end of the connection is on its way.
+    assert select.select([client._transport._idle[0].sock], [], [], 30)[0]
+    client.write("A/1Sec/X", ROW, kind="tick")
+    client.write("A/1Sec/X", ROW, kind="tick")
     assert server.connections == 2
 
 
@@ -163,6 +167,7 @@ def test_a_refused_body_says_why(scripted, monkeypatch):
         ("no files returned from query parse", NotFound),
         ("category: X not in catalog", NotFound),
         ("the result is over 5 bytes (limits.results_bytes)", LimitExceeded),
+        ('the token "ci" has no right to read A/1Min/X', Denied),
         ("disk failed", MktsError),
     ],
 )

@@ -127,7 +127,9 @@ pub(super) fn rpc_answer(data: &[u8]) {
     let app = APP.get_or_init(app);
     let bytes = Bytes::copy_from_slice(data);
     for codec in [Codec::Json, Codec::MsgPack] {
-        let answer = server::rpc::answer(app, &server::auth::Caller::anyone(), codec, &bytes).body.concat();
+        let answer = server::rpc::answer(app, &server::auth::Caller::anyone(), codec, &bytes)
+            .body
+            .concat();
         let text = String::from_utf8_lossy(&answer);
         assert!(
             !text.contains("internal error"),

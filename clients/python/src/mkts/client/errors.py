@@ -156,7 +156,7 @@ def of_text(text: str) -> MktsError:
         return NotFound(first)
     if "limits." in text:
         return LimitExceeded(first)
-    if "may not" in text or "not allowed" in text or "denied" in text:
+    if "has no right to" in text:
         return Denied(first)
     return MktsError(first)
 

@@ -88,9 +88,9 @@ def check_bars(key: str, times: np.ndarray) -> None:
         off = times % (seconds * SECOND) != 0
         if bool(off.any()):
             at = np.datetime64(int(times[int(off.argmax())]), "ns")
-            raise InvalidInput(f"{key} is new, and {at} is not the start of a bar: bars or ticks?", hint=hint)
+            raise InvalidInput(f"{key} is new, and {at} is not the start of a bar", hint=hint)
     if len(np.unique(slots)) != len(slots):
-        raise InvalidInput(f"{key} is new, and two rows have one time: bars or ticks?", hint=hint)
+        raise InvalidInput(f"{key} is new, and two rows have one time", hint=hint)
 
 
 def request(buckets: Mapping[str, Columns], kind: str) -> dict[str, Any]:
