@@ -8,6 +8,7 @@ import ssl
 import threading
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from conftest import hang_up
 from mkts.client import (
@@ -67,6 +68,45 @@ def test_a_write_that_was_refused_for_room_is_tried_again(scripted):
     server = scripted((503, b"too many requests at once"), STORED)
     assert Client(server.url).write("A/1Sec/X", ROW, kind="tick").rows == 1
     assert len(server.requests) == 2
+
+
+def test_a_statement_that_writes_is_not_sent_again_for_room(scripted):
+    """It may have begun; one that reads is tried again, and in the end the server's word counts."""
+    busy = described(503, kind="busy", message="too many statements")
+    server = scripted(busy, busy, busy, busy)
+    for statement, requests in (("DELETE FROM x", 1), ("SELECT 1", 4)):
+        with pytest.raises(LimitExceeded, match="^too many statements$"):
+            Client(server.url, retries=2).sql(statement)
+        assert len(server.requests) == requests
+
+
+def test_many_buckets_go_in_one_request(scripted):
+    buckets = [{"key": "A/1Sec/X", "rows": 1, "error": None}, {"key": "B/1Sec/X", "rows": 0, "error": "no"}]
+    server = scripted((200, json.dumps({"rows": 1, "buckets": buckets}).encode(), "application/json"))
+    report = Client(server.url).write_many({"A/1Sec/X": ROW, "B/1Sec/X": ROW}, kind="tick", on_error="report")
+    assert report.rows == 1 and report.errors == {"B/1Sec/X": "no"}
+    _, path, body, headers = server.requests[0]
+    assert path == "/write?kind=tick" and headers["content-type"] == "application/vnd.apache.arrow.stream"
+    sent = pa.ipc.open_stream(body).read_all().to_pylist()
+    assert [(row["symbol"], row["timeframe"], row["attribute_group"], row["Price"]) for row in sent] == [
+        ("A", "1Sec", "X", 1.0),
+        ("B", "1Sec", "X", 1.0),
+    ]
+
+
+def test_a_server_without_it_gets_a_call_for_each_bucket(scripted):
+    server = scripted((404, b"404 page not found"), STORED, STORED, STORED, STORED)
+    client = Client(server.url)
+    for _ in range(2):
+        assert client.write_many({"A/1Sec/X": ROW, "B/1Sec/X": ROW}, kind="tick").rows == 2
+    assert [request[1] for request in server.requests] == ["/write?kind=tick", "/rpc", "/rpc", "/rpc", "/rpc"]
+
+
+def test_a_refused_body_is_the_error_of_all_its_buckets(scripted):
+    error = {"error": {"kind": "request", "message": "row 1: Price is no number"}}
+    server = scripted((400, json.dumps(error).encode(), "application/json"))
+    report = Client(server.url).write_many({"A/1Sec/X": ROW, "B/1Sec/X": ROW}, kind="tick", on_error="report")
+    assert report.errors == dict.fromkeys(["A/1Sec/X", "B/1Sec/X"], "row 1: Price is no number")
 
 
 def test_a_write_that_finds_nobody_is_tried_again(scripted, monkeypatch):
@@ -267,14 +307,17 @@ def test_errors_of_statements_have_a_caret(scripted):
         (413, "limit", LimitExceeded),
         (403, "denied", Denied),
         (401, "unauthorized", Unauthorized),
-        (501, "unsupported", SqlError),
+        (400, "unsupported", SqlError),
+        (400, "request", InvalidInput),
+        (404, "off", Unsupported),
+        (503, "cancelled", LimitExceeded),
         (500, "failed", SqlError),
     ],
 )
 def test_kinds_of_errors_of_statements(scripted, status, kind, wanted):
     server = scripted(described(status, kind=kind, message="the reason"))
     with pytest.raises(wanted, match="the reason"):
-        Client(server.url).sql("SELECT 1")
+        Client(server.url, retries=0).sql("SELECT 1")
 
 
 def test_statements_that_write_are_not_sent_twice(scripted):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from . import keys as key_names
-from . import rpc, sql, writes
+from . import bulk, rpc, sql, writes
 from .decode import tables
-from .errors import InvalidInput, MktsError, NotFound, of_status, of_text
+from .errors import InvalidInput, MktsError, NotFound, Unsupported, of_status, of_text
 from .frames import Columns, Frame, columns_of
 from .result import QueryResult, SqlResult, Table
 from .stream import Gap, Subscription
@@ -82,6 +82,8 @@ class Client:
         )
         # Kinds of buckets that were seen: a bucket does not change its kind.
         self._kinds: dict[str, Kind] = {}
+        # Until the server says that it has no /write.
+        self._has_bulk = True
 
     @property
     def url(self) -> str:
@@ -226,12 +228,9 @@ class Client:
         kinds = self._kinds_of(buckets, kind)
         if atomic:
             report = self._write_atomic(buckets, kinds)
-        elif len(buckets) < 2:
-            report = WriteReport(tuple(self._write_one(key, buckets[key], kinds[key]) for key in buckets))
         else:
-            with ThreadPoolExecutor(min(CALLS, len(buckets)), "mkts-write") as pool:
-                done = pool.map(lambda key: self._write_one(key, buckets[key], kinds[key]), buckets)
-                report = WriteReport(tuple(done))
+            reports = self._write_each(buckets, kinds)
+            report = WriteReport(tuple(reports[key] for key in buckets))
         return report.raise_for_errors() if on_error == "raise" else report
 
     def _kinds_of(self, buckets: Mapping[str, Columns], kind: Kind | None) -> dict[str, Kind]:
@@ -245,6 +244,34 @@ class Client:
             else:
                 writes.check_bars(key, buckets[key].times)
         return {key: self._kinds.get(key, "bar") for key in buckets}
+
+    def _write_each(
+        self, buckets: dict[str, Columns], kinds: Mapping[str, Kind]
+    ) -> dict[str, BucketReport]:
+        """Each bucket for itself: many in one request where that is possible."""
+        reports: dict[str, BucketReport] = {}
+        alone = list(buckets)
+        if len(buckets) > 1 and self._has_bulk and bulk.is_possible():
+            alone = []
+            for kind, keys in bulk.groups(buckets, kinds, REQUEST_BYTES):
+                if len(keys) > 1 and self._has_bulk:
+                    part = {key: buckets[key] for key in keys}
+                    try:
+                        reports.update((one.key, one) for one in bulk.send(self._transport, part, kind))
+                        continue
+                    except Unsupported:
+                        self._has_bulk = False
+                    except MktsError as error:
+                        reports.update((key, BucketReport(key, 0, str(error))) for key in keys)
+                        continue
+                alone += keys
+        if len(alone) == 1:
+            reports[alone[0]] = self._write_one(alone[0], buckets[alone[0]], kinds[alone[0]])
+        elif alone:
+            with ThreadPoolExecutor(min(CALLS, len(alone)), "mkts-write") as pool:
+                for one in pool.map(lambda key: self._write_one(key, buckets[key], kinds[key]), alone):
+                    reports[one.key] = one
+        return reports
 
     def _write_one(self, key: str, columns: Columns, kind: Kind) -> BucketReport:
         stored = 0

@@ -39,6 +39,10 @@ class Columns:
     def __len__(self) -> int:
         return len(self.times)
 
+    def bytes(self) -> int:
+        """How large they are on the wire, about."""
+        return self.times.nbytes + sum(column.nbytes for column in self.values.values())
+
     def take(self, rows: Any) -> Columns:
         """Some of the rows."""
         values = {name: column[rows] for name, column in self.values.items()}

@@ -78,7 +78,7 @@ class Columnar(Result):
             if name == EPOCH:
                 arrays[name] = pa.array(column.view("i8")).cast(pa.timestamp("ns", tz="UTC"))
             elif column.dtype.kind in "UO":
-                arrays[name] = pa.array(column.astype(object), type=pa.string())
+                arrays[name] = pa.array(column, type=pa.string())
             else:
                 arrays[name] = pa.array(column)
         return pa.table(arrays)

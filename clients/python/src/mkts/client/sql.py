@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import Denied, InvalidInput, LimitExceeded, MktsError, SqlError, Unsupported, missing, of_status
+from .errors import InvalidInput, LimitExceeded, MktsError, SqlError, Unsupported, missing, of_status
 from .result import SqlResult
 from .times import nanoseconds
 from .transport import Transport
@@ -105,16 +105,16 @@ def error_of(status: int, text: str, statement: str) -> MktsError:
     except (ValueError, KeyError, TypeError, AttributeError):
         return of_status(status, text)
     hint = described.get("hint")
-    if status in (401, 403):
-        failure = of_status(status, message)
+    if status in (401, 403) or kind == "denied":
+        failure = of_status(401 if status == 401 else 403, message)
         failure.hint = hint or failure.hint
         return failure
     if status in (413, 503) or kind == "limit":
         return LimitExceeded(message, hint=hint)
-    if kind == "unsupported" and "built without SQL" in message:
+    if status == 404 or "built without SQL" in message:
         return Unsupported(message, hint=hint)
-    if kind == "denied":
-        return Denied(message, hint=hint)
+    if kind == "request":
+        return InvalidInput(message, hint=hint)
     line, column = described.get("line"), described.get("column")
     position = (int(line), int(column)) if line and column else None
     return SqlError(message, statement, kind=kind, hint=hint, position=position)

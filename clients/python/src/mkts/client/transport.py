@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .errors import ConnectionFailed, InvalidInput, MktsError, TimedOut, of_status
+from .errors import ConnectionFailed, InvalidInput, MktsError, TimedOut
 
 #: Connections without a request that are kept.
 IDLE_MAX = 16
@@ -140,27 +140,28 @@ class Transport:
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         headers.update(self.authorization())
         waits = pauses(self.retries)
+        # Elsewhere "no room" is said before anything is done; a statement may have begun.
+        refusable = path != "/health" and (repeatable or path != "/sql")
         while True:
-            error: MktsError
             connection: http.client.HTTPConnection | None = None
-            sent = False
             try:
                 connection = self._take()
-                sent = True
                 response = self._send(connection, method, self.base + path, body, headers)
-                if response.status not in (429, 503) or path == "/health":
+                wait = next(waits, None)
+                if response.status not in (429, 503) or not refusable or wait is None:
                     return connection, response
-                # It was refused before anything was done.
-                error, again = of_status(response.status, self._read(response).decode()), True
             except (OSError, http.client.HTTPException) as failure:
+                sent = connection is not None
                 error = self._failure(failure, sent and not repeatable)
                 again = not isinstance(error, TimedOut) and (not sent or repeatable)
                 again = again and not isinstance(failure, ssl.SSLCertVerificationError)
+                wait = next(waits, None) if again else None
+                if wait is None:
+                    if connection is not None:
+                        connection.close()
+                    raise error from failure
             if connection is not None:
                 connection.close()
-            wait = next(waits, None)
-            if not again or wait is None:
-                raise error
             time.sleep(wait)
 
     def _send(
