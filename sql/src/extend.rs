@@ -9,22 +9,25 @@ use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
-use crate::Error;
 use crate::shared::SharedRef;
+use crate::{Error, ErrorKind, clauses};
 
 /// 0. The tokens, without blanks: what the parser does not take is put into words that it takes.
 pub(crate) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, Error> {
-    Ok(tokens)
+    clauses::rewrite_tokens(tokens).map_err(|error| {
+        let start = error.span.start;
+        Error::new(ErrorKind::Syntax, error.message).at(start.line, start.column)
+    })
 }
 
 /// 1. The tree, before its tables are looked up. Spans of what is kept must stay.
-pub(crate) fn rewrite(_statement: &mut Statement, _shared: &SharedRef) -> Result<(), Error> {
-    Ok(())
+pub(crate) fn rewrite(statement: &mut Statement, _shared: &SharedRef) -> Result<(), Error> {
+    clauses::rewrite(statement).map_err(|message| Error::new(ErrorKind::Invalid, message))
 }
 
 /// 2. Functions, planners of relations, rules of the optimizer.
 pub(crate) fn register(builder: SessionStateBuilder, _shared: &SharedRef) -> SessionStateBuilder {
-    builder
+    clauses::register(builder)
 }
 
 /// 3. The plan, before types are fitted and before the optimizer.
@@ -34,5 +37,5 @@ pub(crate) fn replan(plan: LogicalPlan, _shared: &SharedRef) -> Result<LogicalPl
 
 /// 4. Nodes of ours in the plan that runs.
 pub(crate) fn extension_planners() -> Vec<Arc<dyn ExtensionPlanner + Send + Sync>> {
-    Vec::new()
+    clauses::extension_planners()
 }

@@ -11,13 +11,17 @@
 //! What it is not: it opens no files, knows no sockets, and keeps no state between statements.
 #![forbid(unsafe_code)]
 
+mod asof;
 mod caller;
 mod catalog;
 mod change;
+mod clauses;
 mod cursor;
 mod dialect;
 mod error;
 mod extend;
+mod fill;
+mod latest;
 mod limits;
 mod order;
 mod parse;

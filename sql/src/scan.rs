@@ -18,7 +18,9 @@ use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::{
+    AcrossPartitions, ConstExpr, EquivalenceProperties, PhysicalExpr, PhysicalSortExpr,
+};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -62,11 +64,11 @@ struct Piece {
 /// Reads rows of buckets.
 #[derive(Clone)]
 pub(crate) struct BucketScan {
-    name: String,
-    snapshot: Arc<Snapshot>,
-    wanted: Wanted,
-    columns: Vec<Source>,
-    schema: SchemaRef,
+    pub(crate) name: String,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) wanted: Wanted,
+    pub(crate) columns: Vec<Source>,
+    pub(crate) schema: SchemaRef,
     partitions: Arc<Vec<Vec<Piece>>>,
     /// The newest first.
     backwards: bool,
@@ -160,42 +162,76 @@ impl BucketScan {
     }
 
     fn declared(&self) -> PlanProperties {
-        properties(&self.schema, self.ordering(), self.partitions.len().max(1))
+        let partitions = self.partitions.len().max(1);
+        let mut properties = properties(&self.schema, self.ordering(), partitions);
+        // Not worth failing for: without it rows may be sorted that are so already.
+        let _ = properties.eq_properties.add_constants(self.constants());
+        properties
+    }
+
+    /// The columns of the key that are the same in all rows, or in those of each partition.
+    fn constants(&self) -> Vec<ConstExpr> {
+        let one_bucket = self.is_of_one_bucket();
+        let constant = |(at, source): (usize, &Source)| {
+            let Source::Key(part) = source else {
+                return None;
+            };
+            let across = match self.is_same(*part) {
+                true => AcrossPartitions::Uniform(None),
+                false if one_bucket => AcrossPartitions::Heterogeneous,
+                false => return None,
+            };
+            let column = ColumnExpr::new(self.schema.field(at).name(), at);
+            Some(ConstExpr::new(Arc::new(column), across))
+        };
+        self.columns
+            .iter()
+            .enumerate()
+            .filter_map(constant)
+            .collect()
+    }
+
+    /// Whether each partition has rows of one bucket only.
+    fn is_of_one_bucket(&self) -> bool {
+        self.partitions.iter().all(|pieces| {
+            let mut members = pieces.iter().map(|piece| piece.member);
+            let first = members.next();
+            members.all(|member| Some(member) == first)
+        })
     }
 
     /// How the rows of each partition stand: by key, then by time.
     fn ordering(&self) -> Option<Vec<PhysicalSortExpr>> {
-        let one_bucket = self.partitions.iter().all(|pieces| {
-            let mut members = pieces.iter().map(|piece| piece.member);
-            let first = members.next();
-            members.all(|member| Some(member) == first)
-        });
+        let one_bucket = self.is_of_one_bucket();
         // Backwards, keys would have to descend too.
         if self.backwards && !one_bucket {
             return None;
         }
-        let wanted: &[Source] = match one_bucket {
-            true => &[Source::Epoch],
-            false => &[
-                Source::Key(0),
-                Source::Key(1),
-                Source::Key(2),
-                Source::Epoch,
-            ],
-        };
-        let mut ordering = Vec::with_capacity(wanted.len());
+        // What is the same everywhere orders nothing: bars of one timeframe are by symbol and time.
+        let keys = (0..3).filter(|part| !one_bucket && !self.is_same(*part));
+        let wanted = keys.map(Source::Key).chain([Source::Epoch]);
+        let mut ordering = Vec::with_capacity(4);
         for source in wanted {
-            let Some(at) = self.columns.iter().position(|column| column == source) else {
+            let Some(at) = self.columns.iter().position(|column| *column == source) else {
                 break;
             };
             let column = ColumnExpr::new(self.schema.field(at).name(), at);
             let options = SortOptions {
-                descending: self.backwards && *source == Source::Epoch,
+                descending: self.backwards && source == Source::Epoch,
                 nulls_first: false,
             };
             ordering.push(PhysicalSortExpr::new(Arc::new(column), options));
         }
         (!ordering.is_empty()).then_some(ordering)
+    }
+
+    /// Whether all buckets have this part of the key in common.
+    fn is_same(&self, part: usize) -> bool {
+        let infos = self.snapshot.buckets();
+        let members = self.wanted.members.iter();
+        let mut parts = members.map(|member| key_part(&infos[member.index], part));
+        let first = parts.next();
+        parts.all(|other| Some(other) == first)
     }
 
     fn reader(&self, partition: usize) -> Reader {
@@ -547,13 +583,13 @@ impl Reader {
     }
 }
 
-fn times(batch: &ColumnBatch) -> ArrayRef {
+pub(crate) fn times(batch: &ColumnBatch) -> ArrayRef {
     let array = arrow_batch::time_array(batch);
     let array: TimestampNanosecondArray = array;
     Arc::new(array)
 }
 
-fn fitted(array: ArrayRef, field: &Field) -> Result<ArrayRef> {
+pub(crate) fn fitted(array: ArrayRef, field: &Field) -> Result<ArrayRef> {
     match array.data_type() == field.data_type() {
         true => Ok(array),
         false => Ok(cast(&array, field.data_type())?),
@@ -575,6 +611,6 @@ fn reversed(batch: &RecordBatch) -> Result<RecordBatch> {
     )?)
 }
 
-fn failed(what: impl Into<String>) -> DataFusionError {
+pub(crate) fn failed(what: impl Into<String>) -> DataFusionError {
     Error::failed(what).wrap()
 }
