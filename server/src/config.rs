@@ -158,8 +158,15 @@ impl std::error::Error for Problems {}
 /// # Errors
 /// All problems of the file, if one of them is an error.
 pub fn load(file: &Path) -> Result<(Config, Problems), Problems> {
+    load_with_value(file).map(|(config, problems, _)| (config, problems))
+}
+
+/// The same with the values as they are written, before anything is replaced in them.
+pub(crate) fn load_with_value(file: &Path) -> Result<(Config, Problems, Value), Problems> {
     let text = read_text(file)?;
-    parse(&text, file)
+    let value = parse_yaml(&text, file)?;
+    let (config, problems) = check(&value, &text, file)?;
+    Ok((config, problems, value))
 }
 
 fn read_text(file: &Path) -> Result<String, Problems> {
@@ -239,8 +246,12 @@ fn entry_line(config: &Config, report: &Report<'_>, problem: &plugin_host::Probl
 /// All problems of the text, if one of them is an error.
 pub fn parse(text: &str, file: &Path) -> Result<(Config, Problems), Problems> {
     let value = parse_yaml(text, file)?;
+    check(&value, text, file)
+}
+
+fn check(value: &Value, text: &str, file: &Path) -> Result<(Config, Problems), Problems> {
     let mut report = Report::new(text);
-    let config = settings::read(&value, file, &mut report);
+    let config = settings::read(value, file, &mut report);
     let mut list = report.problems;
     list.sort_by_key(|problem| problem.line);
     let problems = Problems {

@@ -19,8 +19,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,6 +38,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::auth::{self, Auth, Caller, Right, Unauthorized};
 use crate::config::{Config, Limits};
+use crate::reload::Reload;
 use crate::room::Room;
 use crate::stream::{self, Hub};
 use crate::tls::Tls;
@@ -74,6 +75,8 @@ pub struct App {
     /// The certificate of every listener, if there is one.
     pub tls: Option<Tls>,
     live: RwLock<Arc<Live>>,
+    /// Set once the server runs from a file.
+    pub(crate) reload: OnceLock<Reload>,
     started: Instant,
     queryable: AtomicBool,
     // One for all listeners.
@@ -140,6 +143,7 @@ impl App {
             auth,
             tls,
             live: RwLock::new(Arc::new(live)),
+            reload: OnceLock::new(),
             started: Instant::now(),
             queryable: AtomicBool::new(true),
         })

@@ -12,6 +12,7 @@ pub mod http;
 mod logs;
 mod percent;
 pub mod planner;
+mod reload;
 mod retention;
 mod room;
 pub mod rpc;

@@ -1,4 +1,4 @@
-//! Old rows go: at the start and every hour, by the rules of `retention:`.
+//! Old rows go: at the start, when the rules of `retention:` change, and every hour.
 
 use std::time::Duration;
 
@@ -13,18 +13,19 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// Runs passes until the server stops.
 pub(crate) async fn run(
     engine: Engine,
-    rules: Vec<RetentionRule>,
+    mut rules: watch::Receiver<Vec<RetentionRule>>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    if rules.is_empty() {
-        return;
-    }
     loop {
-        let (engine, rules) = (engine.clone(), rules.clone());
-        // A panic of a pass was printed; the next one tries again.
-        let _ = tokio::task::spawn_blocking(move || pass(&engine, &rules)).await;
+        let (engine, now) = (engine.clone(), rules.borrow_and_update().clone());
+        if !now.is_empty() {
+            // A panic of a pass was printed; the next one tries again.
+            let _ = tokio::task::spawn_blocking(move || pass(&engine, &now)).await;
+        }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
+            // Nobody can change them any more: the server stops.
+            changed = rules.changed() => if changed.is_err() { return },
             _ = stopping.wait_for(|stop| *stop) => return,
         }
     }

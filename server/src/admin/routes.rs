@@ -37,6 +37,7 @@ static ROUTES: &[Route] = &[
     post("checkpoint", store::checkpoint),
     post("merge", store::merge),
     post("backup", store::backup),
+    post("reload", store::reload),
     get("plugins", plugins::list),
     get("plugins/{id}", plugins::describe),
     post("plugins:gc", control::gc),

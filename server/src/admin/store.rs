@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -19,6 +20,26 @@ pub(super) fn checkpoint(call: &Call<'_>) -> Answer {
     let engine = &call.app.engine;
     engine.checkpoint()?;
     Ok(json!({ "checkpoint": engine.marks().checkpoint.to_string() }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reload {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Reads the configuration again; `{"dry_run": true}` only says what would change.
+pub(super) fn reload(call: &Call<'_>) -> Answer {
+    call.query()?.end()?;
+    let Reload { dry_run } = call.body()?;
+    let Some(reload) = call.app.reload.get() else {
+        let what = "this server was not started from a file";
+        return Err(Refusal::new(StatusCode::CONFLICT, what));
+    };
+    reload
+        .run(call.app, dry_run)
+        .map_err(|wrong| Refusal::bad(format!("nothing was changed:\n{wrong}")))
 }
 
 #[derive(Deserialize)]

@@ -2,9 +2,11 @@
 //! instances into memory as well.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogLevel;
@@ -25,15 +27,34 @@ impl<W: Write> Write for Scrubbed<W> {
     }
 }
 
-/// Starts logging. `MKTS_LOG` overrides the level, per module if wanted: `engine=debug,info`.
-pub(super) fn start(level: LogLevel) {
-    let word = match level {
+/// Exchanges what is shown.
+type Exchange = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
+static FILTER: OnceLock<Exchange> = OnceLock::new();
+
+/// Another level from now on, unless `MKTS_LOG` says what is shown; whether it was taken.
+pub(super) fn set(level: LogLevel) -> bool {
+    let is_free = std::env::var_os("MKTS_LOG").is_none();
+    let exchange = FILTER.get().filter(|_| is_free);
+    exchange.is_some_and(|exchange| exchange(EnvFilter::new(word(level))))
+}
+
+fn word(level: LogLevel) -> &'static str {
+    match level {
         LogLevel::Error => "error",
         LogLevel::Warning => "warn",
         LogLevel::Info => "info",
         LogLevel::Debug => "debug",
-    };
+    }
+}
+
+/// Starts logging. `MKTS_LOG` overrides the level, per module if wanted: `engine=debug,info`.
+pub(super) fn start(level: LogLevel) {
+    let word = word(level);
     let shown = EnvFilter::try_from_env("MKTS_LOG").unwrap_or_else(|_| EnvFilter::new(word));
+    let (shown, handle) = reload::Layer::new(shown);
+    // A second subscriber in one process is refused; so is its handle.
+    let _ = FILTER.set(Box::new(move |filter| handle.reload(filter).is_ok()));
     // Whoever asks for the lines of an instance wants to see what happened, however quiet the log is.
     let kept = match level {
         LogLevel::Debug => LevelFilter::DEBUG,

@@ -21,6 +21,7 @@ mod log;
 mod place;
 mod plugin;
 mod plugin_child;
+mod reload;
 mod remote;
 mod root;
 mod start;
@@ -110,6 +111,8 @@ enum Command {
     Backup(backup::Backup),
     /// Makes a store from a backup.
     Restore(backup::Restore),
+    /// Lets a running server read its configuration again.
+    Reload(reload::Args),
     /// Makes, lists and revokes the tokens of `auth`.
     #[command(subcommand)]
     Token(token::Command),
@@ -163,6 +166,7 @@ pub fn main(builtins: Vec<BuiltIn>) -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Check(args) => check_store::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Token(command) => token::run(&command),
         Command::Wal(command) => wal::run(&command),
         Command::Delete(args) => delete::run(&args),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use engine::{Engine, Options, Recovery};
 use plugin_host::Host;
 use plugin_sdk::BuiltIn;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +23,7 @@ use crate::auth::{Auth, Tokens};
 use crate::config::{self, Config};
 use crate::grpc;
 use crate::http::{self, App};
+use crate::reload::Reload;
 use crate::retention;
 use crate::socket::Socket;
 use crate::status;
@@ -52,8 +54,8 @@ const STOPPED_AT_ONCE: i32 = 130;
 pub(super) fn run(args: &Args, builtins: Vec<BuiltIn>) -> Result<(), Failure> {
     // What is wrong with a single entry keeps that instance from running, not the server: the host
     // says so when it looks at the entries.
-    let (config, warnings) =
-        config::load(&args.config).map_err(|problems| Failure::new(problems.to_string()))?;
+    let (config, warnings, value) = config::load_with_value(&args.config)
+        .map_err(|problems| Failure::new(problems.to_string()))?;
     log::start(config.log_level);
     for line in warnings.lines() {
         warn!("{line}");
@@ -64,7 +66,7 @@ pub(super) fn run(args: &Args, builtins: Vec<BuiltIn>) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("threads cannot be started: {error}")))?;
-    let done = runtime.block_on(serve(config, args, builtins));
+    let done = runtime.block_on(serve(config, &value, args, builtins));
     // Connections that outlived the stop must not hold the process.
     runtime.shutdown_background();
     done.inspect_err(|failure| error!(code = failure.code, "{}", failure.text))
@@ -96,7 +98,12 @@ struct Running {
     hub: Arc<Hub>,
 }
 
-async fn serve(config: Config, args: &Args, builtins: Vec<BuiltIn>) -> Result<(), Failure> {
+async fn serve(
+    config: Config,
+    value: &Value,
+    args: &Args,
+    builtins: Vec<BuiltIn>,
+) -> Result<(), Failure> {
     let mut signals = Signals::new(args.until_stdin_ends)?;
     let listener = bind(&config.listen_host, config.listen_port, "listen_port").await?;
     let utilities = match &config.utilities_url {
@@ -160,21 +167,28 @@ async fn serve(config: Config, args: &Args, builtins: Vec<BuiltIn>) -> Result<()
             stopped,
         )));
     }
-    let rules = config.retention.clone();
-    let retained = retention::run(app.engine.clone(), rules, stopping.clone());
-    tokio::spawn(retained);
+    let (rules, changing) = watch::channel(config.retention.clone());
+    tokio::spawn(retention::run(
+        app.engine.clone(),
+        changing,
+        stopping.clone(),
+    ));
+    let reload = app
+        .reload
+        .get_or_init(|| Reload::new(&args.config, value, &config, rules, log::set));
+    if let Some(hangup) = signals.hangup.take() {
+        tokio::spawn(reload_on(hangup, app.clone()));
+    }
     info!("listening on {address}");
     if let Some(file) = &args.ready_file {
         write_ready(file, &addresses)?;
     }
     signals.stop().await;
-    info!(
-        grace_seconds = config.stop_grace_period.as_secs_f64(),
-        "stopping"
-    );
+    let grace = reload.grace();
+    info!(grace_seconds = grace.as_secs_f64(), "stopping");
     // The receivers live in the servers; if they are gone the servers have ended already.
     let _ = stop.send(true);
-    let finish = finish(servers, running, config.stop_grace_period);
+    let finish = finish(servers, running, grace);
     tokio::select! {
         done = finish => done,
         () = signals.stop_again() => {
@@ -212,6 +226,24 @@ fn warn_if_open(config: &Config, address: &SocketAddr) {
         );
     } else if config.tls.is_none() {
         warn!("listening on {address} without `tls`: tokens and data can be read on their way");
+    }
+}
+
+/// Reads the configuration again for each SIGHUP.
+async fn reload_on(mut hangup: Signal, app: Arc<App>) {
+    while hangup.recv().await.is_some() {
+        let app = app.clone();
+        let read = move || match app.reload.get().map(|reload| reload.run(&app, false)) {
+            Some(Err(wrong)) => {
+                for line in wrong.lines() {
+                    error!("SIGHUP: nothing was changed: {line}");
+                }
+            }
+            // What was changed has been logged.
+            Some(Ok(_)) | None => {}
+        };
+        // A panic was printed; the next signal tries again.
+        let _ = tokio::task::spawn_blocking(read).await;
     }
 }
 
@@ -479,6 +511,8 @@ fn write_ready(file: &Path, addresses: &[(&str, String)]) -> Result<(), Failure>
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Taken from the start on, so that none ends the process.
+    hangup: Option<Signal>,
     /// Ends when standard input does; `None` if nobody asked.
     stdin: Option<oneshot::Receiver<()>>,
 }
@@ -498,6 +532,7 @@ impl Signals {
         Ok(Self {
             terminate: take(SignalKind::terminate())?,
             interrupt: take(SignalKind::interrupt())?,
+            hangup: Some(take(SignalKind::hangup())?),
             stdin: until_stdin_ends.then(stdin_end),
         })
     }

@@ -94,6 +94,23 @@ pub struct TlsFiles {
 }
 
 impl Config {
+    /// The same for a server that runs: limits that were built into something stay.
+    pub(crate) fn live_after(&self, before: &Limits) -> Live {
+        let limits = Limits {
+            results_bytes: before.results_bytes,
+            connections: before.connections,
+            stream_queue_messages: before.stream_queue_messages,
+            stream_queue_bytes: before.stream_queue_bytes,
+            frame_bytes: before.frame_bytes,
+            hops: before.hops,
+            ..self.limits.clone()
+        };
+        Live {
+            limits: Arc::new(limits),
+            ..self.live()
+        }
+    }
+
     /// What a reload may change while the server runs.
     pub fn live(&self) -> Live {
         Live {

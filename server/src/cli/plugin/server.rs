@@ -100,6 +100,11 @@ impl Api {
         )
     }
 
+    /// Any call.
+    pub(in crate::cli) fn call(&mut self, call: &str, ask: &Ask<'_>) -> Result<Value, Failure> {
+        self.ask(call, ask)
+    }
+
     fn ask(&mut self, call: &str, ask: &Ask<'_>) -> Result<Value, Failure> {
         remote::answer(&mut self.0, call, ask).map_err(|error| failure(&error))?
     }
