@@ -148,7 +148,11 @@ impl Auth {
         if seen.is_first {
             tracing::warn!(%peer, door, "a call was refused: {why}");
         }
-        seen.delay
+        match peer.to_canonical().is_loopback() {
+            // Whoever is on this machine, or behind its proxy, is not told apart by his address.
+            true => Duration::ZERO,
+            false => seen.delay,
+        }
     }
 }
 

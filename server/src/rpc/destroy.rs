@@ -23,10 +23,17 @@ fn one(app: &App, caller: &Caller, key: &str) -> Result<(), String> {
         let key = BucketKey::new(symbol, timeframe, group).map_err(|e| e.to_string())?;
         may_destroy(caller, &key)?;
     }
+    let denied = || caller.denied(Right::Write, &items.join("/")).to_string();
+    if !caller.has(Right::Write) {
+        return Err(denied());
+    }
     let all = app.engine.buckets();
     let mut left: Vec<&BucketInfo> = all.iter().map(|b| &**b).collect();
     for (level, item) in items.iter().enumerate() {
         left.retain(|b| part(&b.key, level) == item);
+        if left.is_empty() && !caller.sees_all() {
+            return Err(denied());
+        }
         if left.is_empty() {
             return Err(format!("Unable to find level item: {item} in directory"));
         }
