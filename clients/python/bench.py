@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import mkts.compat
 import numpy as np
 import pandas as pd
+
+import mkts.compat
 from mkts.client import Client
 
 MINUTE = 60
@@ -97,7 +98,9 @@ def measure(url: str, rows: int, symbols: int, rounds: int) -> dict[str, dict[st
     many = [f"BENCHS{number}" for number in range(symbols)]
     one = {"Epoch": np.array([START], "M8[s]"), "Close": np.array([1.0], "f4")}
     steward.write_many({f"{symbol}/1Min/OHLCV": one for symbol in many}, atomic=True, kind="bar")
-    times: dict[str, dict[str, list[float]]] = {one.name: {"write": [], "read": [], "last": []} for one in clients}
+    times: dict[str, dict[str, list[float]]] = {
+        one.name: {"write": [], "read": [], "last": []} for one in clients
+    }
     for turn in range(rounds):
         for client in clients:
             key = f"BENCH{turn}/1Min/OHLCV"
@@ -110,11 +113,15 @@ def measure(url: str, rows: int, symbols: int, rounds: int) -> dict[str, dict[st
             steward.destroy(key)
     for symbol in many:
         steward.destroy(f"{symbol}/1Min/OHLCV")
-    return {name: {what: statistics.median(all) for what, all in taken.items()} for name, taken in times.items()}
+    return {
+        name: {what: statistics.median(all) for what, all in taken.items()} for name, taken in times.items()
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("url", nargs="?", default=os.environ.get("MKTS_URL", "http://127.0.0.1:5993"))
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the bucket that is written and read")
     parser.add_argument("--symbols", type=int, default=1000, help="whose last row is read")
@@ -123,7 +130,16 @@ def main() -> None:
     given = parser.parse_args()
     found = measure(given.url, given.rows, given.symbols, given.rounds)
     if given.json:
-        print(json.dumps({"rows": given.rows, "symbols": given.symbols, "rounds": given.rounds, "rows_per_second": found}))
+        print(
+            json.dumps(
+                {
+                    "rows": given.rows,
+                    "symbols": given.symbols,
+                    "rounds": given.rounds,
+                    "rows_per_second": found,
+                }
+            )
+        )
         return
     print(f"{'rows in a second':20}{'write':>14}{'read':>14}{'last of ' + str(given.symbols):>16}")
     for name, taken in found.items():

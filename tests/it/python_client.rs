@@ -15,6 +15,10 @@ use crate::pymarketstore::{OLDER, PACKAGES, environment, older};
 const MORE: &[&str] = &[
     "polars",
     "pyarrow",
+    "duckdb",
+    "adbc-driver-flightsql",
+    "adbc-driver-manager",
+    "trustme",
     "websockets",
     "pytest",
     "mypy",
@@ -28,7 +32,7 @@ fn the_python_client_passes_its_own_tests() {
         println!("skipped: MKTS_SKIP_PYTHON=1");
         return;
     }
-    let python = environment("mkts-client-1", &[PACKAGES, MORE].concat());
+    let python = environment("mkts-client-2", &[PACKAGES, MORE].concat());
     run_tests(&python, "mkts-client", &[]);
 }
 
@@ -41,7 +45,7 @@ fn the_python_client_works_with_older_packages() {
     }
     let own: &[&str] = &["pyarrow==17.*", "websockets==15.*"];
     let python = environment(
-        "mkts-client-older-1",
+        "mkts-client-older-2",
         &[PACKAGES, MORE, OLDER, own].concat(),
     );
     // The types of that numpy are others.

@@ -114,7 +114,11 @@ def real_bars(symbol: str, limit: int | None = None) -> np.ndarray:
     """Bundled minute bars, as MarketStore's clients write them."""
     with gzip.open(DATA / f"{symbol}_1Min_OHLCV.csv.gz", "rt") as file:
         rows = [
-            (int(r["Epoch"]), *(float(r[c]) for c in ("Open", "High", "Low", "Close")), int(float(r["Volume"])))
+            (
+                int(r["Epoch"]),
+                *(float(r[c]) for c in ("Open", "High", "Low", "Close")),
+                int(float(r["Volume"])),
+            )
             for r in csv.DictReader(file)
         ]
     array = np.array(rows[:limit], dtype=BARS)

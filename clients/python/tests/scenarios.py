@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import pandas as pd
+
 from conftest import BARS, real_bars
 
 DAY = 1_577_923_200  # 2020-01-02
@@ -146,7 +147,9 @@ def parameters(mod, client, symbol):
     out += [params.set("key_category", "Symbol/Timeframe/AttributeGroup").key_category]
     out.append(raised(lambda: params.set("nope", 1)))
     out.append(raised(lambda: mod.Params("A", "1Min", "X", start="no time")))
-    precise = mod.Params(["A", "B"], "1D", "X", pd.Timestamp(DAY * 10**9 + 5), columns=["C"], functions=["f(C)"])
+    precise = mod.Params(
+        ["A", "B"], "1D", "X", pd.Timestamp(DAY * 10**9 + 5), columns=["C"], functions=["f(C)"]
+    )
     for one in (params, precise, [params, precise]):
         built = client._build_query(one)
         out.append(built if isinstance(built, dict) else _fields(built))

@@ -4,11 +4,12 @@ import subprocess
 import sys
 import threading
 
-import mkts.compat
 import numpy as np
 import pandas as pd
 import pytest
 import requests
+
+import mkts.compat
 import scenarios
 from conftest import BARS, Server, hang_up, real_bars
 
@@ -43,7 +44,9 @@ def test_a_scenario_gives_the_same(servers, scenario, transport):
 def test_nanoseconds_just_below_a_second_are_exact(servers, transport):
     """Over gRPC the original divides in floating point, and asks for the second after."""
     server = servers["ours"]
-    client = mkts.compat.Client(f"{server.url}/rpc" if transport == "rpc" else server.grpc, transport == "grpc")
+    client = mkts.compat.Client(
+        f"{server.url}/rpc" if transport == "rpc" else server.grpc, transport == "grpc"
+    )
     dtype = [("Epoch", "i8"), ("Nanoseconds", "i4"), ("Price", "f8")]
     data = np.array([(1_577_923_200, 999_999_999, 2.0), (1_577_923_201, 0, 3.0)], dtype=dtype)
     client.write(data, f"NEAR{transport}/1Sec/TRADE", isvariablelength=True)
@@ -75,13 +78,25 @@ def test_streams_give_the_same(servers):
 
 
 def test_names_are_those_of_the_original():
-    for name in ("Client", "Params", "Param", "ListSymbolsFormat", "MsgpackRpcClient", "GRPCClient", "StreamConn"):
+    for name in (
+        "Client",
+        "Params",
+        "Param",
+        "ListSymbolsFormat",
+        "MsgpackRpcClient",
+        "GRPCClient",
+        "StreamConn",
+    ):
         assert hasattr(pymarketstore, name) and hasattr(mkts.compat, name), name
     assert mkts.compat.__version__ == pymarketstore.__version__ == "0.22"
     for module in ("client", "params", "results", "stream", "jsonrpc", "jsonrpc_client", "grpc_client"):
         theirs = __import__(f"pymarketstore.{module}", fromlist=["x"])
         ours = __import__(f"mkts.compat.{module}", fromlist=["x"])
-        own = [name for name, value in vars(theirs).items() if getattr(value, "__module__", "") == theirs.__name__]
+        own = [
+            name
+            for name, value in vars(theirs).items()
+            if getattr(value, "__module__", "") == theirs.__name__
+        ]
         # Helpers that are defined more than once in the original are in `params` here.
         own = [name for name in own if name not in ("isiterable", "get_timestamp")]
         assert own and not [name for name in own if not hasattr(ours, name)], (module, own)

@@ -15,6 +15,7 @@ from conftest import DATA, Server
 PAGE = DATA.parent / "docs" / "python.md"
 EXAMPLE = re.compile(r"```python\n(.*?)```\n(?:```text\n(.*?)```\n)?", re.DOTALL)
 URL = "http://localhost:5993"
+GRPC = "localhost:5995"
 
 
 def run(server: Server, page: str) -> list[tuple[re.Match[str], str]]:
@@ -23,7 +24,7 @@ def run(server: Server, page: str) -> list[tuple[re.Match[str], str]]:
     seen = []
     for example in EXAMPLE.finditer(page):
         printed = io.StringIO()
-        code = example[1].replace(URL, server.url).replace('"data/', f'"{DATA}/')
+        code = example[1].replace(URL, server.url).replace(GRPC, server.grpc).replace('"data/', f'"{DATA}/')
         with contextlib.redirect_stdout(printed):
             exec(compile(code, f"{PAGE}: {example[1].splitlines()[0]}", "exec"), names)
         lines = [line.rstrip() for line in printed.getvalue().splitlines()]

@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+
 from mkts.client import InvalidInput, MktsError
 from mkts.client.frames import columns_of
 from mkts.client.writes import by_bucket, check_bars, parts_of, request
@@ -31,7 +32,10 @@ def frames():
     yield "polars", pl.DataFrame({"Epoch": TIMES, **columns})
     zoned = pl.col("Epoch").dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo")
     yield "polars, zone", pl.DataFrame({"Epoch": TIMES, **columns}).with_columns(zoned)
-    yield "polars, categories", pl.DataFrame({"Epoch": TIMES, **columns}).with_columns(pl.col("Text").cast(pl.Categorical))
+    yield (
+        "polars, categories",
+        pl.DataFrame({"Epoch": TIMES, **columns}).with_columns(pl.col("Text").cast(pl.Categorical)),
+    )
     yield "polars, null", pl.DataFrame({"Epoch": TIMES, **columns, "Price": [1.5, None, -0.0]})
     table = pa.table({"Epoch": TIMES, **columns})
     yield "arrow", table

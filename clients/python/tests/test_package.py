@@ -12,7 +12,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def test_types_are_strict():
-    done = subprocess.run([sys.executable, "-m", "mypy", "--cache-dir", "/dev/null"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", "/dev/null"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -55,4 +57,30 @@ for call in (SqlResult(b"").arrow, SqlResult(b"").polars):
     assert done.stdout.splitlines() == [
         "pyarrow is not installed; pip install 'mkts-client[arrow]'",
         "polars is not installed; pip install 'mkts-client[polars]'",
+    ]
+
+
+def test_old_code_without_requests_and_grpcio():
+    program = """
+import sys
+class Hide:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] in ("requests", "grpc"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Hide())
+import mkts.compat
+try:
+    mkts.compat.Client("http://127.0.0.1:1/rpc").list_symbols()
+except OSError as error:
+    print(type(error).__name__)
+try:
+    mkts.compat.Client("h:1", grpc=True)
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "RequestsConnectionError",
+        "grpcio is not installed; pip install 'mkts-client[grpc]'",
     ]

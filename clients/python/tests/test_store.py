@@ -7,8 +7,9 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+
 from conftest import real_bars, real_trades
-from mkts.client import Client, InvalidInput, MktsError, NotFound, WriteError
+from mkts.client import Client, InvalidInput, MktsError, NotFound, WriteError, writer
 
 MINUTE = np.timedelta64(60, "s")
 AT = np.datetime64("2020-01-02T14:30", "ns")
@@ -39,11 +40,20 @@ def test_real_bars(client):
     assert_same(client.query("AAPL/1Min/OHLCV").numpy(), data)
     # Written from each library and read by each, they are the same.
     result = client.query("AAPL/1Min/OHLCV")
-    for name, frame in (("PD", result.pandas()), ("PL", result.polars()), ("PA", result.arrow()), ("NP", result.records())):
+    for name, frame in (
+        ("PD", result.pandas()),
+        ("PL", result.polars()),
+        ("PA", result.arrow()),
+        ("NP", result.records()),
+    ):
         client.write(f"{name}/1Min/OHLCV", frame)
         assert_same(client.query(f"{name}/1Min/OHLCV").numpy(), data)
     frame = result.pandas()
-    assert frame.index.name == "Epoch" and str(frame.index.tz) == "UTC" and frame.index.dtype == "datetime64[ns, UTC]"
+    assert (
+        frame.index.name == "Epoch"
+        and str(frame.index.tz) == "UTC"
+        and frame.index.dtype == "datetime64[ns, UTC]"
+    )
     assert result.arrow().schema.field("Epoch").type == pa.timestamp("ns", "UTC")
     assert result.polars().schema["Epoch"] == pl.Datetime("ns", "UTC")
     eastern = result.pandas(tz="America/New_York").index
@@ -97,7 +107,10 @@ def test_ranges_and_limits(client):
 
 
 def test_years_before_1970(client):
-    old = {"Epoch": np.array(["1969-12-31T23:59:00", "1969-12-31T23:59:59"], "M8[ns]") - np.timedelta64(1, "ns"), "P": [1.0, 2.0]}
+    old = {
+        "Epoch": np.array(["1969-12-31T23:59:00", "1969-12-31T23:59:59"], "M8[ns]") - np.timedelta64(1, "ns"),
+        "P": [1.0, 2.0],
+    }
     client.write("OLD/1Sec/X", old, kind="tick")
     assert client.query("OLD/1Sec/X").numpy()["Epoch"].tolist() == old["Epoch"].tolist()
     assert client.query("OLD/1Sec/X", end=old["Epoch"][0]).numpy()["P"].tolist() == [1.0]
@@ -120,14 +133,29 @@ def test_every_type(client):
 
 
 def test_several_buckets(client):
-    frame = pl.DataFrame({"Epoch": AT + np.arange(4) * MINUTE, "symbol": ["MB", "MA", "MB", "MC"], "Price": [1.0, 2.0, 3.0, 4.0]})
+    frame = pl.DataFrame(
+        {
+            "Epoch": AT + np.arange(4) * MINUTE,
+            "symbol": ["MB", "MA", "MB", "MC"],
+            "Price": [1.0, 2.0, 3.0, 4.0],
+        }
+    )
     report = client.write("*/1Min/MANY", frame)
-    assert {bucket.key: bucket.rows for bucket in report.buckets} == {"MA/1Min/MANY": 1, "MB/1Min/MANY": 2, "MC/1Min/MANY": 1}
+    assert {bucket.key: bucket.rows for bucket in report.buckets} == {
+        "MA/1Min/MANY": 1,
+        "MB/1Min/MANY": 2,
+        "MC/1Min/MANY": 1,
+    }
     for keys in ("*/1Min/MANY", "MA,MB,MC/1Min/MANY", ["MC/1Min/MANY", "MA,MB/1Min/MANY"]):
         result = client.query(keys)
         assert list(result) == ["MA/1Min/MANY", "MB/1Min/MANY", "MC/1Min/MANY"]
         joined = result.pandas()
-        assert joined["symbol"].tolist() == ["MA", "MB", "MB", "MC"] and joined["Price"].tolist() == [2.0, 1.0, 3.0, 4.0]
+        assert joined["symbol"].tolist() == ["MA", "MB", "MB", "MC"] and joined["Price"].tolist() == [
+            2.0,
+            1.0,
+            3.0,
+            4.0,
+        ]
         assert list(joined.columns) == ["symbol", "timeframe", "attribute_group", "Price"]
     assert result["MB/1Min/MANY"].pandas()["Price"].tolist() == [1.0, 3.0]
     # Asked for a list, the shape is that of a list, whatever was found.
@@ -198,14 +226,17 @@ def test_atomic_writes_are_all_or_nothing(client):
 
 def test_no_rows_make_no_bucket(client):
     assert client.write("EMPTY/1Min/X", {"Epoch": np.empty(0, "M8[ns]"), "P": np.empty(0)}).rows == 0
-    assert client.write("*/1Min/X", {"Epoch": np.empty(0, "M8[ns]"), "symbol": np.empty(0, "U4"), "P": np.empty(0)}).rows == 0
+    assert (
+        client.write(
+            "*/1Min/X", {"Epoch": np.empty(0, "M8[ns]"), "symbol": np.empty(0, "U4"), "P": np.empty(0)}
+        ).rows
+        == 0
+    )
     assert "EMPTY" not in client.symbols()
 
 
 def test_large_frames_go_in_parts(client, monkeypatch):
-    from mkts.client import client as module
-
-    monkeypatch.setattr(module, "REQUEST_BYTES", 1 << 16)
+    monkeypatch.setattr(writer, "REQUEST_BYTES", 1 << 16)
     rows = 20_000
     data = {"Epoch": AT + np.arange(rows) * MINUTE, "P": np.random.default_rng(1).random(rows)}
     assert client.write("LARGE/1Min/X", data).rows == rows
@@ -220,12 +251,20 @@ def test_the_life_of_a_bucket(client):
     assert (info.kind, info.timeframe_ns) == ("bar", 60 * 10**9)
     with pytest.raises(MktsError, match="Can not overwrite file"):
         client.create("NEW/1Min/X", {"Price": "f4"})
-    assert client.alter("NEW/1Min/X", add={"Bid": "f8"}, drop=["Text"], rename={"Size": "Count"}, widen={"Price": "f8"}) > 0
+    assert (
+        client.alter(
+            "NEW/1Min/X", add={"Bid": "f8"}, drop=["Text"], rename={"Size": "Count"}, widen={"Price": "f8"}
+        )
+        > 0
+    )
     assert client.info("NEW/1Min/X").columns == {"Price": "float64", "Count": "int32", "Bid": "float64"}
     assert {"NEW/1Min/X", "NEW/1Sec/X"} <= set(client.buckets())
     assert "NEW/1Sec/X" in client.buckets("1Sec") and "NEW/1Min/X" not in client.buckets("1Sec")
     assert "NEW" in client.symbols("1Sec") and "NEW" not in client.symbols("1D")
-    client.write("NEW/1Min/X", {"Epoch": AT + np.arange(5) * MINUTE, "Price": [1.0] * 5, "Count": [1] * 5, "Bid": [1.0] * 5})
+    client.write(
+        "NEW/1Min/X",
+        {"Epoch": AT + np.arange(5) * MINUTE, "Price": [1.0] * 5, "Count": [1] * 5, "Bid": [1.0] * 5},
+    )
     assert client.delete("NEW/1Min/X", end=AT + MINUTE, dry_run=True) == 2
     assert client.delete("NEW/1Min/X", end=AT + MINUTE) == 2
     assert client.query("NEW/1Min/X").rows == 3
@@ -249,13 +288,23 @@ def test_the_life_of_a_bucket(client):
             call()
 
 
-def test_a_bucket_that_was_made_again_as_another_kind(client):
-    """What the client remembers of a bucket is forgotten with it."""
-    client.write("KIND/1Sec/X", {"Epoch": [AT], "P": [1.0]})
-    client.destroy("KIND/1Sec/X")
-    client.create("KIND/1Sec/X", {"P": float}, kind="tick")
-    client.write("KIND/1Sec/X", {"Epoch": [AT + np.timedelta64(7, "ns")], "P": [1.0]})
-    assert client.query("KIND/1Sec/X").numpy()["Epoch"].tolist() == [(AT + np.timedelta64(7, "ns")).astype(int)]
+def test_the_kind_is_that_of_the_bucket(client, server):
+    """Whatever the caller says, and whoever has made the bucket anew meanwhile."""
+    precise = {"Epoch": [AT + np.timedelta64(7, "ns")], "P": [1.0]}
+    whole = {"Epoch": [AT], "P": [1.0]}
+    client.write("KIND/1Sec/X", whole)
+    with Client(server.url) as other:
+        other.destroy("KIND/1Sec/X")
+        other.create("KIND/1Sec/X", {"P": float}, kind="tick")
+    client.write("KIND/1Sec/X", precise)
+    client.write("KIND/1Sec/X", precise, kind="bar")
+    client.write("KIND/1Sec/X", whole, kind="bar")
+    got = client.query("KIND/1Sec/X").numpy()["Epoch"] - AT
+    assert got.astype(int).tolist() == [0, 7, 7]
+    client.write("KIND/1Min/X", whole)
+    client.write("KIND/1Min/X", precise, kind="tick")
+    assert client.info("KIND/1Min/X").kind == "bar"
+    assert client.query("KIND/1Min/X").numpy()["Epoch"].tolist() == [AT.astype(int)]
 
 
 def test_the_server(client, server):

@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from mkts.client import Client, ConnectionFailed, Event, InvalidInput
 
 AT = np.datetime64("2020-01-02T14:30", "ns")

@@ -6,6 +6,7 @@ import zoneinfo
 import numpy as np
 import pandas as pd
 import pytest
+
 from mkts.client import InvalidInput
 from mkts.client.times import MAX, nanoseconds, split, to_nanoseconds
 

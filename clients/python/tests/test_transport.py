@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from conftest import hang_up
 from mkts.client import (
     Client,
@@ -24,8 +25,10 @@ from mkts.client import (
     Unauthorized,
     Unsupported,
     WriteError,
+    rpc,
+    sql,
+    transport,
 )
-from mkts.client import rpc, sql, transport
 
 ROW = {"Epoch": np.array(["2020-01-02"], "M8[ns]"), "Price": [1.0]}
 
@@ -170,14 +173,23 @@ def test_nobody_listens():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ConnectionFailed, match=f"^{url}: nobody listens there; is mkts running") as caught:
+        with pytest.raises(
+            ConnectionFailed, match=f"^{url}: nobody listens there; is mkts running"
+        ) as caught:
             Client(url, retries=1).symbols()
     assert isinstance(caught.value, ConnectionError)
 
 
 @pytest.mark.parametrize(
     "status, kind",
-    [(401, Unauthorized), (403, Denied), (404, Unsupported), (413, LimitExceeded), (400, InvalidInput), (500, MktsError)],
+    [
+        (401, Unauthorized),
+        (403, Denied),
+        (404, Unsupported),
+        (413, LimitExceeded),
+        (400, InvalidInput),
+        (500, MktsError),
+    ],
 )
 def test_statuses(scripted, status, kind):
     server = scripted((status, b"the reason\nmore"))
@@ -323,7 +335,7 @@ def test_kinds_of_errors_of_statements(scripted, status, kind, wanted):
 def test_statements_that_write_are_not_sent_twice(scripted):
     server = scripted(hang_up)
     with pytest.raises(ConnectionFailed):
-        Client(server.url).sql('DELETE FROM "A/1Min/X" WHERE Epoch < \'2020-01-01\'')
+        Client(server.url).sql("DELETE FROM \"A/1Min/X\" WHERE Epoch < '2020-01-01'")
     assert len(server.requests) == 1
 
 
@@ -349,7 +361,14 @@ def test_parameters_are_sent_as_json(scripted):
 
     server = scripted(described(400, kind="syntax", message="x"), described(400, kind="syntax", message="x"))
     client = Client(server.url)
-    values = [1, "a", None, np.float32(1.5), datetime.date(2020, 1, 2), np.datetime64("2020-01-02T00:00:00.000000001")]
+    values = [
+        1,
+        "a",
+        None,
+        np.float32(1.5),
+        datetime.date(2020, 1, 2),
+        np.datetime64("2020-01-02T00:00:00.000000001"),
+    ]
     with pytest.raises(SqlError):
         client.sql("SELECT $1", values, zone="America/New_York")
     with pytest.raises(SqlError):
@@ -367,3 +386,34 @@ def test_parameters_are_sent_as_json(scripted):
             client.sql("SELECT $1", bad)
     with pytest.raises(InvalidInput, match="a statement is needed"):
         client.sql(" ")
+
+
+@pytest.mark.parametrize("less", [0, 8, 100])
+def test_a_part_is_never_taken_for_the_whole(scripted, less):
+    """A statement that fails while its result is sent: the body has no end mark.
+
+    It ends behind the stream of Arrow, before the mark of its end (8 bytes), or within a batch.
+    """
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.schema({"a": pa.int64()})) as writer:
+        for _ in range(2):
+            writer.write(pa.record_batch({"a": [1, 2]}))
+    stream = sink.getvalue().to_pybytes()
+    body = stream[: len(stream) - less]
+
+    def breaks_off(handler):
+        handler.close_connection = True
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(body), body))
+
+    server = scripted(breaks_off, breaks_off)
+    client = Client(server.url, retries=0)
+    with pytest.raises(ConnectionFailed, match="the answer broke off"):
+        client.sql("SELECT 1")
+    seen = []
+    with pytest.raises(ConnectionFailed, match="the answer broke off"):
+        for batch in client.sql_batches("SELECT 1"):
+            seen.append(batch.num_rows)
+    assert seen == [2, 2][: 2 if less < 100 else 1]

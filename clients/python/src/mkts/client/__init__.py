@@ -14,7 +14,7 @@ for event in client.subscribe("*/1Min/OHLCV"):
 `mkts.compat` is a stand-in for pymarketstore: `import mkts.compat as pymarketstore`.
 """
 
-from .client import BucketInfo, Client
+from .client import Client
 from .errors import (
     ConnectionFailed,
     Denied,
@@ -29,6 +29,7 @@ from .errors import (
     Unsupported,
     WriteError,
 )
+from .info import BucketInfo
 from .result import QueryResult, Result, SqlResult, Table
 from .stream import Event, Gap, Subscription
 from .writes import BucketReport, WriteReport

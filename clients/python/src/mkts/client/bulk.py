@@ -55,9 +55,7 @@ def send(transport: Transport, buckets: Mapping[str, Columns], kind: str) -> lis
         raise Unsupported("this server has no /write")
     try:
         told = {entry["key"]: entry for entry in json.loads(reply.body)["buckets"]}
-        return [
-            BucketReport(key, int(told[key]["rows"]), told[key]["error"]) for key in buckets
-        ]
+        return [BucketReport(key, int(told[key]["rows"]), told[key]["error"]) for key in buckets]
     except (ValueError, KeyError, TypeError):
         raise _failure(reply.status, reply.text()) from None
 

@@ -5,54 +5,27 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from . import keys as key_names
-from . import bulk, rpc, sql, writes
+from . import rpc, sql, writes
 from .decode import tables
-from .errors import InvalidInput, MktsError, NotFound, Unsupported, of_status, of_text
-from .frames import Columns, Frame, columns_of
+from .errors import InvalidInput, MktsError, NotFound, of_status, of_text
+from .frames import Frame, columns_of
+from .info import BucketInfo, Kind, infos
 from .result import QueryResult, SqlResult, Table
 from .stream import Gap, Subscription
 from .times import Time, nanoseconds, split
 from .transport import Transport
-from .writes import BucketReport, WriteReport
+from .writer import Writer
+from .writes import WriteReport
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 URL = "http://127.0.0.1:5993"
-#: Bytes of columns in one request; the server takes 64 MiB by default.
-REQUEST_BYTES = 32 << 20
-#: Buckets in one call.
-REQUESTS = 1024
-#: Calls at once where each bucket has a call of its own.
-CALLS = 8
-
-Kind = Literal["bar", "tick"]
-
-_CODES = {
-    0: "float32", 1: "int32", 2: "float64", 3: "int64", 5: "int8", 9: "int16",
-    10: "uint8", 11: "uint16", 12: "uint32", 13: "uint64", 14: "str",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class BucketInfo:
-    """What a bucket is."""
-
-    key: str
-    kind: Kind
-    #: Length of a slot in nanoseconds.
-    timeframe_ns: int
-    #: Names and types, without `Epoch`.
-    columns: dict[str, str]
-    #: Year of the newest row.
-    latest_year: int
 
 
 class Client:
@@ -80,10 +53,7 @@ class Client:
             timeout=timeout,
             retries=retries,
         )
-        # Kinds of buckets that were seen: a bucket does not change its kind.
-        self._kinds: dict[str, Kind] = {}
-        # Until the server says that it has no /write.
-        self._has_bulk = True
+        self._writer = Writer(self._transport)
 
     @property
     def url(self) -> str:
@@ -160,7 +130,7 @@ class Client:
     def _byte_columns(self, keys: Sequence[str]) -> dict[str, set[str]]:
         """Which columns are int8: MarketStore's replies call them uint8."""
         found: dict[str, set[str]] = {}
-        for key, info in zip(keys, self._infos(keys)):
+        for key, info in zip(keys, infos(self._transport, keys)):
             types = info.columns if info is not None else {}
             found[key] = {name for name, kind in types.items() if kind == "int8"}
         return found
@@ -194,11 +164,12 @@ class Client:
 
         A part of `key` that is `*` is taken from the column `symbol`, `timeframe` or
         `attribute_group`. Buckets that are not there are made: of `kind`, or of bars if that keeps
-        every row. Each bucket is a commit of its own, so some can fail; with `atomic` all are one.
+        every row; to give it saves a question to the server. Each bucket is a commit of its own, so
+        some can fail; with `atomic` all are one.
         """
-        if kind not in (None, "bar", "tick"):
-            raise InvalidInput(f"kind: 'bar' or 'tick', not {kind!r}")
-        return self._write(writes.by_bucket(key, columns_of(frame, time, unit)), kind, atomic, on_error)
+        return self._writer.write(
+            writes.by_bucket(key, columns_of(frame, time, unit)), kind, atomic, on_error
+        )
 
     def write_many(
         self,
@@ -217,88 +188,7 @@ class Client:
                 buckets[key_names.concrete(key)] = columns_of(frame, time, unit)
             except InvalidInput as error:
                 raise InvalidInput(f"{key}: {error.message}", hint=error.hint) from None
-        return self._write(buckets, kind, atomic, on_error)
-
-    def _write(
-        self, buckets: dict[str, Columns], kind: Kind | None, atomic: bool, on_error: str
-    ) -> WriteReport:
-        if on_error not in ("raise", "report"):
-            raise InvalidInput(f"on_error: 'raise' or 'report', not {on_error!r}")
-        buckets = {key: columns for key, columns in buckets.items() if len(columns)}
-        kinds = self._kinds_of(buckets, kind)
-        if atomic:
-            report = self._write_atomic(buckets, kinds)
-        else:
-            reports = self._write_each(buckets, kinds)
-            report = WriteReport(tuple(reports[key] for key in buckets))
-        return report.raise_for_errors() if on_error == "raise" else report
-
-    def _kinds_of(self, buckets: Mapping[str, Columns], kind: Kind | None) -> dict[str, Kind]:
-        """The kind of each bucket: what it is, or what it shall be."""
-        if kind is not None:
-            return dict.fromkeys(buckets, kind)
-        unknown = [key for key in buckets if key not in self._kinds]
-        for key, info in zip(unknown, self._infos(unknown)):
-            if info is not None:
-                self._kinds[key] = info.kind
-            else:
-                writes.check_bars(key, buckets[key].times)
-        return {key: self._kinds.get(key, "bar") for key in buckets}
-
-    def _write_each(
-        self, buckets: dict[str, Columns], kinds: Mapping[str, Kind]
-    ) -> dict[str, BucketReport]:
-        """Each bucket for itself: many in one request where that is possible."""
-        reports: dict[str, BucketReport] = {}
-        alone = list(buckets)
-        if len(buckets) > 1 and self._has_bulk and bulk.is_possible():
-            alone = []
-            for kind, keys in bulk.groups(buckets, kinds, REQUEST_BYTES):
-                if len(keys) > 1 and self._has_bulk:
-                    part = {key: buckets[key] for key in keys}
-                    try:
-                        reports.update((one.key, one) for one in bulk.send(self._transport, part, kind))
-                        continue
-                    except Unsupported:
-                        self._has_bulk = False
-                    except MktsError as error:
-                        reports.update((key, BucketReport(key, 0, str(error))) for key in keys)
-                        continue
-                alone += keys
-        if len(alone) == 1:
-            reports[alone[0]] = self._write_one(alone[0], buckets[alone[0]], kinds[alone[0]])
-        elif alone:
-            with ThreadPoolExecutor(min(CALLS, len(alone)), "mkts-write") as pool:
-                for one in pool.map(lambda key: self._write_one(key, buckets[key], kinds[key]), alone):
-                    reports[one.key] = one
-        return reports
-
-    def _write_one(self, key: str, columns: Columns, kind: Kind) -> BucketReport:
-        stored = 0
-        try:
-            for part in writes.parts_of(columns, REQUEST_BYTES):
-                self._send({key: part}, kind)
-                stored += len(part)
-        except MktsError as error:
-            return BucketReport(key, stored, str(error))
-        return BucketReport(key, stored)
-
-    def _write_atomic(self, buckets: dict[str, Columns], kinds: Mapping[str, Kind]) -> WriteReport:
-        shapes = {(writes.shape(columns), kinds[key]) for key, columns in buckets.items()}
-        if len(shapes) > 1:
-            raise InvalidInput("atomic: all buckets must have the same columns, types and kind")
-        try:
-            for _, kind in shapes:
-                self._send(buckets, kind)
-        except MktsError as error:
-            return WriteReport(tuple(BucketReport(key, 0, str(error)) for key in buckets))
-        return WriteReport(tuple(BucketReport(key, len(rows)) for key, rows in buckets.items()))
-
-    def _send(self, buckets: Mapping[str, Columns], kind: str) -> None:
-        requests = [writes.request(buckets, kind)]
-        result = self._call("Write", {"requests": requests}, repeatable=False)
-        for entry in result["responses"] or []:
-            raise of_text(entry["error"])
+        return self._writer.write(buckets, kind, atomic, on_error)
 
     # -- buckets
 
@@ -323,8 +213,6 @@ class Client:
             if missing_ok:
                 return False
             raise
-        finally:
-            self._kinds.pop(key, None)
         return True
 
     def delete(
@@ -364,19 +252,10 @@ class Client:
 
     def info(self, key: str) -> BucketInfo:
         """What a bucket is; `NotFound` if there is none."""
-        info = self._infos([key_names.concrete(key)])[0]
+        info = infos(self._transport, [key_names.concrete(key)])[0]
         if info is None:
             raise NotFound(f"there is no bucket {key}")
         return info
-
-    def _infos(self, keys: Sequence[str]) -> list[BucketInfo | None]:
-        found: list[BucketInfo | None] = []
-        for start in range(0, len(keys), REQUESTS):
-            part = keys[start : start + REQUESTS]
-            requests = [{"key": key} for key in part]
-            result = self._call("GetInfo", {"requests": requests}, repeatable=True)
-            found += [_info(key, one) for key, one in zip(part, result["responses"] or [])]
-        return found
 
     def symbols(self, timeframe: str | None = None) -> list[str]:
         """Symbols that have a bucket, of this timeframe if one is given."""
@@ -471,19 +350,6 @@ def _type_code(name: str, kind: Any) -> str:
     if dtype.kind == "U" and dtype.itemsize in (0, 64):
         return "U16"
     raise InvalidInput(f"column {name!r}: {dtype} cannot be stored", hint="integers, f4, f8 or str")
-
-
-def _info(key: str, entry: Mapping[str, Any]) -> BucketInfo | None:
-    error = entry["ServerResp"]["error"]
-    if error:
-        failure = of_text(error)
-        if isinstance(failure, NotFound):
-            return None
-        raise failure
-    columns = {one["Name"]: _CODES.get(one["Type"], "unknown") for one in entry["DSV"] or []}
-    columns.pop("Epoch", None)
-    kind: Kind = "tick" if entry["RecordType"] == 1 else "bar"
-    return BucketInfo(key, kind, int(entry["TimeFrame"]), columns, int(entry["LatestYear"]))
 
 
 def _check_columns(found: Mapping[str, Table], columns: Sequence[str]) -> None:

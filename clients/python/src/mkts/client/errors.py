@@ -139,9 +139,7 @@ class MissingPackage(MktsError, ImportError):
 
 def missing(package: str, extra: str) -> MissingPackage:
     """The error of a conversion whose library is not there."""
-    return MissingPackage(
-        f"{package} is not installed", hint=f"pip install 'mkts-client[{extra}]'"
-    )
+    return MissingPackage(f"{package} is not installed", hint=f"pip install 'mkts-client[{extra}]'")
 
 
 #: Parts of texts of the server that say what kind of error it is.

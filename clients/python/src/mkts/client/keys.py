@@ -47,7 +47,7 @@ def groups(keys: Iterable[str]) -> dict[tuple[str, str], list[str]]:
         if "*" in timeframe or "*" in group or ("*" in symbols and symbols != "*"):
             raise InvalidInput(
                 f"key {key!r}: in a query only the whole symbol can be *",
-                hint="sql() reads any pattern: SELECT * FROM \"A*/1Min/OHLCV\"",
+                hint='sql() reads any pattern: SELECT * FROM "A*/1Min/OHLCV"',
             )
         found.setdefault((timeframe, group), {}).update(dict.fromkeys(symbols.split(",")))
     return {place: list(symbols) for place, symbols in found.items()}

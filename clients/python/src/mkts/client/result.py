@@ -5,9 +5,10 @@ Times are `Epoch`: nanoseconds, UTC. In pandas they are the index.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -222,10 +223,8 @@ class SqlResult(Result):
 
     def pandas(self, tz: str = "UTC") -> pd.DataFrame:
         """A DataFrame; a column `Epoch` is its index."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise missing("pandas", "pandas") from None
+        if importlib.util.find_spec("pandas") is None:
+            raise missing("pandas", "pandas")
         frame: pd.DataFrame = self.arrow().to_pandas()
         if EPOCH in frame.columns and frame[EPOCH].dtype.kind == "M":
             frame = frame.set_index(EPOCH)

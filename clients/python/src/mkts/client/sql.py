@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import http.client
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import InvalidInput, LimitExceeded, MktsError, SqlError, Unsupported, missing, of_status
+from .errors import (
+    ConnectionFailed,
+    InvalidInput,
+    LimitExceeded,
+    MktsError,
+    SqlError,
+    Unsupported,
+    missing,
+    of_status,
+)
 from .result import SqlResult
 from .times import nanoseconds
 from .transport import Transport
@@ -52,8 +62,10 @@ def batches(
         try:
             with pa.ipc.open_stream(response) as reader:
                 yield from reader
-        except (OSError, pa.ArrowInvalid) as error:
-            raise MktsError(f"the answer broke off: {error}") from error
+            # The end of the stream is not that of the answer: only the latter says that it is whole.
+            response.read()
+        except (OSError, http.client.HTTPException, pa.ArrowInvalid) as error:
+            raise ConnectionFailed(f"the answer broke off: {error}") from error
 
 
 def reads(statement: str) -> bool:

@@ -60,9 +60,7 @@ class Transport:
     ) -> None:
         parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidInput(
-                f"url: {url!r} is no address of a server", hint="write http://localhost:5993"
-            )
+            raise InvalidInput(f"url: {url!r} is no address of a server", hint="write http://localhost:5993")
         if parts.query or parts.fragment or parts.username or parts.password:
             raise InvalidInput("url: only scheme, host, port and path", hint="pass token=...")
         if ca is not None and parts.scheme != "https":

@@ -79,6 +79,11 @@ def by_bucket(key: str, columns: Columns) -> dict[str, Columns]:
     return found
 
 
+def has_parts(times: np.ndarray) -> bool:
+    """Whether there are times between whole seconds."""
+    return bool((times % SECOND != 0).any())
+
+
 def check_bars(key: str, times: np.ndarray) -> None:
     """Refuses rows of a new bucket that would not all be kept if they were bars."""
     hint = "kind='tick' keeps every row at its time, kind='bar' the last one of each slot"

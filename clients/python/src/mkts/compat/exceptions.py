@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..client.errors import ConnectionFailed, LimitExceeded, MktsError, TimedOut
 
 if TYPE_CHECKING:
+
     class HTTPError(OSError):
         """The server answered with a status other than 200."""
 

@@ -37,7 +37,9 @@ class JsonRpcClient:
         requests = [{"is_sqlstatement": True, "sql_statement": one} for one in listed]
         return QueryReply.from_response(self.rpc.call("DataService.Query", requests=requests))
 
-    def create(self, tbk: str, dtype: list[tuple[str, str]], isvariablelength: bool = False) -> dict[str, Any]:
+    def create(
+        self, tbk: str, dtype: list[tuple[str, str]], isvariablelength: bool = False
+    ) -> dict[str, Any]:
         """Makes a bucket."""
         request = {
             "key": f"{tbk}:Symbol/Timeframe/AttributeGroup",
