@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import MktsError, Unsupported, of_status
+from .errors import Unsupported, of_status
 from .frames import Columns
 from .keys import PARTS, parse
 from .sql import ARROW
@@ -57,14 +57,7 @@ def send(transport: Transport, buckets: Mapping[str, Columns], kind: str) -> lis
         told = {entry["key"]: entry for entry in json.loads(reply.body)["buckets"]}
         return [BucketReport(key, int(told[key]["rows"]), told[key]["error"]) for key in buckets]
     except (ValueError, KeyError, TypeError):
-        raise _failure(reply.status, reply.text()) from None
-
-
-def _failure(status: int, text: str) -> MktsError:
-    try:
-        return of_status(status, str(json.loads(text)["error"]["message"]))
-    except (ValueError, KeyError, TypeError):
-        return of_status(status, text)
+        raise of_status(reply.status, reply.reason()) from None
 
 
 def _body(buckets: Mapping[str, Columns]) -> bytes:

@@ -275,7 +275,7 @@ class Client:
         """Version of the server."""
         reply = self._transport.request("HEAD", "/rpc", repeatable=True)
         if reply.status in (401, 403):
-            raise of_status(reply.status, reply.text())
+            raise of_status(reply.status, reply.reason())
         return reply.headers.get("marketstore-version", "")
 
     def status(self) -> dict[str, Any]:
@@ -289,7 +289,7 @@ class Client:
     def _get(self, path: str, good: tuple[int, ...]) -> dict[str, Any]:
         reply = self._transport.request("GET", path, repeatable=True)
         if reply.status not in good:
-            raise of_status(reply.status, reply.text())
+            raise of_status(reply.status, reply.reason())
         answer = json.loads(reply.body)
         if not isinstance(answer, dict):
             raise MktsError(f"{path}: the answer is no object")

@@ -18,7 +18,7 @@ def call(transport: Transport, method: str, params: Mapping[str, Any], *, repeat
     body = encode(f"DataService.{method}", params)
     reply = transport.request("POST", "/rpc", body, CONTENT_TYPE, repeatable=repeatable)
     if reply.status != 200:
-        raise of_status(reply.status, reply.text())
+        raise of_status(reply.status, reply.reason())
     answer = decode(reply.body)
     error = answer.get("error")
     if error:

@@ -8,6 +8,7 @@ reads. After a time-out nothing is sent again: whoever asked has waited long eno
 from __future__ import annotations
 
 import http.client
+import json
 import random
 import select
 import socket
@@ -18,6 +19,8 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+import msgpack
 
 from .errors import ConnectionFailed, InvalidInput, MktsError, TimedOut
 
@@ -38,6 +41,20 @@ class Reply:
     def text(self) -> str:
         """The body as text."""
         return self.body.decode("utf-8", "replace")
+
+    def reason(self) -> str:
+        """What the body says about an error, whichever door it comes from."""
+        kind = self.headers.get("content-type", "")
+        try:
+            if kind.startswith("application/x-msgpack"):
+                error = msgpack.unpackb(self.body)["error"]
+            elif kind.startswith("application/json"):
+                error = json.loads(self.body)["error"]
+            else:
+                return self.text()
+            return str(error["message"] if isinstance(error, dict) else error)
+        except (ValueError, KeyError, TypeError):
+            return self.text()
 
 
 def pauses(attempts: int) -> Iterator[float]:

@@ -36,7 +36,9 @@ class MsgpackRpcClient:
             reply = self._transport.request("POST", "/rpc", body, rpc.CONTENT_TYPE, repeatable=False)
         if reply.status != 200:
             side = "Server" if reply.status >= 500 else "Client"
-            raise HTTPError(f"{reply.status} {side} Error: {reply.text().strip()} for url: {self._endpoint}")
+            raise HTTPError(
+                f"{reply.status} {side} Error: {reply.reason().strip()} for url: {self._endpoint}"
+            )
         return rpc.decode(reply.body)
 
     @staticmethod
