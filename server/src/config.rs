@@ -12,6 +12,7 @@ mod plugins;
 mod read;
 mod retention;
 mod settings;
+mod sql;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,9 +21,12 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 use serde_json::Value;
 use serde_yaml as yaml;
 
-pub use keys::{ENTRY_KEYS, LIMIT_KEYS, REPLICATION_KEYS, TOP_KEYS};
+pub use keys::{
+    ENTRY_KEYS, FLIGHT_KEYS, LIMIT_KEYS, POSTGRES_KEYS, REPLICATION_KEYS, SQL_KEYS, TOP_KEYS,
+};
 pub use plugins::Plugins;
 pub use settings::{AuthFile, Config, Grpc, Limits, LogLevel, TlsFiles};
+pub use sql::{Flight, Postgres, Sql};
 
 use read::{Report, Step};
 

@@ -4,6 +4,8 @@
 //! | path | |
 //! |---|---|
 //! | `POST /rpc` | the RPC, MessagePack or JSON |
+//! | `POST /sql` | SQL; the result is JSON, CSV or Arrow IPC |
+//! | `POST /write/*` | rows as Arrow IPC or CSV |
 //! | `/ws` | WebSocket of the streams |
 //! | `/heartbeat` | whether the server answers queries, for supervisors |
 //! | `/health` | whether every required plugin runs, and what is wrong with which |
@@ -37,14 +39,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::auth::{self, Auth, Caller, Right, Unauthorized};
-use crate::config::{Config, Limits};
+use crate::config::{self, Config, Limits};
 use crate::reload::Reload;
-use crate::room::Room;
+use crate::room::{Held, Room};
 use crate::stream::{self, Hub};
 use crate::tls::Tls;
-use crate::{admin, rpc, status};
-pub(crate) use body::Chunks;
-use body::ReadError;
+use crate::{admin, rpc, status, write};
+pub(crate) use body::{Chunks, Out, Piece, Pieces};
+pub(crate) use body::ReadError;
 
 /// What a reload of the configuration changes while the server runs.
 #[derive(Debug, Clone, Default)]
@@ -86,6 +88,9 @@ pub struct App {
     bodies: Room,
     // The same for results.
     pub(crate) results: Room,
+    /// SQL, if it is switched on.
+    #[cfg(feature = "sql")]
+    pub(crate) sql: Option<sql::Sql>,
 }
 
 impl App {
@@ -99,7 +104,9 @@ impl App {
         tls: Option<Tls>,
     ) -> Arc<Self> {
         let zone = config.timezone.clone();
-        Self::assemble(engine, host, hub, zone, config.live(), auth, tls)
+        let mut app = Self::assemble(engine, host, hub, zone, config.live(), auth, tls);
+        app.open_sql(&config.sql);
+        Arc::new(app)
     }
 
     /// The same without a configuration file.
@@ -116,8 +123,18 @@ impl App {
             allowed_origins,
             open_metrics: false,
         };
-        Self::assemble(engine, host, hub, zone, live, Auth::off(), None)
+        let mut app = Self::assemble(engine, host, hub, zone, live, Auth::off(), None);
+        app.open_sql(&config::Sql::default());
+        Arc::new(app)
     }
+
+    #[cfg(feature = "sql")]
+    fn open_sql(&mut self, options: &config::Sql) {
+        self.sql = crate::sql::open(self, options);
+    }
+
+    #[cfg(not(feature = "sql"))]
+    fn open_sql(&mut self, _: &config::Sql) {}
 
     fn assemble(
         engine: Engine,
@@ -127,10 +144,12 @@ impl App {
         live: Live,
         auth: Auth,
         tls: Option<Tls>,
-    ) -> Arc<Self> {
+    ) -> Self {
         let limits = Arc::clone(&live.limits);
         status::start_recorder();
-        Arc::new(Self {
+        Self {
+            #[cfg(feature = "sql")]
+            sql: None,
             engine,
             host,
             hub,
@@ -146,7 +165,17 @@ impl App {
             reload: OnceLock::new(),
             started: Instant::now(),
             queryable: AtomicBool::new(true),
-        })
+        }
+    }
+
+    /// Reads a whole body within the limits.
+    pub(crate) async fn read_body(&self, body: Incoming) -> Result<(Bytes, Held), ReadError> {
+        body::read(body, &self.limits(), &self.bodies).await
+    }
+
+    /// Reads a body that is not looked at, so that the answer arrives.
+    pub(crate) async fn discard_body(&self, body: Incoming) {
+        body::discard(body, &self.limits()).await;
     }
 
     /// What a reload may change, as it stands now.
@@ -215,7 +244,7 @@ pub async fn serve(
     Ok(())
 }
 
-type Reply = Response<Chunks>;
+pub(crate) type Reply = Response<Out>;
 
 /// What a connection holds, and a WebSocket that comes of it: its place among the connections, and
 /// the word that the server stops.
@@ -270,6 +299,16 @@ async fn handle(
             let rendered = tokio::task::spawn_blocking(move || status::metrics(&app)).await;
             text(StatusCode::OK, rendered.unwrap_or_default())
         }
+        #[cfg(feature = "sql")]
+        "/sql" => crate::sql::http::answer(app, request, session.peer).await,
+        #[cfg(not(feature = "sql"))]
+        "/sql" => text(
+            StatusCode::NOT_FOUND,
+            "this mkts was built without SQL (feature sql)\n",
+        ),
+        path if path == write::PATH || path.starts_with(write::PREFIX) => {
+            write::answer(app, request, session.peer).await
+        }
         path if path.starts_with(admin::PREFIX) => admin(app, request, session.peer).await,
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     })
@@ -303,7 +342,7 @@ pub(crate) fn unauthorized(refused: &Unauthorized) -> Reply {
 }
 
 /// Makes a reply a 401. Clients that show nothing of a body show the reason.
-fn as_unauthorized(mut reply: Reply, refused: &Unauthorized) -> Reply {
+pub(crate) fn as_unauthorized(mut reply: Reply, refused: &Unauthorized) -> Reply {
     *reply.status_mut() = StatusCode::UNAUTHORIZED;
     let how = HeaderValue::from_static("Bearer realm=\"mkts\"");
     reply.headers_mut().insert(header::WWW_AUTHENTICATE, how);
@@ -313,7 +352,7 @@ fn as_unauthorized(mut reply: Reply, refused: &Unauthorized) -> Reply {
     reply
 }
 
-fn json(code: StatusCode, json: String) -> Reply {
+pub(crate) fn json(code: StatusCode, json: String) -> Reply {
     let mut reply = text(code, json);
     let kind = HeaderValue::from_static("application/json");
     reply.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -393,7 +432,7 @@ async fn rpc(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply {
             // What it asks is not looked at, so the error is of no id.
             body::discard(request.into_body(), &limits).await;
             let error = RpcError::server(refused.to_string());
-            let mut reply = Response::new(Chunks::new(error.encode(codec, &Bytes::new())));
+            let mut reply = Response::new(Out::from(Chunks::new(error.encode(codec, &Bytes::new()))));
             let kind = HeaderValue::from_static(codec.content_type());
             reply.headers_mut().insert(header::CONTENT_TYPE, kind);
             return as_unauthorized(reply, &refused);
@@ -413,7 +452,7 @@ async fn rpc(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply {
         metrics::counter!("mkts_panics_total").increment(1);
         return text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
     };
-    let mut reply = Response::new(Chunks::new(answer.body).holding(answer.held));
+    let mut reply = Response::new(Chunks::new(answer.body).holding(answer.held).into());
     let headers = reply.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -428,7 +467,7 @@ async fn rpc(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply {
     reply
 }
 
-fn refused(error: &ReadError) -> Reply {
+pub(crate) fn refused(error: &ReadError) -> Reply {
     let (code, what) = match error {
         ReadError::TooLarge(limit) => (
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -452,7 +491,12 @@ fn refused(error: &ReadError) -> Reply {
     reply
 }
 
-fn foreign() -> Reply {
+/// Whether the page that a request comes from, if it comes from one, may call.
+pub(crate) fn origin_is_allowed(app: &App, headers: &header::HeaderMap) -> bool {
+    origin::is_allowed(headers, &app.live().allowed_origins)
+}
+
+pub(crate) fn foreign() -> Reply {
     metrics::counter!("mkts_rejected_total", "reason" => "origin").increment(1);
     text(
         StatusCode::FORBIDDEN,
@@ -460,9 +504,9 @@ fn foreign() -> Reply {
     )
 }
 
-fn text(code: StatusCode, body: impl Into<String>) -> Reply {
+pub(crate) fn text(code: StatusCode, body: impl Into<String>) -> Reply {
     let body = Body::new(vec![Bytes::from(body.into())]);
-    let mut reply = Response::new(Chunks::new(body));
+    let mut reply = Response::new(Chunks::new(body).into());
     *reply.status_mut() = code;
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     reply.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -7,8 +7,11 @@ mod admin;
 pub mod auth;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "sql")]
+mod flight;
 pub mod grpc;
 pub mod http;
+mod ipc;
 mod logs;
 mod percent;
 pub mod planner;
@@ -17,9 +20,12 @@ mod retention;
 mod room;
 pub mod rpc;
 mod socket;
+#[cfg(feature = "sql")]
+mod sql;
 pub mod status;
 pub mod stream;
 pub mod tls;
+mod write;
 mod ws;
 
 /// Doors for tests that feed the decoders bytes of their own; no part of the API.

@@ -25,7 +25,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::auth::{Auth, Caller, Right};
 use crate::config::Limits;
-use crate::http::{App, Chunks, Session};
+use crate::http::{App, Chunks, Reply, Session};
 use crate::ws::{self, Fault, Received, Receiver, Sender};
 use queue::Queue;
 use subscribe::{Outcome, Patterns};
@@ -167,7 +167,7 @@ pub(crate) fn upgrade(
     mut request: Request<Incoming>,
     caller: Caller,
     mut session: Session,
-) -> Option<Response<Chunks>> {
+) -> Option<Reply> {
     let headers = request.headers();
     let key = headers.get("sec-websocket-key")?;
     let version = headers.get("sec-websocket-version")?;
@@ -189,7 +189,7 @@ pub(crate) fn upgrade(
             app.hub.leave(&subscriber);
         }
     });
-    let mut reply = Response::new(Chunks::new(client::wire::Body::default()));
+    let mut reply = Response::new(Chunks::new(client::wire::Body::default()).into());
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = reply.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

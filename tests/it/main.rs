@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `golden` | does the server answer recorded MarketStore traffic as recorded, and better where the recording is wrong |
 //! | `vectors` | the same for the exchanges of an unmodified Python client |
+//! | `flight` | do clients of Flight SQL read and write, plan and prepare |
 //! | `grpc` | the same over gRPC, with bad input |
 //! | `pymarketstore` | does that client itself work |
 //! | `python_client` | does our own Python client, and is its stand-in for that client the same to programs |
@@ -22,6 +23,7 @@
 //! | `manage` | can an operator see and steer its plugins, and nobody their secrets |
 //! | `serve` | does it start, stop and refuse as promised |
 //! | `import_marketstore` | do directories of real MarketStore servers arrive row by row |
+//! | `sql_http` | does SQL over HTTP answer in every format, and do written rows come back |
 //! | `stream` | do subscribers get their own, and only live ones matter |
 //! | `visible` | does a reader see whole commits, in order, at once |
 //! | `sim` | do log, store and triggers survive a disk that crashes at any call |
@@ -38,6 +40,7 @@ mod corrupt;
 mod crash;
 mod exchange;
 mod feeds;
+mod flight;
 mod fuzz;
 mod golden;
 mod grpc;
@@ -55,6 +58,7 @@ mod replay;
 mod same_state;
 mod serve;
 mod sim;
+mod sql_http;
 mod stream;
 mod sweep;
 mod templates;

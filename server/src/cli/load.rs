@@ -1,6 +1,6 @@
 //! `mkts load`: a CSV file into a bucket, through the public protocol.
 
-pub(super) mod table;
+pub(crate) mod table;
 pub(super) mod times;
 mod values;
 

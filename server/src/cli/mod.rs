@@ -16,7 +16,7 @@ mod export;
 mod import;
 mod init;
 mod key_path;
-mod load;
+pub(crate) mod load;
 mod log;
 mod place;
 mod plugin;

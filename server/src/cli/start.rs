@@ -163,6 +163,7 @@ async fn serve(
         servers.push(tokio::spawn(grpc::serve(
             app.clone(),
             options,
+            config.flight,
             listener,
             stopped,
         )));

@@ -17,6 +17,9 @@ pub const TOP_KEYS: &[&str] = &[
     "retention",
     "merge",
     "limits",
+    "sql",
+    "flight",
+    "postgres",
     "allowed_origins",
     "auth",
     "tls",
@@ -95,6 +98,22 @@ pub const LIMIT_KEYS: &[&str] = &[
     "frame_bytes",
     "hops",
 ];
+
+/// Keys of `sql`.
+pub const SQL_KEYS: &[&str] = &[
+    "enabled",
+    "memory",
+    "threads",
+    "time",
+    "statements",
+    "statement_bytes",
+];
+
+/// Keys of `flight`.
+pub const FLIGHT_KEYS: &[&str] = &["enabled", "prepared"];
+
+/// Keys of `postgres`.
+pub const POSTGRES_KEYS: &[&str] = &["listen_port", "connections"];
 
 /// Keys of `plugins`.
 pub(super) const PLUGINS_KEYS: &[&str] = &["trust_native", "defaults"];

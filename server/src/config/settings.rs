@@ -15,6 +15,7 @@ use super::keys::{
 use super::plugins::{self, Plugins};
 use super::read::{Place, Report, Section, parse_duration, show};
 use super::retention;
+use super::sql::{self, Flight, Postgres, Sql};
 use crate::http::Live;
 
 /// What is logged.
@@ -65,6 +66,12 @@ pub struct Config {
     pub merge: bool,
     /// Limits on requests.
     pub limits: Limits,
+    /// SQL and its limits.
+    pub sql: Sql,
+    /// Flight SQL, where gRPC is.
+    pub flight: Flight,
+    /// The PostgreSQL wire, if it is wanted.
+    pub postgres: Option<Postgres>,
     /// Web pages that may call the server, beside its own.
     pub allowed_origins: Vec<String>,
     /// Tokens, if callers have to show one.
@@ -208,6 +215,11 @@ pub(super) fn read(value: &Value, file: &Path, report: &mut Report<'_>) -> Optio
     let retention = retention::rules(&mut top);
     let merge = retention::merge(&mut top);
     let limits = limits(&mut top);
+    let (sql, flight, postgres) = (
+        sql::sql(&mut top),
+        sql::flight(&mut top),
+        sql::postgres(&mut top),
+    );
     let allowed_origins = allowed_origins(&mut top);
     let auth = auth(&mut top, file);
     let tls = tls(&mut top, file);
@@ -231,6 +243,9 @@ pub(super) fn read(value: &Value, file: &Path, report: &mut Report<'_>) -> Optio
         retention,
         merge,
         limits,
+        sql,
+        flight,
+        postgres,
         allowed_origins,
         auth: auth?,
         tls: tls?,

@@ -19,7 +19,7 @@ use tonic::transport::Server;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use crate::auth::{Caller, of_authorization};
-use crate::config::Grpc;
+use crate::config::{Flight, Grpc};
 use crate::http::App;
 use crate::socket;
 
@@ -69,6 +69,7 @@ pub(crate) async fn login<T>(
 pub async fn serve(
     app: Arc<App>,
     options: Grpc,
+    flight: Flight,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -83,10 +84,12 @@ pub async fn serve(
         .map_err(io::Error::other)?;
     let tls = app.tls.as_ref().map(|tls| tls.acceptor(&["h2"]));
     let incoming = socket::incoming(listener, tls, app.limits().header_time);
+    #[cfg(feature = "sql")]
+    let flight = crate::flight::service(&app, flight, options);
     let service = MarketstoreServer::new(service::Service(app))
         .max_decoding_message_size(options.receive_bytes_max)
         .max_encoding_message_size(options.send_bytes_max);
-    Server::builder()
+    let server = Server::builder()
         .initial_stream_window_size(FLOW_WINDOW)
         .initial_connection_window_size(FLOW_WINDOW)
         .max_concurrent_streams(CONNECTION_CALLS_MAX)
@@ -96,7 +99,12 @@ pub async fn serve(
         .layer(GlobalConcurrencyLimitLayer::new(CALLS_MAX))
         .add_service(service)
         .add_service(health_service)
-        .add_service(reflection)
+        .add_service(reflection);
+    #[cfg(feature = "sql")]
+    let server = server.add_optional_service(flight);
+    #[cfg(not(feature = "sql"))]
+    let _ = flight;
+    server
         .serve_with_incoming_shutdown(incoming, shutdown)
         .await
         .map_err(io::Error::other)

@@ -1,6 +1,6 @@
 //! Bodies: requests are read with a limit and a clock, replies go out chunk by chunk.
 
-use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,13 +8,14 @@ use bytes::{Bytes, BytesMut};
 use client::wire::Body;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::sync::mpsc;
 
 use crate::config::Limits;
 use crate::room::{Held, Room};
 
 /// Why a body was not read.
 #[derive(Debug)]
-pub(super) enum ReadError {
+pub(crate) enum ReadError {
     /// Over this many bytes.
     TooLarge(usize),
     /// No byte for too long.
@@ -98,6 +99,108 @@ pub(super) async fn discard(mut body: Incoming, limits: &Limits) {
     }
 }
 
+/// The body of a reply.
+#[derive(Debug)]
+pub(crate) enum Out {
+    /// Known as a whole.
+    Chunks(Chunks),
+    /// Made while it is sent.
+    Stream(Pieces),
+}
+
+impl From<Chunks> for Out {
+    fn from(chunks: Chunks) -> Self {
+        Self::Chunks(chunks)
+    }
+}
+
+/// A body ended before it was whole: the connection is closed without the mark of its end.
+#[derive(Debug)]
+pub(crate) struct BrokenOff;
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reply could not be made to its end")
+    }
+}
+
+impl std::error::Error for BrokenOff {}
+
+/// A piece of a body that is made while it is sent.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Bytes(Bytes),
+    /// The body is whole. A maker that goes away without saying so has failed.
+    End,
+}
+
+/// A body that another thread makes, not faster than the peer takes it.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    pieces: mpsc::Receiver<Piece>,
+    ended: bool,
+}
+
+/// Pieces made ahead of the peer.
+const PIECES_AHEAD: usize = 2;
+
+impl Pieces {
+    /// A body, and where its pieces go.
+    pub(crate) fn new() -> (mpsc::Sender<Piece>, Self) {
+        let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+        let ended = false;
+        (sender, Self { pieces, ended })
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.pieces.poll_recv(cx).map(|piece| match piece {
+            Some(Piece::Bytes(bytes)) => Some(Ok(bytes)),
+            Some(Piece::End) => {
+                self.ended = true;
+                None
+            }
+            None => {
+                self.ended = true;
+                Some(Err(BrokenOff))
+            }
+        })
+    }
+}
+
+impl hyper::body::Body for Out {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self.get_mut() {
+            Self::Chunks(chunks) => Pin::new(chunks).poll_frame(cx),
+            Self::Stream(pieces) => pieces
+                .poll_piece(cx)
+                .map(|piece| piece.map(|piece| piece.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Chunks(chunks) => chunks.is_end_stream(),
+            Self::Stream(pieces) => pieces.ended,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Chunks(chunks) => chunks.size_hint(),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
 /// A reply that hands its chunks to the socket as they are.
 #[derive(Debug)]
 pub(crate) struct Chunks {
@@ -144,12 +247,12 @@ impl AsRef<[u8]> for Last {
 
 impl hyper::body::Body for Chunks {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let chunk = self.chunks.find(|chunk| !chunk.is_empty());
         if let Some(chunk) = &chunk {
             self.left -= chunk.len() as u64;

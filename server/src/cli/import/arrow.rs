@@ -1,10 +1,4 @@
 //! Arrow IPC files and streams as record batches.
-//!
-//! The lengths that a file claims are compared with the bytes there are before anything is
-//! allocated for them: the readers of `arrow-ipc` itself believe them, and a wrong one would end
-//! the process. So messages are cut out here, and only their decoding is left to it.
-
-mod messages;
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -15,11 +9,11 @@ use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::Block;
 use arrow_ipc::convert::fb_to_schema;
-use arrow_ipc::reader::{FileDecoder, StreamDecoder, read_footer_length};
+use arrow_ipc::reader::{FileDecoder, read_footer_length};
 use arrow_schema::{ArrowError, SchemaRef};
 
 use super::tables::Table;
-use messages::{check_message, next_message, read_bytes};
+use crate::ipc::{self, check_message, read_bytes};
 
 /// First bytes of an IPC file; a stream has none.
 const FILE_MAGIC: &[u8] = b"ARROW1";
@@ -29,9 +23,6 @@ const FEATHER_1_MAGIC: &[u8] = b"FEA1";
 
 /// Length of the footer and the magic, at the end of a file.
 const TRAILER_BYTES: i64 = 10;
-
-/// The end of a stream.
-const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// Opens a file and reads its schema.
 pub(super) fn open(path: &Path) -> Result<Table, String> {
@@ -117,42 +108,7 @@ fn read_block(file: &mut BufReader<File>, block: &Block) -> Result<Buffer, Strin
     Ok(Buffer::from(bytes))
 }
 
-fn stream_table(mut file: BufReader<File>) -> Result<Table, String> {
-    let mut decoder = StreamDecoder::new();
-    // The decoder looks at a message without a body, the schema, when the next one comes.
-    let mut first = None;
-    while decoder.schema().is_none() {
-        let message = next_message(&mut file)?;
-        let is_end = message.is_none();
-        first = decode(&mut decoder, message.unwrap_or(END.into()))?;
-        if is_end {
-            break;
-        }
-    }
-    let schema = decoder.schema().ok_or("it has no schema")?;
-    let rest = std::iter::from_fn(move || next_batch(&mut file, &mut decoder).transpose());
-    Ok(table(schema, first.map(Ok).into_iter().chain(rest)))
-}
-
-fn next_batch(
-    file: &mut BufReader<File>,
-    decoder: &mut StreamDecoder,
-) -> Result<Option<RecordBatch>, String> {
-    while let Some(message) = next_message(file)? {
-        if let Some(batch) = decode(decoder, message)? {
-            return Ok(Some(batch));
-        }
-    }
-    Ok(None)
-}
-
-/// Decodes one message, which holds one batch at most.
-fn decode(decoder: &mut StreamDecoder, message: Vec<u8>) -> Result<Option<RecordBatch>, String> {
-    let mut bytes = Buffer::from(message);
-    while !bytes.is_empty() {
-        if let Some(batch) = decoder.decode(&mut bytes).map_err(told)? {
-            return Ok(Some(batch));
-        }
-    }
-    Ok(None)
+fn stream_table(file: BufReader<File>) -> Result<Table, String> {
+    let (schema, batches) = ipc::read(file)?;
+    Ok(table(schema, batches))
 }

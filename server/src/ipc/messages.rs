@@ -1,4 +1,4 @@
-//! Messages of Arrow IPC, cut out of a file and checked for lengths that cannot be.
+//! Messages of Arrow IPC, cut out of a stream and checked for lengths that cannot be.
 
 use std::io::Read;
 
@@ -11,7 +11,7 @@ const BUFFER_BYTES_MAX: i64 = 1 << 32;
 const NOT_COMPRESSED: i64 = -1;
 
 /// So many bytes. Memory grows with what is there, not with what is asked for.
-pub(super) fn read_bytes(input: &mut impl Read, length: u64) -> Result<Vec<u8>, String> {
+pub(crate) fn read_bytes(input: &mut impl Read, length: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let read = input.take(length).read_to_end(&mut bytes);
     read.map_err(|error| error.to_string())?;
@@ -25,7 +25,7 @@ pub(super) fn read_bytes(input: &mut impl Read, length: u64) -> Result<Vec<u8>, 
 }
 
 /// The next message of a stream, whole and checked; `None` at the end.
-pub(super) fn next_message(input: &mut impl Read) -> Result<Option<Vec<u8>>, String> {
+pub(crate) fn next_message(input: &mut impl Read) -> Result<Option<Vec<u8>>, String> {
     let mut bytes = Vec::new();
     let mut take = |bytes: &mut Vec<u8>, length: u64| {
         bytes.extend(read_bytes(input, length)?);
@@ -65,7 +65,7 @@ fn read_first(
 }
 
 /// Refuses what claims more than its body holds.
-pub(super) fn check_message(message: &[u8], body: &[u8]) -> Result<(), String> {
+pub(crate) fn check_message(message: &[u8], body: &[u8]) -> Result<(), String> {
     let message = arrow_ipc::root_as_message(message).map_err(|error| error.to_string())?;
     match batch(&message) {
         Some(batch) => check_batch(&batch, body),

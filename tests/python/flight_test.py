@@ -1,0 +1,118 @@
+"""Drives a running mkts server with ADBC's Flight SQL driver, and DuckDB over the same results.
+
+usage: flight_test.py HOST:PORT
+
+Everything that is written comes back value for value; the exit code is 0 only then.
+"""
+
+import datetime as dt
+import sys
+
+import adbc_driver_flightsql.dbapi as flight
+import adbc_driver_manager
+import pyarrow as pa
+
+URI = f"grpc://{sys.argv[1]}"
+UTC = dt.timezone.utc
+START = dt.datetime(2024, 1, 31, 9, 30, tzinfo=UTC)
+
+
+def connect(**options):
+    return flight.connect(URI, autocommit=True, **options)
+
+
+def bars(count, start=START):
+    times = pa.array([start + dt.timedelta(minutes=i) for i in range(count)], pa.timestamp("ns", "UTC"))
+    closes = pa.array([100.0 + i for i in range(count)], pa.float64())
+    volumes = pa.array(range(count), pa.int64())
+    return pa.table({"Epoch": times, "Close": closes, "Volume": volumes})
+
+
+def refused(wanted, run):
+    try:
+        run()
+    except adbc_driver_manager.Error as error:
+        assert wanted in str(error), (wanted, str(error))
+        return error
+    raise AssertionError(f"not refused: {wanted}")
+
+
+def ingest():
+    with connect() as connection, connection.cursor() as cursor:
+        assert cursor.adbc_ingest("AAPL/1Min/OHLCV", bars(5), mode="create") == 5
+        refused("exists already", lambda: cursor.adbc_ingest("AAPL/1Min/OHLCV", bars(1), mode="create"))
+        more = bars(3, START + dt.timedelta(minutes=5))
+        assert cursor.adbc_ingest("AAPL/1Min/OHLCV", more, mode="append") == 3
+        refused("no bucket", lambda: cursor.adbc_ingest("NEW/1Min/OHLCV", bars(1), mode="append"))
+        refused("Epoch", lambda: cursor.adbc_ingest("N/1Min/X", pa.table({"a": [1]}), mode="create"))
+        keyed = bars(2)
+        for name, value in (("attribute_group", "OHLCV"), ("timeframe", "1Min"), ("symbol", "IBM")):
+            keyed = keyed.add_column(0, name, pa.array([value] * 2))
+        assert cursor.adbc_ingest("*", keyed, mode="create_append") == 2
+
+
+def statements():
+    with connect() as connection, connection.cursor() as cursor:
+        cursor.execute('SELECT "Epoch", "Close", "Volume" FROM "AAPL/1Min/OHLCV" ORDER BY "Epoch"')
+        table = cursor.fetch_arrow_table()
+        assert table.column("Close").to_pylist() == [100.0 + i for i in range(5)] + [100.0, 101.0, 102.0], table
+        assert table.schema.field("Epoch").type == pa.timestamp("ns", "UTC"), table.schema
+        assert table.column("Epoch")[0].as_py() == START
+        cursor.execute('SELECT count(*) AS n FROM "*/1Min/OHLCV" WHERE symbol = \'IBM\'')
+        assert cursor.fetchall() == [(2,)]
+        cursor.execute('SELECT "Close" FROM "AAPL/1Min/OHLCV" WHERE "Volume" > 1000')
+        assert cursor.fetchall() == []
+        refused("NONE", lambda: cursor.execute('SELECT * FROM "NONE/1Min/OHLCV"'))
+        refused("SELEC", lambda: cursor.execute("SELEC 1"))
+        cursor.execute("SELECT 1 + 1 AS two")
+        assert cursor.fetchone() == (2,)
+
+
+def prepared():
+    with connect() as connection, connection.cursor() as cursor:
+        text = 'SELECT "Volume" FROM "AAPL/1Min/OHLCV" WHERE "Epoch" = $1'
+        for minute, wanted in ((2, 2), (4, 4), (5, 0)):
+            cursor.execute(text, parameters=(START + dt.timedelta(minutes=minute),))
+            assert cursor.fetchall() == [(wanted,)], minute
+        cursor.execute(text, parameters=(dt.datetime(1999, 1, 1, tzinfo=UTC),))
+        assert cursor.fetchall() == []
+        # A statement that was prepared long ago sees what was written since.
+        count = 'SELECT count(*) FROM "AAPL/1Min/OHLCV" WHERE "Volume" >= $1'
+        cursor.execute(count, parameters=(0,))
+        assert cursor.fetchall() == [(8,)]
+        with connection.cursor() as other:
+            other.adbc_ingest("AAPL/1Min/OHLCV", bars(1, START - dt.timedelta(minutes=1)), mode="append")
+        cursor.execute(count, parameters=(0,))
+        assert cursor.fetchall() == [(9,)]
+
+
+def catalog():
+    with connect() as connection:
+        info = connection.adbc_get_info()
+        assert info["vendor_name"] == "mkts", info
+        assert connection.adbc_get_table_types() == ["TABLE"]
+        objects = connection.adbc_get_objects(depth="tables").read_all().to_pylist()
+        assert [o["catalog_name"] for o in objects] == ["mkts"], objects
+        (schema,) = objects[0]["catalog_db_schemas"]
+        assert schema["db_schema_name"] == "public"
+        names = [table["table_name"] for table in schema["db_schema_tables"]]
+        assert names == ["AAPL/1Min/OHLCV", "IBM/1Min/OHLCV"], names
+        schema = connection.adbc_get_table_schema("AAPL/1Min/OHLCV")
+        assert schema.names == ["Epoch", "Close", "Volume"], schema
+
+
+def duckdb_reads():
+    import duckdb
+
+    with connect() as connection, connection.cursor() as cursor:
+        cursor.execute('SELECT symbol, "Close" FROM "*/1Min/OHLCV"')
+        rows = cursor.fetch_record_batch()
+        database = duckdb.connect()
+        found = database.sql("SELECT symbol, count(*), max(Close) FROM rows GROUP BY symbol ORDER BY symbol").fetchall()
+        assert found == [("AAPL", 9, 104.0), ("IBM", 2, 101.0)], found
+
+
+for part in (ingest, statements, prepared, catalog, duckdb_reads):
+    part()
+    print(f"ok {part.__name__}", flush=True)
+print("all parts passed", flush=True)
