@@ -45,8 +45,8 @@ use crate::room::{Held, Room};
 use crate::stream::{self, Hub};
 use crate::tls::Tls;
 use crate::{admin, rpc, status, write};
-pub(crate) use body::{Chunks, Out, Piece, Pieces};
 pub(crate) use body::ReadError;
+pub(crate) use body::{Chunks, Out, Piece, Pieces};
 
 /// What a reload of the configuration changes while the server runs.
 #[derive(Debug, Clone, Default)]
@@ -432,7 +432,8 @@ async fn rpc(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply {
             // What it asks is not looked at, so the error is of no id.
             body::discard(request.into_body(), &limits).await;
             let error = RpcError::server(refused.to_string());
-            let mut reply = Response::new(Out::from(Chunks::new(error.encode(codec, &Bytes::new()))));
+            let mut reply =
+                Response::new(Out::from(Chunks::new(error.encode(codec, &Bytes::new()))));
             let kind = HeaderValue::from_static(codec.content_type());
             reply.headers_mut().insert(header::CONTENT_TYPE, kind);
             return as_unauthorized(reply, &refused);

@@ -138,7 +138,11 @@ pub(crate) fn write(engine: &Engine, parts: Vec<Part>, create: Option<RowKind>) 
         .map(|(key, part)| match part {
             Ok((bucket, batch)) => {
                 let rows = batch.rows();
-                (key, rows, queue(engine, &bucket, &batch, create, frame_bytes))
+                (
+                    key,
+                    rows,
+                    queue(engine, &bucket, &batch, create, frame_bytes),
+                )
             }
             Err(what) => (key, 0, Err(what)),
         })
@@ -221,7 +225,10 @@ mod tests {
         let many = how("/write", None).unwrap();
         assert!(many.key.is_none());
         assert_eq!(many.create, Some(RowKind::Bar));
-        assert_eq!(how("/write/", Some("kind=tick")).unwrap().create, Some(RowKind::Tick));
+        assert_eq!(
+            how("/write/", Some("kind=tick")).unwrap().create,
+            Some(RowKind::Tick)
+        );
         let coded = how("/write/BRK%2EB/1D/X", None).unwrap();
         assert_eq!(coded.key.unwrap().symbol(), "BRK.B");
         assert!(how("/write/AAPL/1Min", None).is_err());

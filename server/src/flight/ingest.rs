@@ -110,7 +110,9 @@ pub(super) async fn ingest(
             return Err(Status::permission_denied(format!("may not write {key}")));
         }
         if target.must_be_new && engine.bucket(key).is_some() {
-            return Err(Status::already_exists(format!("bucket {key} exists already")));
+            return Err(Status::already_exists(format!(
+                "bucket {key} exists already"
+            )));
         }
     }
     let engine = engine.clone();

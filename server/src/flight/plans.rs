@@ -112,15 +112,11 @@ impl Prepared {
 
     /// Binds parameters; `false` if there is no such statement.
     pub(super) fn bind(&self, owner: &str, handle: &[u8], rows: Vec<Vec<ScalarValue>>) -> bool {
-        self.with(owner, handle, |entry| entry.parameters = rows).is_some()
+        self.with(owner, handle, |entry| entry.parameters = rows)
+            .is_some()
     }
 
-    fn with<T>(
-        &self,
-        owner: &str,
-        handle: &[u8],
-        work: impl FnOnce(&mut Entry) -> T,
-    ) -> Option<T> {
+    fn with<T>(&self, owner: &str, handle: &[u8], work: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         let handle = u64::from_le_bytes(handle.try_into().ok()?);
         let mut entries = self.entries.lock();
         let (clock, map) = &mut *entries;

@@ -110,7 +110,9 @@ async fn run(
 }
 
 fn unknown_handle() -> Status {
-    Status::not_found("the prepared statement is closed, or many newer ones were used; prepare it again")
+    Status::not_found(
+        "the prepared statement is closed, or many newer ones were used; prepare it again",
+    )
 }
 
 impl Door {
@@ -235,7 +237,8 @@ impl FlightSqlService for Door {
         request: Request<Action>,
     ) -> Result<(), Status> {
         let (_, owner) = self.known(&request).await?;
-        self.prepared.close(&owner, &query.prepared_statement_handle);
+        self.prepared
+            .close(&owner, &query.prepared_statement_handle);
         Ok(())
     }
 
@@ -246,7 +249,10 @@ impl FlightSqlService for Door {
     ) -> Result<DoPutPreparedStatementResult, Status> {
         let (_, owner) = self.known(&request).await?;
         let handle = query.prepared_statement_handle;
-        let entry = self.prepared.get(&owner, &handle).ok_or_else(unknown_handle)?;
+        let entry = self
+            .prepared
+            .get(&owner, &handle)
+            .ok_or_else(unknown_handle)?;
         let rows = ingest::parameters(request.into_inner(), &entry.wanted).await?;
         if !self.prepared.bind(&owner, &handle, rows) {
             return Err(unknown_handle());
@@ -263,7 +269,10 @@ impl FlightSqlService for Door {
     ) -> Result<Response<FlightInfo>, Status> {
         let (_, owner) = self.known(&request).await?;
         let handle = &query.prepared_statement_handle;
-        let entry = self.prepared.get(&owner, handle).ok_or_else(unknown_handle)?;
+        let entry = self
+            .prepared
+            .get(&owner, handle)
+            .ok_or_else(unknown_handle)?;
         describe_command(&query, &entry.schema, request)
     }
 
@@ -275,7 +284,10 @@ impl FlightSqlService for Door {
     ) -> Result<Response<Given>, Status> {
         let (caller, owner) = self.known(&request).await?;
         let handle = &query.prepared_statement_handle;
-        let entry = self.prepared.get(&owner, handle).ok_or_else(unknown_handle)?;
+        let entry = self
+            .prepared
+            .get(&owner, handle)
+            .ok_or_else(unknown_handle)?;
         let (schema, text) = (entry.schema, entry.text);
         let mut runs = entry.parameters;
         if runs.is_empty() {
@@ -302,7 +314,10 @@ impl FlightSqlService for Door {
     ) -> Result<i64, Status> {
         let (caller, owner) = self.known(&request).await?;
         let handle = &query.prepared_statement_handle;
-        let entry = self.prepared.get(&owner, handle).ok_or_else(unknown_handle)?;
+        let entry = self
+            .prepared
+            .get(&owner, handle)
+            .ok_or_else(unknown_handle)?;
         let mut runs = match entry.wanted.as_slice() {
             [] => Vec::new(),
             wanted => ingest::parameters(request.into_inner(), wanted).await?,

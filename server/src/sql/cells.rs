@@ -211,7 +211,9 @@ pub(crate) fn json_text(value: &str, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn csv_text(value: &str, out: &mut Vec<u8>) {
-    let is_plain = !value.bytes().any(|b| matches!(b, b',' | b'"' | b'\n' | b'\r'));
+    let is_plain = !value
+        .bytes()
+        .any(|b| matches!(b, b',' | b'"' | b'\n' | b'\r'));
     // A missing value is nothing, so an empty text is two quotes.
     if is_plain && !value.is_empty() {
         out.extend_from_slice(value.as_bytes());
@@ -264,7 +266,10 @@ fn instant(second: i64, nanos: i64, has_zone: bool, style: Style, out: &mut Vec<
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     let is_postgres = style == Style::Postgres;
     let between = if is_postgres { ' ' } else { 'T' };
-    add(out, format_args!("{between}{hour:02}:{minute:02}:{second:02}"));
+    add(
+        out,
+        format_args!("{between}{hour:02}:{minute:02}:{second:02}"),
+    );
     let micros = nanos / 1000;
     match is_postgres {
         true if micros != 0 => {
@@ -390,7 +395,12 @@ mod tests {
         );
         assert_eq!(
             written(Date32Array::from(vec![0, 11_016, -1, 18_321]), Style::Json),
-            ["\"1970-01-01\"", "\"2000-02-29\"", "\"1969-12-31\"", "\"2020-02-29\""]
+            [
+                "\"1970-01-01\"",
+                "\"2000-02-29\"",
+                "\"1969-12-31\"",
+                "\"2020-02-29\""
+            ]
         );
     }
 
@@ -419,11 +429,23 @@ mod tests {
         let texts = || StringArray::from(vec!["plain", "a,b", "say \"x\"", "", "\u{20ac}\n"]);
         assert_eq!(
             written(texts(), Style::Csv),
-            ["plain", "\"a,b\"", "\"say \"\"x\"\"\"", "\"\"", "\"\u{20ac}\n\""]
+            [
+                "plain",
+                "\"a,b\"",
+                "\"say \"\"x\"\"\"",
+                "\"\"",
+                "\"\u{20ac}\n\""
+            ]
         );
         assert_eq!(
             written(texts(), Style::Json),
-            ["\"plain\"", "\"a,b\"", "\"say \\\"x\\\"\"", "\"\"", "\"\u{20ac}\\n\""]
+            [
+                "\"plain\"",
+                "\"a,b\"",
+                "\"say \\\"x\\\"\"",
+                "\"\"",
+                "\"\u{20ac}\\n\""
+            ]
         );
         let keys: DictionaryArray<Int8Type> = vec!["x", "y", "x"].into_iter().collect();
         assert_eq!(written(keys, Style::Csv), ["x", "y", "x"]);

@@ -43,7 +43,11 @@ struct Asked {
 pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply {
     let mut tally = Tally::start("http");
     if request.method() != Method::POST {
-        let mut reply = plain_error(StatusCode::METHOD_NOT_ALLOWED, "request", "POST a statement");
+        let mut reply = plain_error(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "request",
+            "POST a statement",
+        );
         let allow = HeaderValue::from_static("POST");
         reply.headers_mut().insert(header::ALLOW, allow);
         return reply;
@@ -69,7 +73,12 @@ pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>, peer: IpAd
         return plain_error(StatusCode::NOT_ACCEPTABLE, "request", what);
     };
     let kind = text_of(request.headers(), header::CONTENT_TYPE).unwrap_or("");
-    let kind = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let kind = kind
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_ascii_lowercase();
     // Held until the statement is planned: its text is bounded by `sql.statement_bytes`.
     let (body, _room) = match app.read_body(request.into_body()).await {
         Ok(read) => read,
@@ -82,7 +91,11 @@ pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>, peer: IpAd
     let zone = match asked.zone.as_deref().map(Zone::parse).transpose() {
         Ok(zone) => zone,
         Err(error) => {
-            return plain_error(StatusCode::BAD_REQUEST, "request", &format!("zone: {error}"));
+            return plain_error(
+                StatusCode::BAD_REQUEST,
+                "request",
+                &format!("zone: {error}"),
+            );
         }
     };
     let caller = caller(&who, false, zone);
@@ -168,7 +181,9 @@ fn send(
     sender: &mpsc::Sender<Piece>,
     tally: &mut Tally,
 ) -> Result<(), Stopped> {
-    let broken = |error: arrow::error::ArrowError| Stopped::Failed(Error::new(ErrorKind::Failed, error.to_string()));
+    let broken = |error: arrow::error::ArrowError| {
+        Stopped::Failed(Error::new(ErrorKind::Failed, error.to_string()))
+    };
     let give = |bytes: Vec<u8>| {
         sender
             .blocking_send(Piece::Bytes(bytes.into()))
@@ -200,10 +215,9 @@ fn send(
 fn failed(error: &Error, tally: &Tally) -> Reply {
     tally.failed(error);
     let code = match error.kind {
-        ErrorKind::Syntax
-        | ErrorKind::Unknown
-        | ErrorKind::Invalid
-        | ErrorKind::Unsupported => StatusCode::BAD_REQUEST,
+        ErrorKind::Syntax | ErrorKind::Unknown | ErrorKind::Invalid | ErrorKind::Unsupported => {
+            StatusCode::BAD_REQUEST
+        }
         ErrorKind::Denied => StatusCode::FORBIDDEN,
         ErrorKind::Limit => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::Busy | ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,

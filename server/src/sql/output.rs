@@ -225,8 +225,14 @@ mod tests {
             (None, Some(Format::Json)),
             (Some("*/*"), Some(Format::Json)),
             (Some("text/csv"), Some(Format::Csv)),
-            (Some("text/csv;q=0.5, application/x-ndjson"), Some(Format::JsonLines)),
-            (Some("application/vnd.apache.arrow.stream, */*;q=0.1"), Some(Format::Arrow)),
+            (
+                Some("text/csv;q=0.5, application/x-ndjson"),
+                Some(Format::JsonLines),
+            ),
+            (
+                Some("application/vnd.apache.arrow.stream, */*;q=0.1"),
+                Some(Format::Arrow),
+            ),
             (Some("text/html, */*;q=0.1"), Some(Format::Json)),
             (Some("text/csv;q=0"), None),
             (Some("image/png"), None),

@@ -64,8 +64,18 @@ mod tests {
     #[test]
     fn values_become_what_the_statement_wants() {
         let time = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
-        let given = [json!("1970-01-01T00:00:01Z"), json!(2), json!(null), json!("x")];
-        let wanted = [Some(time), Some(DataType::Float32), Some(DataType::Int8), None];
+        let given = [
+            json!("1970-01-01T00:00:01Z"),
+            json!(2),
+            json!(null),
+            json!("x"),
+        ];
+        let wanted = [
+            Some(time),
+            Some(DataType::Float32),
+            Some(DataType::Int8),
+            None,
+        ];
         assert_eq!(
             scalars(&given, &wanted),
             Ok(vec![
@@ -77,7 +87,11 @@ mod tests {
         );
         for (given, wanted, what) in [
             (vec![], vec![None], "has 1 parameters, 0 were given"),
-            (vec![json!("x")], vec![Some(DataType::Int8)], "$1: x is no int8"),
+            (
+                vec![json!("x")],
+                vec![Some(DataType::Int8)],
+                "$1: x is no int8",
+            ),
             (vec![json!([1])], vec![None], "$1: must be"),
         ] {
             let error = scalars(&given, &wanted).unwrap_err();

@@ -71,12 +71,18 @@ impl Gathered {
         match (self.columns.key, &self.key) {
             (Some(places), None) => {
                 for (text, indexes) in by_key(batch, places)? {
-                    self.parts.entry(text).or_default().push(rows.take(&indexes));
+                    self.parts
+                        .entry(text)
+                        .or_default()
+                        .push(rows.take(&indexes));
                 }
             }
             (_, key) => {
                 let text = key.as_ref().map(|key| key.as_str().to_owned());
-                self.parts.entry(text.unwrap_or_default()).or_default().push(rows);
+                self.parts
+                    .entry(text.unwrap_or_default())
+                    .or_default()
+                    .push(rows);
             }
         }
         Ok(())
@@ -203,7 +209,10 @@ fn by_key(batch: &RecordBatch, places: [usize; 3]) -> Result<Vec<(String, Vec<u3
             return Err(format!("row {}: the key of its bucket is missing", row + 1));
         };
         let index = u32::try_from(row).map_err(|_| "a batch has too many rows")?;
-        found.entry([symbol, timeframe, group]).or_default().push(index);
+        found
+            .entry([symbol, timeframe, group])
+            .or_default()
+            .push(index);
     }
     let rows = |(key, rows): ([&str; 3], Vec<u32>)| (key.join("/"), rows);
     Ok(found.into_iter().map(rows).collect())
@@ -236,7 +245,9 @@ fn csv_rows(body: impl Read, schema: Option<Schema>) -> Result<ColumnBatch, Stri
 
 /// Lines with the columns of the key in front of all others are sorted into one text per bucket.
 fn csv_of_many(engine: &Engine, body: &Bytes) -> Result<Vec<Part>, String> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(&body[..]);
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .from_reader(&body[..]);
     let header = reader.byte_headers().map_err(|e| e.to_string())?.clone();
     let at = |name: &str| {
         let same = |field: &[u8]| field.eq_ignore_ascii_case(name.as_bytes());
@@ -250,7 +261,10 @@ fn csv_of_many(engine: &Engine, body: &Bytes) -> Result<Vec<Part>, String> {
         )
     })?;
     let rest = |record: &csv::ByteRecord| {
-        let kept = record.iter().enumerate().filter(|(at, _)| !places.contains(at));
+        let kept = record
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !places.contains(at));
         csv::ByteRecord::from_iter(kept.map(|(_, field)| field))
     };
     let told = |error: csv::Error| error.to_string();
@@ -263,7 +277,9 @@ fn csv_of_many(engine: &Engine, body: &Bytes) -> Result<Vec<Part>, String> {
         });
         let key = items.collect::<Vec<_>>().join("/");
         if !texts.contains_key(&key) {
-            let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+            let mut writer = csv::WriterBuilder::new()
+                .flexible(true)
+                .from_writer(Vec::new());
             writer.write_byte_record(&rest(&header)).map_err(told)?;
             texts.insert(key.clone(), writer);
         }
