@@ -19,6 +19,7 @@ mod load;
 mod read;
 mod request;
 mod session;
+mod statement;
 mod write;
 
 use std::io::{BufRead, Write};

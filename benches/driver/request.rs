@@ -90,6 +90,14 @@ pub(crate) enum Request {
         #[serde(flatten)]
         repeat: Repeat,
     },
+    /// A statement of SQL over the store.
+    Sql {
+        text: String,
+        #[serde(default = "threads")]
+        threads: usize,
+        #[serde(flatten)]
+        repeat: Repeat,
+    },
     /// A plain copy of as many values as a bucket has, out of memory: what no read can beat that
     /// hands out values of its own.
     Copy {
@@ -111,6 +119,10 @@ pub(crate) enum Request {
 
 fn one() -> u64 {
     1
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn min() -> i64 {

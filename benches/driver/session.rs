@@ -125,6 +125,11 @@ impl Open {
                 quotes,
                 repeat,
             } => self.asof(&trades, &quotes, repeat),
+            Request::Sql {
+                text,
+                threads,
+                repeat,
+            } => self.sql(&text, threads, repeat),
             Request::Copy { key, repeat } => self.copy(&key, repeat),
             Request::Checkpoint => self.once(|engine| Ok(engine.checkpoint()?)),
             Request::Merge => self.once(|engine| Ok(engine.merge().map(drop)?)),

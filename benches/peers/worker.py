@@ -16,7 +16,7 @@ import systems
 from systems.base import arrays
 
 MIN, MAX = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-NANOS = {"15Min": 15 * data.MINUTE, "1H": 60 * data.MINUTE}
+NANOS = {"5Min": 5 * data.MINUTE, "15Min": 15 * data.MINUTE, "1H": 60 * data.MINUTE}
 
 
 def checksum(columns):
@@ -127,6 +127,12 @@ class Worker:
 
     def asof(self, request):
         return self.ask(request, lambda: self.system.asof("tape", "quotes"))
+
+    def asof_of(self, request):
+        return self.ask(request, lambda: self.system.asof("trades", "quotes"))
+
+    def sql(self, request):
+        return self.ask(request, lambda: self.system.sql(request["text"]))
 
     def ask(self, request, call):
         answer, result = timed(request, call)

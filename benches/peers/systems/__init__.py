@@ -11,6 +11,9 @@ MODULES = {
     "clickhouse": "clickhouse_table",
 }
 
+# Asked by sql.py only.
+SQL_MODULES = {"duckdb_parquet": "duckdb_parquet"}
+
 
 def load(name):
-    return importlib.import_module(f"systems.{MODULES[name]}").System()
+    return importlib.import_module(f"systems.{({**MODULES, **SQL_MODULES})[name]}").System()
