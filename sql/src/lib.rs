@@ -24,6 +24,7 @@ mod fill;
 mod latest;
 mod limits;
 mod order;
+mod ordered;
 mod parse;
 mod plan;
 mod range;

@@ -234,6 +234,37 @@ impl BucketScan {
         parts.all(|other| Some(other) == first)
     }
 
+    /// The same rows in one partition, cut into pieces that can be read at the same time.
+    pub(crate) fn in_pieces(&self) -> Result<Self> {
+        let mut pieces = Vec::new();
+        for piece in self.pieces() {
+            pieces.extend(self.cut(piece, usize::MAX)?);
+        }
+        let mut scan = self.clone();
+        scan.partitions = Arc::new(vec![pieces]);
+        scan.properties = Arc::new(scan.declared());
+        Ok(scan)
+    }
+
+    /// How many pieces the first partition has.
+    pub(crate) fn piece_count(&self) -> usize {
+        self.partitions.first().map_or(0, Vec::len)
+    }
+
+    /// All rows of a piece of the first partition.
+    pub(crate) fn read_piece(&self, piece: usize, rows: usize) -> Result<Vec<RecordBatch>> {
+        let mut reader = self.reader(0);
+        let pieces = self.partitions.first();
+        let piece = pieces.and_then(|pieces| pieces.get(piece).copied());
+        reader.pieces = piece.into_iter().collect();
+        std::iter::from_fn(|| reader.next(rows).transpose()).collect()
+    }
+
+    /// Whether a limit or the order from the newest on says how it is read.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.wanted.limit.is_none() && !self.backwards
+    }
+
     fn reader(&self, partition: usize) -> Reader {
         let mut pieces = self.partitions.get(partition).cloned().unwrap_or_default();
         // The next one is taken from the end.

@@ -1,5 +1,5 @@
-//! The join as it runs: all partitions of both sides are read at the same time, each by a task of its
-//! own, and one task walks. The walk is several times faster than reading, so it is not split.
+//! The join as it runs: both sides are read by several tasks each, and one task walks. The walk is
+//! faster than reading, so it is not split.
 
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ use futures::stream;
 use super::sorted::{ORDER, Sorted, Terms};
 use super::walk::{Source, Step, Walk};
 use super::{AsofNode, Rule};
+use crate::ordered::OrderedScan;
 
 /// Batches of a partition that are read ahead.
 const READ_AHEAD: usize = 2;
@@ -317,7 +318,11 @@ impl ExtensionPlanner for AsofPlanner {
             time: term(&node.times.1, right_plan)?,
         };
         let schema: Schema = node.schema().as_arrow().clone();
-        let sides = [Arc::clone(left), Arc::clone(right)];
+        let ahead = session.config().target_partitions();
+        let sides = [
+            OrderedScan::instead(left, ordering(&left_terms), ahead)?,
+            OrderedScan::instead(right, ordering(&right_terms), ahead)?,
+        ];
         let exec = AsofExec::new(
             sides,
             [left_terms, right_terms],
