@@ -6,6 +6,7 @@
 //!
 //! YAML is named in this file only; everything behind it, plugins included, sees JSON values.
 
+mod control;
 mod expand;
 mod keys;
 mod plugins;
@@ -21,6 +22,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 use serde_json::Value;
 use serde_yaml as yaml;
 
+pub use control::{Control, load_control};
 pub use keys::{
     ENTRY_KEYS, FLIGHT_KEYS, LIMIT_KEYS, POSTGRES_KEYS, REPLICATION_KEYS, SQL_KEYS, TOP_KEYS,
 };
@@ -75,6 +77,13 @@ pub fn load_old(file: &Path) -> Result<Old, String> {
         }
     };
     Ok(Old { timezone, is_plain })
+}
+
+/// A file of YAML as a JSON value.
+fn yaml_file(file: &Path) -> Result<Value, String> {
+    let fail = |why: String| format!("{}: {why}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
+    yaml::from_str(&text).map_err(|error| fail(error.to_string()))
 }
 
 /// Largest accepted file. A configuration is a page or two; more is a mistake or an attack.

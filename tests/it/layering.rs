@@ -73,6 +73,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("arrow", CORE),
     ("arrow-array", OUTSIDE_SERVER),
     ("arrow-buffer", OUTSIDE_SERVER),
+    ("arrow-cast", OUTSIDE_SERVER),
     ("arrow-schema", OUTSIDE_SERVER),
     ("arrow-ipc", OUTSIDE_SERVER),
     ("parquet", OUTSIDE_SERVER),

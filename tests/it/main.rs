@@ -30,12 +30,14 @@
 //! | `random` | the same with everything at once, drawn from seeds, and made small where it fails |
 //! | `sweep` | the same, going through every crash, tear and error instead of drawing them |
 //! | `upgrade` | do stores of every released format open and answer the same |
+//! | `cli` | does the command line do what scripts for MarketStore expect, on directories and servers |
 //! | `layering` | do the crates import only downwards, is the tree tidy |
 #![forbid(unsafe_code)]
 // Tests prepare their own files beside the store.
 #![allow(clippy::disallowed_methods)]
 
 mod aggregates;
+mod cli;
 mod corrupt;
 mod crash;
 mod exchange;

@@ -3,6 +3,7 @@
 //! * [`wire`] turns bytes into requests, rows and replies, and back. It does no I/O; the server and
 //!   the client share it, so both sides of the protocol are the same code.
 //! * [`Client`] calls the RPC over one kept-alive HTTP connection.
+//! * [`Client::sql`] runs SQL and streams its result.
 //! * [`Subscription`] receives stream messages over a WebSocket.
 //!
 //! It is not an async client and keeps no pool: a program that wants eight connections makes eight
@@ -20,10 +21,12 @@
 #![forbid(unsafe_code)]
 
 mod rpc;
+mod sql;
 mod stream;
 mod target;
 pub mod wire;
 
 pub use rpc::{Alter, BucketInfo, Client, Error, Query, Table};
+pub use sql::{Answer, Stop};
 pub use stream::{Message, Subscription};
 pub use target::{Target, Tls};

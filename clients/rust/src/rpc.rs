@@ -57,6 +57,7 @@ pub struct Query {
     to: Option<i64>,
     limit: Option<(usize, bool)>,
     columns: Vec<String>,
+    functions: Vec<String>,
 }
 
 impl Query {
@@ -98,10 +99,18 @@ impl Query {
         self
     }
 
+    /// Calls functions on the rows, like `candlecandler('5Min',Open,High,Low,Close)`.
+    pub fn functions(mut self, calls: &[String]) -> Self {
+        self.functions = calls.to_vec();
+        self
+    }
+
     fn write(&self, writer: &mut Writer) {
         let optional = [self.from.is_some(), self.to.is_some(), self.limit.is_some()];
         let twos = optional.iter().filter(|o| **o).count() * 2;
-        writer.map(1 + twos + usize::from(!self.columns.is_empty()));
+        let lists = [&self.columns, &self.functions];
+        let lists = lists.iter().filter(|list| !list.is_empty()).count();
+        writer.map(1 + twos + lists);
         writer.text("destination");
         writer.text(&self.destination);
         for (time, name) in [(self.from, "epoch_start"), (self.to, "epoch_end")] {
@@ -123,6 +132,11 @@ impl Query {
             writer.text("columns");
             writer.array(self.columns.len());
             self.columns.iter().for_each(|c| writer.text(c));
+        }
+        if !self.functions.is_empty() {
+            writer.text("functions");
+            writer.array(self.functions.len());
+            self.functions.iter().for_each(|call| writer.text(call));
         }
     }
 }
@@ -169,6 +183,11 @@ impl Client {
             connection: None,
             timeout: Some(Duration::from_secs(120)),
         }
+    }
+
+    /// The server.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// How long to wait for bytes; `None` for ever.
@@ -485,16 +504,7 @@ impl Client {
             Some(connection) => connection,
             None => self.connect()?,
         };
-        let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\n",
-            self.target.addr()
-        );
-        if let Some(authorization) = self.target.authorization() {
-            head.push_str(&format!("Authorization: {authorization}\r\n"));
-        }
-        if !kind.is_empty() {
-            head.push_str(&format!("Content-Type: {kind}\r\n"));
-        }
+        let mut head = self.head(method, path, kind);
         head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
         // One write for a small request; a large body follows without being copied.
         let mut head = head.into_bytes();
@@ -522,7 +532,20 @@ impl Client {
         Ok(reply)
     }
 
-    fn connect(&self) -> io::Result<BufReader<Socket>> {
+    /// The head of a request, up to the headers that depend on its body.
+    pub(crate) fn head(&self, method: &str, path: &str, kind: &str) -> String {
+        let addr = self.target.addr();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {addr}\r\n");
+        if let Some(authorization) = self.target.authorization() {
+            head.push_str(&format!("Authorization: {authorization}\r\n"));
+        }
+        if !kind.is_empty() {
+            head.push_str(&format!("Content-Type: {kind}\r\n"));
+        }
+        head
+    }
+
+    pub(crate) fn connect(&self) -> io::Result<BufReader<Socket>> {
         let stream = self.target.connect(self.timeout)?;
         Ok(BufReader::with_capacity(64 << 10, stream))
     }
@@ -534,8 +557,12 @@ struct HttpReply {
     body: Bytes,
 }
 
-fn read_reply(from: &mut BufReader<Socket>, is_head: bool) -> io::Result<HttpReply> {
-    let bad = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+pub(crate) fn bad(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Status and headers of a reply, their names in lower case.
+pub(crate) fn read_head(from: &mut BufReader<Socket>) -> io::Result<(u16, Vec<(String, String)>)> {
     let line = read_line(from)?;
     let status = line.split(' ').nth(1).and_then(|s| s.parse().ok());
     let status = status.ok_or_else(|| bad(format!("no HTTP status in \"{line}\"")))?;
@@ -548,9 +575,14 @@ fn read_reply(from: &mut BufReader<Socket>, is_head: bool) -> io::Result<HttpRep
         let (name, value) = line.split_once(':').unwrap_or((&line, ""));
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    if status == 100 {
-        return read_reply(from, is_head);
+    match status {
+        100 => read_head(from),
+        _ => Ok((status, headers)),
     }
+}
+
+fn read_reply(from: &mut BufReader<Socket>, is_head: bool) -> io::Result<HttpReply> {
+    let (status, headers) = read_head(from)?;
     let length = headers.iter().find(|h| h.0 == "content-length");
     let length: usize = match length {
         _ if is_head => 0,
@@ -572,7 +604,7 @@ fn read_reply(from: &mut BufReader<Socket>, is_head: bool) -> io::Result<HttpRep
     })
 }
 
-fn read_line(from: &mut BufReader<Socket>) -> io::Result<String> {
+pub(crate) fn read_line(from: &mut BufReader<Socket>) -> io::Result<String> {
     let mut line = String::new();
     // A header line of ours is short; a peer that sends no end of line is cut off.
     if from.take(64 << 10).read_line(&mut line)? == 0 {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use tungstenite::http::uri::InvalidUri;
 use tungstenite::{ClientRequestBuilder, HandshakeError, WebSocket};
 
-use crate::rpc::Error;
+use crate::rpc::{Client, Error};
+use crate::sql::Stop;
 use crate::target::{Socket, Target};
 use crate::wire::msgpack::{Reader, Writer};
 
@@ -64,6 +65,22 @@ impl Subscription {
             Some(error) => Err(Error::Rpc(error)),
             None => Ok(subscription),
         }
+    }
+
+    /// Subscribes to patterns at the server of a client.
+    ///
+    /// # Errors
+    /// As [`Subscription::open`].
+    pub fn of(client: &Client, patterns: &[&str]) -> Result<Self, Error> {
+        Self::open(client.target().clone(), patterns)
+    }
+
+    /// What ends the subscription from another thread.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn stop(&self) -> Result<Stop, Error> {
+        Ok(Stop::new(self.socket.get_ref().tcp().try_clone()?))
     }
 
     /// How long [`Subscription::receive`] waits; `None` for ever.

@@ -43,11 +43,41 @@ pub(super) struct Log {
     pub(super) was_replaying: bool,
 }
 
+/// A message of a log, as it lies there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Message<'a> {
+    /// Whether the log was replayed, and by whom it is written.
+    Status { at: u64, replayed: u8 },
+    /// What became of a group.
+    Note {
+        at: u64,
+        id: i64,
+        destination: u8,
+        status: u8,
+    },
+    /// A group whose sum fits.
+    Group { at: u64, id: i64, len: u64 },
+    /// The file ends inside a message.
+    Cut { at: u64 },
+    /// A place that makes no sense.
+    Damaged { at: u64, what: &'a str },
+}
+
 /// Reads the messages of a log.
 pub(super) fn read(file: &SourceFile, name: &str) -> Log {
+    read_telling(file, name, &mut |_| {})
+}
+
+/// The same, and tells of each message.
+pub(super) fn read_telling(
+    file: &SourceFile,
+    name: &str,
+    tell: &mut dyn FnMut(Message<'_>),
+) -> Log {
     let mut reader = Reader {
         file,
         name,
+        tell,
         log: Log::default(),
         faults: Faults::default(),
         greatest: i64::MIN,
@@ -66,6 +96,7 @@ pub(super) fn read(file: &SourceFile, name: &str) -> Log {
 struct Reader<'a> {
     file: &'a SourceFile,
     name: &'a str,
+    tell: &'a mut dyn FnMut(Message<'_>),
     log: Log,
     faults: Faults,
     /// Greatest TGID seen.
@@ -83,6 +114,10 @@ impl Reader<'_> {
             self.fault(0, "not a MarketStore log, left alone");
             return Ok(());
         }
+        (self.tell)(Message::Status {
+            at: 0,
+            replayed: status[2],
+        });
         if status[2] == REPLAYED {
             return Ok(());
         }
@@ -91,7 +126,10 @@ impl Reader<'_> {
         while at < self.file.len() {
             at = match self.message(at)? {
                 Step::Next(next) => next,
-                Step::End => break,
+                Step::End => {
+                    (self.tell)(Message::Cut { at });
+                    break;
+                }
                 Step::Damaged(what) => {
                     self.fault(at, &what);
                     match self.next_group(at + 1)? {
@@ -114,7 +152,11 @@ impl Reader<'_> {
             0 => self.group(at, left),
             1 | 2 if left < NOTE_BYTES => Ok(Step::End),
             1 => Ok(self.note(at, &head)),
-            2 => Ok(Step::Next(at + STATUS_BYTES)),
+            2 => {
+                let replayed = head[2];
+                (self.tell)(Message::Status { at, replayed });
+                Ok(Step::Next(at + STATUS_BYTES))
+            }
             other => Ok(Step::Damaged(format!("message {other} is not known"))),
         }
     }
@@ -124,6 +166,12 @@ impl Reader<'_> {
         let mut id = [0; 8];
         id.copy_from_slice(&head[1..9]);
         let id = i64::from_le_bytes(id);
+        (self.tell)(Message::Note {
+            at,
+            id,
+            destination: head[9],
+            status: head[10],
+        });
         match (head[9], head[10]) {
             (1, 2) if id > self.greatest && self.greatest > i64::MIN => {
                 let what = "a checkpoint of a group that the log does not hold, ignored";
@@ -158,6 +206,8 @@ impl Reader<'_> {
             return Ok(Step::Damaged(what.into()));
         };
         let next = group.at + len + SUM_BYTES;
+        let id = group.id;
+        (self.tell)(Message::Group { at, id, len });
         self.greatest = self.greatest.max(group.id);
         match self.log.groups.iter().find(|held| held.id == group.id) {
             None => self.log.groups.push(group),
@@ -235,6 +285,7 @@ impl Reader<'_> {
     }
 
     fn fault(&mut self, at: u64, what: &str) {
+        (self.tell)(Message::Damaged { at, what });
         self.faults.push(Fault::new(self.name, at, what));
     }
 }
@@ -249,6 +300,18 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(word)
+}
+
+/// The data of a group that begins at `at`, its head included; `None` if it is more than memory
+/// should hold or cannot be read.
+pub(super) fn group_bytes(file: &SourceFile, at: u64, len: u64) -> Option<Vec<u8>> {
+    const MOST: u64 = 256 << 20;
+    if len > MOST {
+        return None;
+    }
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    let read = file.read_at(at + GROUP_HEAD, &mut bytes).ok()?;
+    (read == bytes.len()).then_some(bytes)
 }
 
 /// Rows of one interval of one year file, as a group holds them.

@@ -33,11 +33,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let (root, store) = args.root.open()?;
     let report = check(&root, &store)?;
-    if args.json {
-        println!("{}", as_json(&report));
-    } else {
-        print(&root, &report);
-    }
+    show(&root, &report, args.json);
     if !report.is_damaged() {
         return Ok(());
     }
@@ -65,6 +61,14 @@ pub(super) fn check(root: &Path, store: &Directory) -> Result<CheckReport, Failu
     });
     bar.finish_and_clear();
     report.map_err(|error| root::failure(root, &error))
+}
+
+/// Prints a report.
+pub(super) fn show(root: &Path, report: &CheckReport, json: bool) {
+    match json {
+        true => println!("{}", as_json(report)),
+        false => print(root, report),
+    }
 }
 
 fn damaged(what: &str) -> Failure {

@@ -2,9 +2,8 @@
 
 mod arrow;
 mod csv;
-mod output;
+pub(super) mod output;
 mod parquet;
-mod source;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -17,9 +16,9 @@ use serde_json::json;
 
 use super::Failure;
 use super::load::times::TimeFormat;
-use super::place::Place;
+use super::place::{Opened, Place};
+use super::source::Bucket;
 use output::{Output, Target};
-use source::{Bucket, Source};
 
 /// Arguments of `mkts export`.
 #[derive(Debug, clap::Args)]
@@ -170,7 +169,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let target = Target::of(&args.out, args.format).map_err(Failure::new)?;
     let format = target.format(&args.out, args.format)?;
     let compression = compression(args, format)?;
-    let mut source = Source::new(args.place.open(false)?);
+    let mut source = args.place.open(false)?;
     let buckets = source.buckets(&on, &args.columns)?;
     let Some(first) = buckets.first() else {
         return Err(Failure::new(format!("no bucket matches \"{}\"", args.on)));
@@ -241,7 +240,7 @@ fn compression(args: &Args, format: Format) -> Result<Compression, Failure> {
 
 /// One file a bucket, below a directory.
 fn export_each(
-    source: &mut Source,
+    source: &mut Opened,
     buckets: &[Bucket],
     range: (i64, i64),
     layout: &Layout,
@@ -286,7 +285,7 @@ fn ending(layout: &Layout) -> String {
 
 /// All buckets in one file.
 fn export_one(
-    source: &mut Source,
+    source: &mut Opened,
     buckets: &[Bucket],
     range: (i64, i64),
     layout: &Layout,
@@ -319,7 +318,7 @@ fn export_one(
 }
 
 fn export_file(
-    source: &mut Source,
+    source: &mut Opened,
     buckets: &[Bucket],
     (from, to): (i64, i64),
     layout: &Layout,

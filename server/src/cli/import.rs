@@ -9,6 +9,7 @@ mod cast;
 mod csv;
 mod files;
 mod marketstore;
+pub(super) mod one;
 mod parquet;
 mod plan;
 mod sink;

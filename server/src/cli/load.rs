@@ -12,14 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use client::Client;
+use engine::{Commit, Origin, Rows};
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{BucketKey, ColumnBatch, RowKind, Schema, Zone};
 use serde_json::json;
 
-use super::Failure;
-use super::remote::Login;
+use super::place::{Opened, Place};
+use super::{Failure, remote, start};
+use crate::config;
 use table::{Options, Rejects, Table};
 use times::TimeFormat;
 
@@ -33,11 +34,10 @@ pub(super) struct Args {
     file: PathBuf,
     /// Bucket: symbol/timeframe/attribute group.
     key: String,
-    /// The server.
-    #[arg(short, long, default_value = "http://127.0.0.1:5993")]
-    url: String,
-    #[command(flatten)]
-    login: Login,
+    /// Control file of MarketStore's loader; it says how the file is read, instead of the options.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["columns", "no_header", "epoch_column",
+        "time_format", "time_zone"])]
+    control: Option<PathBuf>,
     #[command(flatten)]
     csv: CsvArgs,
     /// Keep every row of a time (a new bucket of trades or quotes).
@@ -46,6 +46,8 @@ pub(super) struct Args {
     /// Rows in one request.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     batch: u32,
+    #[command(flatten)]
+    place: Place,
     /// Print the result as one line of JSON.
     #[arg(long)]
     json: bool,
@@ -85,35 +87,79 @@ pub(super) struct CsvArgs {
 /// Some lines were rejected.
 pub(super) const REJECTED: u8 = 3;
 
+/// A file on its way into a bucket.
+pub(super) struct Job<'a> {
+    pub(super) file: &'a Path,
+    pub(super) key: &'a BucketKey,
+    pub(super) options: Options,
+    /// A new bucket keeps every row.
+    pub(super) ticks: bool,
+    pub(super) json: bool,
+}
+
 /// Loads the file and prints what happened.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let fail = |what: String| Failure::new(format!("{}: {what}", args.file.display()));
     let key = BucketKey::parse(&args.key).map_err(|error| Failure::new(error.to_string()))?;
-    let options = args
-        .csv
-        .options(args.batch as usize)
-        .map_err(Failure::new)?;
-    let mut client = Client::new(args.login.target(&args.url)?);
-    let bucket = bucket(&mut client, &key, args)?;
+    let batch = args.batch as usize;
+    let mut options = args.csv.options(batch).map_err(Failure::new)?;
+    if let Some(file) = &args.control {
+        options = Options {
+            types: options.types,
+            delimiter: options.delimiter,
+            rejects_listed: options.rejects_listed,
+            ..by_control(file, batch)?
+        };
+    }
+    let mut opened = args.place.open(false)?;
+    let job = Job {
+        file: &args.file,
+        key: &key,
+        options,
+        ticks: args.ticks,
+        json: args.json,
+    };
+    let loaded = load(&mut opened, job);
+    if let Opened::Store(engine) = &opened {
+        let closed = engine.close();
+        closed.map_err(|error| start::engine_failure(&error))?;
+    }
+    loaded
+}
+
+/// How a control file says that a file is read.
+pub(super) fn by_control(file: &Path, batch_rows: usize) -> Result<Options, Failure> {
+    let control = config::load_control(file).map_err(Failure::new)?;
+    let zone = Zone::parse(&control.time_zone);
+    let zone = zone.map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+    Ok(Options {
+        header: control.has_header,
+        time_format: TimeFormat::of_control(&control.time_format),
+        zone,
+        batch_rows,
+        control_names: Some(control.names),
+        ..Options::default()
+    })
+}
+
+/// Loads a file into an open place and prints what happened.
+pub(super) fn load(opened: &mut Opened, job: Job<'_>) -> Result<(), Failure> {
+    let fail = |what: String| Failure::new(format!("{}: {what}", job.file.display()));
+    let bucket = bucket(opened, &job)?;
     let kind = match &bucket {
         Some((kind, _)) => *kind,
-        None if args.ticks => RowKind::Tick,
+        None if job.ticks => RowKind::Tick,
         None => RowKind::Bar,
     };
-    let bar = progress(&args.file);
-    let input = open(&args.file, &bar).map_err(|error| fail(error.to_string()))?;
+    let bar = progress(job.file);
+    let input = open(job.file, &bar).map_err(|error| fail(error.to_string()))?;
     let schema = bucket.map(|(_, schema)| schema);
-    let mut table = Table::open(input, options, schema).map_err(fail)?;
+    let mut table = Table::open(input, job.options.clone(), schema).map_err(fail)?;
     let began = Instant::now();
-    let sent = send_all(&mut table, &mut client, &key, kind, &bar);
+    let sent = send_all(&mut table, opened, job.key, kind, &bar);
     bar.finish_and_clear();
-    report(args, &sent, &table.rejects, began.elapsed());
+    report(&job, &sent, &table.rejects, began.elapsed());
     if let Some(error) = sent.failure {
-        return Err(Failure::new(format!(
-            "{}: stopped after {} rows: {error}",
-            args.file.display(),
-            sent.rows
-        )));
+        return Err(fail(format!("stopped after {} rows: {error}", sent.rows)));
     }
     if table.rejects.count > 0 {
         return Err(Failure {
@@ -146,39 +192,42 @@ impl CsvArgs {
             types: types.collect::<Result<_, _>>()?,
             batch_rows,
             rejects_listed: self.rejects,
+            control_names: None,
         })
     }
 }
 
 /// Kind and columns of the bucket, if it is there.
-fn bucket(
-    client: &mut Client,
-    key: &BucketKey,
-    args: &Args,
-) -> Result<Option<(RowKind, Schema)>, Failure> {
-    match client.get_info(key) {
-        Ok(info) => {
-            // Nanoseconds are part of the time of a tick, not a column of its own.
-            let columns = info.columns.into_iter().filter(|c| c.name != "Nanoseconds");
-            let schema = Schema::new(columns.collect());
-            let schema = schema.map_err(|error| Failure::new(error.to_string()))?;
-            if args.ticks && info.kind == RowKind::Bar {
-                return Err(Failure::new(format!(
-                    "{key} is there already and holds bars, not ticks"
-                )));
+fn bucket(opened: &mut Opened, job: &Job<'_>) -> Result<Option<(RowKind, Schema)>, Failure> {
+    let key = job.key;
+    let found = match opened {
+        Opened::Store(engine) => engine
+            .bucket(key)
+            .map(|info| (info.kind, info.schema.clone())),
+        Opened::Server(client) => match client.get_info(key) {
+            Ok(info) => {
+                // Nanoseconds are part of the time of a tick, not a column of its own.
+                let columns = info.columns.into_iter().filter(|c| c.name != "Nanoseconds");
+                let schema = Schema::new(columns.collect());
+                Some((
+                    info.kind,
+                    schema.map_err(|error| Failure::new(error.to_string()))?,
+                ))
             }
-            Ok(Some((info.kind, schema)))
-        }
-        Err(client::Error::Rpc(_)) => Ok(None),
-        Err(error) => Err(Failure::new(format!(
-            "no server answers at {}: {error}",
-            args.url
+            Err(client::Error::Rpc(_)) => None,
+            Err(error) => return Err(remote::failure(&error)),
+        },
+    };
+    match found {
+        Some((RowKind::Bar, _)) if job.ticks => Err(Failure::new(format!(
+            "{key} is there already and holds bars, not ticks"
         ))),
+        other => Ok(other),
     }
 }
 
 fn progress(file: &Path) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
+    if !std::io::stdout().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = match std::fs::metadata(file) {
@@ -227,7 +276,7 @@ struct Sent {
 /// Reads the next batch while the one before it is on its way.
 fn send_all(
     table: &mut Table<Input>,
-    client: &mut Client,
+    opened: &mut Opened,
     key: &BucketKey,
     kind: RowKind,
     bar: &ProgressBar,
@@ -235,7 +284,7 @@ fn send_all(
     // One batch waits: more would only use memory.
     let (to_writer, batches) = sync_channel(1);
     std::thread::scope(|scope| {
-        let writer = scope.spawn(move || write_batches(&batches, client, key, kind, bar));
+        let writer = scope.spawn(move || write_batches(&batches, opened, key, kind, bar));
         let read = read_batches(table, &to_writer);
         drop(to_writer);
         let mut sent = writer.join().unwrap_or_else(|_| Sent {
@@ -259,7 +308,7 @@ fn read_batches(table: &mut Table<Input>, to: &SyncSender<ColumnBatch>) -> Resul
 
 fn write_batches(
     batches: &Receiver<ColumnBatch>,
-    client: &mut Client,
+    opened: &mut Opened,
     key: &BucketKey,
     kind: RowKind,
     bar: &ProgressBar,
@@ -268,8 +317,8 @@ fn write_batches(
     let mut sent = Sent::default();
     for batch in batches {
         let rows = batch.rows() as u64;
-        if let Err(error) = client.write(&[(key.clone(), batch)], kind) {
-            sent.failure = Some(error.to_string());
+        if let Err(what) = write(opened, key, kind, batch) {
+            sent.failure = Some(what);
             break;
         }
         sent.rows += rows;
@@ -280,17 +329,46 @@ fn write_batches(
     sent
 }
 
-fn report(args: &Args, sent: &Sent, rejects: &Rejects, took: Duration) {
+/// One durable write.
+fn write(
+    opened: &mut Opened,
+    key: &BucketKey,
+    kind: RowKind,
+    batch: ColumnBatch,
+) -> Result<(), String> {
+    match opened {
+        Opened::Server(client) => client
+            .write(&[(key.clone(), batch)], kind)
+            .map_err(|error| error.to_string()),
+        Opened::Store(engine) => {
+            let rows = Rows {
+                key: key.clone(),
+                batch,
+                create: Some(kind),
+            };
+            let commit = Commit {
+                origin: Origin::CLIENT,
+                hops: 0,
+                rows: vec![rows],
+                section: None,
+            };
+            let written = engine.write(commit).and_then(|ticket| ticket.wait());
+            written.map(|_| ()).map_err(|error| error.to_string())
+        }
+    }
+}
+
+fn report(job: &Job<'_>, sent: &Sent, rejects: &Rejects, took: Duration) {
     let seconds = took.as_secs_f64().max(1e-9);
     let rate = sent.rows as f64 / seconds;
-    if args.json {
+    if job.json {
         let list: Vec<_> = rejects
             .listed
             .iter()
             .map(|reject| json!({"line": reject.line, "reason": reject.reason}))
             .collect();
         let result = json!({
-            "key": args.key, "rows": sent.rows, "requests": sent.requests, "seconds": seconds,
+            "key": job.key.as_str(), "rows": sent.rows, "requests": sent.requests, "seconds": seconds,
             "rows_per_second": rate.round(), "rejected": rejects.count, "rejects": list,
             "error": sent.failure,
         });
@@ -298,7 +376,7 @@ fn report(args: &Args, sent: &Sent, rejects: &Rejects, took: Duration) {
         return;
     }
     for reject in &rejects.listed {
-        eprintln!("{}:{}: {}", args.file.display(), reject.line, reject.reason);
+        eprintln!("{}:{}: {}", job.file.display(), reject.line, reject.reason);
     }
     let hidden = rejects.count - rejects.listed.len() as u64;
     if hidden > 0 {
@@ -306,7 +384,7 @@ fn report(args: &Args, sent: &Sent, rejects: &Rejects, took: Duration) {
     }
     println!(
         "{}: {} rows in {} requests, {seconds:.2} s, {rate:.0} rows/s, {} lines rejected",
-        args.key, sent.rows, sent.requests, rejects.count
+        job.key, sent.rows, sent.requests, rejects.count
     );
 }
 

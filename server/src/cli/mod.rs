@@ -9,24 +9,35 @@ mod backup;
 mod check;
 mod check_store;
 mod compact;
+mod connect;
 mod delete;
 mod demo;
 mod destroy;
+mod estimate;
 mod export;
 mod import;
 mod init;
+mod interrupts;
 mod key_path;
 pub(crate) mod load;
 mod log;
+mod ls;
+mod output;
 mod place;
 mod plugin;
 mod plugin_child;
+mod query;
 mod reload;
 mod remote;
 mod root;
+mod shell;
+mod source;
+mod sql;
 mod start;
+mod statements;
 mod status;
 mod token;
+mod tool;
 mod trigger;
 mod wal;
 mod words;
@@ -88,6 +99,8 @@ enum Command {
     },
     /// Loads a CSV file into a bucket of a running server.
     Load(load::Args),
+    /// Writes the rows of a file or of standard input into a bucket.
+    Write(import::one::Args),
     /// Reads files into buckets.
     Import(import::Args),
     /// Writes rows into CSV, Parquet or Arrow files.
@@ -103,6 +116,14 @@ enum Command {
     Delete(delete::Args),
     /// Adds, widens, renames or drops columns of a bucket.
     Alter(alter::Args),
+    /// Opens a session with a server or a directory: SQL and commands.
+    Connect(connect::Args),
+    /// Prints rows of buckets.
+    Query(query::Args),
+    /// Runs SQL and prints its result.
+    Sql(sql::Args),
+    /// Lists buckets.
+    Ls(ls::Args),
     /// Drops whole buckets.
     Destroy(destroy::Args),
     /// Rewrites the data files without dead rows.
@@ -128,6 +149,15 @@ enum Command {
         /// The library.
         file: PathBuf,
     },
+    /// MarketStore's tools: looks into its logs and files, and into ours.
+    #[command(subcommand)]
+    Tool(tool::Command),
+    /// Estimates the space that data will take.
+    Estimate(estimate::Args),
+    /// Prints the completions of a shell.
+    Completions(shell::Completions),
+    /// Prints the manual page, or writes those of all commands.
+    Man(shell::Manual),
     /// Shows real bars being written, aggregated and streamed, in a directory that is removed after.
     Demo(demo::Args),
 }
@@ -143,6 +173,19 @@ fn version() -> &'static str {
     &TEXT
 }
 
+/// A reader who has seen enough (`mkts plugin list | head -1`) ends the command without a noise:
+/// printing to it panics.
+fn leave_with_the_reader() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        tell(info);
+    }));
+}
+
 /// Runs the command that the process was started with.
 pub fn main(builtins: Vec<BuiltIn>) -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -153,11 +196,13 @@ pub fn main(builtins: Vec<BuiltIn>) -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
+    leave_with_the_reader();
     let done = match cli.command {
         Command::Init => init::run(),
         Command::Start(args) => start::run(&args, builtins),
         Command::CheckConfig { config } => check::run(&config, &builtins),
         Command::Load(args) => load::run(&args),
+        Command::Write(args) => import::one::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Plugin(command) => plugin::run(&command, &builtins),
@@ -171,7 +216,15 @@ pub fn main(builtins: Vec<BuiltIn>) -> ExitCode {
         Command::Wal(command) => wal::run(&command),
         Command::Delete(args) => delete::run(&args),
         Command::Alter(args) => alter::run(&args),
+        Command::Connect(args) => connect::run(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Sql(args) => sql::run(&args),
+        Command::Ls(args) => ls::run(&args),
         Command::Destroy(args) => destroy::run(&args),
+        Command::Tool(command) => tool::run(&command),
+        Command::Estimate(args) => estimate::run(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::manual(&args),
         Command::Compact(args) => compact::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),

@@ -21,7 +21,7 @@ pub(super) struct Place {
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Works on the store in this directory, which no server may have open.
-    #[arg(long, value_name = "ROOT", conflicts_with = "url")]
+    #[arg(short, long, value_name = "ROOT", conflicts_with = "url")]
     dir: Option<PathBuf>,
     /// Asks a running server; the default, at http://127.0.0.1:5993.
     #[arg(short, long, conflicts_with = "config")]

@@ -78,7 +78,7 @@ fn pairs(names: &[String], types: &[String]) -> Result<Vec<ColumnDef>, String> {
 }
 
 /// `Open,High/float32:Volume/int64`
-fn shapes(text: &str) -> Result<Vec<ColumnDef>, String> {
+pub(crate) fn shapes(text: &str) -> Result<Vec<ColumnDef>, String> {
     let mut columns = Vec::new();
     for part in text.split(':') {
         let (names, code) = part.split_once('/').ok_or_else(|| {

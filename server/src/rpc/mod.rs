@@ -2,7 +2,7 @@
 //! threads; a panic of a method ends its call and is counted.
 
 mod alter;
-mod create;
+pub(crate) mod create;
 mod delete;
 mod destroy;
 mod info;

@@ -13,7 +13,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// What `--out` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
+pub(in crate::cli) enum Target {
     Directory,
     File(PathBuf),
     /// A pipe or device that is there: nothing can be renamed over it.
@@ -22,6 +22,14 @@ pub(super) enum Target {
 }
 
 impl Target {
+    /// A file that is named as one, or the device that is there.
+    pub(in crate::cli) fn named(path: &Path) -> Self {
+        match fs::metadata(path) {
+            Ok(meta) if !meta.is_file() && !meta.is_dir() => Self::Device(path.into()),
+            _ => Self::File(path.into()),
+        }
+    }
+
     /// Decides by what is there, then by the end of the name.
     pub(super) fn of(out: &Path, format: Option<Format>) -> Result<Self, String> {
         if out == Path::new("-") {
@@ -102,7 +110,7 @@ pub(super) fn check_free(file: &Path, force: bool) -> Result<(), String> {
 }
 
 /// An open output. Dropped before [`Output::publish`], a file leaves nothing behind.
-pub(super) struct Output {
+pub(in crate::cli) struct Output {
     writer: BufWriter<Box<dyn Sink>>,
     bytes: u64,
     file: Option<Unpublished>,
@@ -137,7 +145,7 @@ impl Sink for File {
 impl Sink for io::Stdout {}
 
 impl Output {
-    pub(super) fn create(target: &Target, force: bool) -> Result<Self, String> {
+    pub(in crate::cli) fn create(target: &Target, force: bool) -> Result<Self, String> {
         let fail = |error: io::Error| format!("{target}: {error}");
         let (sink, file): (Box<dyn Sink>, _) = match target {
             Target::Directory => return Err("a directory is no file".into()),
@@ -161,7 +169,7 @@ impl Output {
     }
 
     /// Flushes, syncs, and gives a file its name. Returns the bytes written.
-    pub(super) fn publish(mut self) -> Result<u64, String> {
+    pub(in crate::cli) fn publish(mut self) -> Result<u64, String> {
         let name = std::mem::take(&mut self.name);
         let fail = |error: io::Error| format!("{name}: {}", reason(&error));
         self.writer.flush().map_err(fail)?;

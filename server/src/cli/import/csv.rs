@@ -24,7 +24,7 @@ pub(super) struct Args {
 }
 
 /// Rows that become values together.
-const BATCH_ROWS: usize = 100_000;
+pub(super) const BATCH_ROWS: usize = 100_000;
 
 /// Imports the files and prints what happened.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -50,7 +50,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let began = Instant::now();
     let mut rejected = 0;
     for input in &found.inputs {
-        rejected += import(input, options.clone(), args.target.ticks, &mut sink)?;
+        let name = input.path.display().to_string();
+        rejected += import(input, &name, options.clone(), args.target.ticks, &mut sink)?;
         bar.inc(1);
     }
     let loaded = sink.finish()?;
@@ -73,10 +74,15 @@ fn renamed(column: &str) -> String {
     }
 }
 
-/// Imports one file; returns how many lines were rejected.
-fn import(input: &Input, options: Options, ticks: bool, sink: &mut Sink) -> Result<u64, Failure> {
-    let path = input.path.display();
-    let fail = |what: String| Failure::new(format!("{path}: {what}"));
+/// Imports one file, which people call `name`; returns how many lines were rejected.
+pub(super) fn import(
+    input: &Input,
+    name: &str,
+    options: Options,
+    ticks: bool,
+    sink: &mut Sink,
+) -> Result<u64, Failure> {
+    let fail = |what: String| Failure::new(format!("{name}: {what}"));
     let key = input.key.as_ref().expect("every file has a key by now");
     let (stored, schema) = sink.bucket(key)?.unzip();
     let kind = kind(key, stored, ticks.then_some(RowKind::Tick))?;
@@ -87,7 +93,7 @@ fn import(input: &Input, options: Options, ticks: bool, sink: &mut Sink) -> Resu
         sink.add(key, kind, batch)?;
     }
     for reject in &table.rejects.listed {
-        eprintln!("{path}:{}: {}", reject.line, reject.reason);
+        eprintln!("{name}:{}: {}", reject.line, reject.reason);
     }
     Ok(table.rejects.count)
 }

@@ -159,6 +159,41 @@ pub(super) fn run(
     Ok(())
 }
 
+/// Imports one file into the bucket it is for, by the plain rules.
+pub(super) fn one(
+    format: &str,
+    input: &Input,
+    said: Option<RowKind>,
+    sink: &mut Sink,
+    open: Open,
+) -> Result<(), Failure> {
+    let rules = Rules {
+        columns: Vec::new(),
+        time_column: None,
+        time: TimeRules {
+            unit: None,
+            zone: Zone::utc(),
+        },
+        values: ValueRules::default(),
+        lossy: false,
+    };
+    let table = guarded(format, || open(&input.path)).map_err(|what| fail(input, what))?;
+    let (key, plan) =
+        bucket_of(&input.key, input, &table, &rules).map_err(|what| fail(input, what))?;
+    let said = said.or_else(|| kind_of(&table));
+    let file = File {
+        format,
+        key,
+        plan,
+        said,
+        rules: &rules,
+    };
+    file.import(table, sink).map_err(|failure| Failure {
+        text: format!("{}: {}", input.path.display(), failure.text),
+        ..failure
+    })
+}
+
 fn fail(input: &Input, what: String) -> Failure {
     Failure::new(format!("{}: {what}", input.path.display()))
 }

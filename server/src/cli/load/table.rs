@@ -22,6 +22,8 @@ pub(crate) struct Options {
     pub(crate) batch_rows: usize,
     /// Rejected lines that are kept with their reason; all are counted.
     pub(crate) rejects_listed: usize,
+    /// `columnNameMap` of a control file: names by position, an empty one keeps the header's.
+    pub(crate) control_names: Option<Vec<String>>,
 }
 
 impl Default for Options {
@@ -36,6 +38,7 @@ impl Default for Options {
             types: Vec::new(),
             batch_rows: 100_000,
             rejects_listed: 20,
+            control_names: None,
         }
     }
 }
@@ -107,14 +110,19 @@ impl<R: Read> Table<R> {
             false => (vec![String::new(); first.len()], Some(first)),
         };
         let (names, header_types) = typed(names);
-        let names = rename(names, &options.columns)?;
+        let names = match &options.control_names {
+            Some(map) => by_control(names, map, options.header)?,
+            None => rename(names, &options.columns)?,
+        };
+        let has_control = options.control_names.is_some();
         let time = time_source(
+            has_control,
             &names,
             options.epoch_column.as_deref(),
             &mut options.time_format,
         )?;
         let nanoseconds = find(&names, "Nanoseconds");
-        let sources = sources(&names, time, nanoseconds, bucket.as_ref())?;
+        let sources = sources(has_control, &names, time, nanoseconds, bucket.as_ref())?;
         if let Some((name, _)) = options
             .types
             .iter()
@@ -338,6 +346,43 @@ fn rename(mut names: Vec<String>, columns: &[String]) -> Result<Vec<String>, Str
     Ok(names)
 }
 
+/// Applies `columnNameMap`.
+fn by_control(
+    mut names: Vec<String>,
+    map: &[String],
+    has_header: bool,
+) -> Result<Vec<String>, String> {
+    if !has_header && map.is_empty() {
+        return Err(
+            "not enough info to map DB column names to csv file: a control file needs \
+             firstRowHasColumnNames: true or a columnNameMap"
+                .into(),
+        );
+    }
+    if map.len() > names.len() {
+        return Err(format!(
+            "columnNameMap has {} names, the file has {} columns",
+            map.len(),
+            names.len()
+        ));
+    }
+    for (name, new) in names.iter_mut().zip(map) {
+        if !new.is_empty() {
+            *name = new.trim().to_owned();
+        }
+    }
+    Ok(names)
+}
+
+/// What MarketStore's loader says about a column of the bucket that the file does not have.
+fn unmatched(column: &str, names: &[String]) -> String {
+    format!(
+        "Unable to find a matching csv column for \"{column}\": unable to match all csv file \
+         columns to DB columns; the file has {}",
+        list(names.iter())
+    )
+}
+
 fn find_source(names: &[String], source: &str) -> Result<usize, String> {
     if let Some(number) = source
         .strip_prefix('#')
@@ -363,6 +408,7 @@ fn find_source(names: &[String], source: &str) -> Result<usize, String> {
 const TIME_NAMES: &[&str] = &["Epoch", "time", "timestamp", "datetime", "date"];
 
 fn time_source(
+    has_control: bool,
     names: &[String],
     wanted: Option<&str>,
     format: &mut TimeFormat,
@@ -381,6 +427,10 @@ fn time_source(
         }
         return Ok(TimeSource::Two(date, time));
     }
+    if has_control {
+        let at = find(names, "Epoch").ok_or_else(|| unmatched("Epoch", names))?;
+        return Ok(TimeSource::One(at));
+    }
     TIME_NAMES
         .iter()
         .find_map(|name| find(names, name))
@@ -395,6 +445,7 @@ fn time_source(
 
 /// The columns to load: those of the bucket if it is there, else all that have a name.
 fn sources(
+    has_control: bool,
     names: &[String],
     time: TimeSource,
     nanoseconds: Option<usize>,
@@ -406,6 +457,7 @@ fn sources(
             .iter()
             .map(|column| match find(names, &column.name) {
                 Some(at) => Ok((at, column.name.clone())),
+                None if has_control => Err(unmatched(&column.name, names)),
                 None => Err(format!(
                     "the bucket has a column \"{}\", the file has {}; map one with --columns \
                      {}=NAME",

@@ -15,6 +15,14 @@ pub(crate) enum TimeFormat {
     Iso,
     /// A pattern as of `strptime`.
     Pattern(String),
+    /// `timeFormat` of a control file: a Go layout of so many bytes, with the sub-seconds behind
+    /// it that MarketStore's loader reads.
+    Control {
+        /// The layout as a pattern.
+        pattern: String,
+        /// Bytes of the layout.
+        layout_bytes: usize,
+    },
 }
 
 impl TimeFormat {
@@ -42,6 +50,17 @@ impl TimeFormat {
         })
     }
 
+    /// Reads `timeFormat` of a control file.
+    pub(crate) fn of_control(text: &str) -> Self {
+        match text {
+            "timestamp" => Self::Number(NANOS_PER_SECOND),
+            layout => Self::Control {
+                pattern: from_go_layout(layout),
+                layout_bytes: layout.len(),
+            },
+        }
+    }
+
     /// Nanoseconds since 1970 in UTC. Times without an offset are in `zone`.
     ///
     /// # Errors
@@ -59,6 +78,10 @@ impl TimeFormat {
             Self::Number(unit) => number(text, *unit)?,
             Self::Iso => iso(text, zone)?,
             Self::Pattern(pattern) => by_pattern(pattern, text, zone)?,
+            Self::Control {
+                pattern,
+                layout_bytes,
+            } => by_control(pattern, *layout_bytes, text, zone)?,
         };
         match (TIME_MIN..=TIME_MAX).contains(&time) {
             true => Ok(time),
@@ -138,6 +161,30 @@ fn by_pattern(pattern: &str, text: &str, zone: &Zone) -> Result<i64, String> {
     in_zone(date.to_datetime(time), zone, text)
 }
 
+/// A time that is longer than its layout by 3 characters has milliseconds behind it, by 7
+/// microseconds behind one separator (`20161230 21:37:57 140000`).
+fn by_control(pattern: &str, layout_bytes: usize, text: &str, zone: &Zone) -> Result<i64, String> {
+    let whole = by_pattern(pattern, text, zone);
+    let Err(wrong) = whole else {
+        return whole;
+    };
+    let (digits_at, unit) = match text.len().checked_sub(layout_bytes) {
+        Some(3) => (0, 1_000_000),
+        Some(7) => (1, 1_000),
+        _ => return Err(wrong),
+    };
+    let Some((head, rest)) = text.split_at_checked(layout_bytes) else {
+        return Err(wrong);
+    };
+    let digits = rest.get(digits_at..).unwrap_or("").trim_start();
+    match digits.parse::<i64>() {
+        Ok(count) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            Ok(by_pattern(pattern, head, zone)? + count * unit)
+        }
+        _ => Err(wrong),
+    }
+}
+
 fn nanos(time: jiff::Timestamp, text: &str) -> Result<i64, String> {
     i64::try_from(time.as_nanosecond()).map_err(|_| out_of_range(text))
 }
@@ -194,9 +241,12 @@ fn from_go_layout(layout: &str) -> String {
                 .bytes()
                 .take_while(|b| matches!(b, b'0' | b'9'))
                 .count();
-            if *code == "%S" && width > 0 {
+            if *code == "%S" {
+                // Go takes a fraction behind the seconds also where the layout shows none.
                 out.push_str("%.f");
-                rest = &zeros[width..];
+                if width > 0 {
+                    rest = &zeros[width..];
+                }
             }
             continue;
         }
@@ -265,6 +315,27 @@ mod tests {
         assert_eq!(
             read("auto", "Europe/Berlin", "2016-12-30T22:37:57.000000009"),
             Ok(1_483_133_877_000_000_009)
+        );
+    }
+
+    #[test]
+    fn control_files_have_sub_seconds_behind_the_layout() {
+        let format = TimeFormat::of_control("20060102 15:04:05");
+        let eastern = Zone::parse("US/Eastern").unwrap();
+        let read = |text: &str| format.read(text, &eastern);
+        let second = 1_483_151_877 * NANOS_PER_SECOND;
+        assert_eq!(read("20161230 21:37:57"), Ok(second));
+        assert_eq!(read("20161230 21:37:57 140000"), Ok(second + 140_000_000));
+        assert_eq!(read("20161230 21:37:57.140000"), Ok(second + 140_000_000));
+        assert_eq!(read("20161230 21:37:57 14"), Ok(second + 14_000_000));
+        assert_eq!(read("20161230 21:37:57140"), Ok(second + 140_000_000));
+        for bad in ["20161230 21:37:57 1400", "20161230 21:37:57 14000x", "x"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        let seconds = TimeFormat::of_control("timestamp");
+        assert_eq!(
+            seconds.read("1483151877.14", &eastern),
+            Ok(second + 140_000_000)
         );
     }
 

@@ -59,11 +59,15 @@ impl Values {
             // Not by way of f64: rounding twice may miss the nearest f32.
             Self::F32(list) => list.push(float(text, f32::NAN)?),
             Self::F64(list) => list.push(float(text, f64::NAN)?),
-            Self::I8(list) => list.push(whole(text)?),
+            Self::I8(list) => {
+                list.push(bool_word(text).map_or_else(|| whole(text), |b| Ok(b.into()))?)
+            }
             Self::I16(list) => list.push(whole(text)?),
             Self::I32(list) => list.push(whole(text)?),
             Self::I64(list) => list.push(whole(text)?),
-            Self::U8(list) => list.push(whole(text)?),
+            Self::U8(list) => {
+                list.push(bool_word(text).map_or_else(|| whole(text), |b| Ok(b.into()))?)
+            }
             Self::U16(list) => list.push(whole(text)?),
             Self::U32(list) => list.push(whole(text)?),
             Self::U64(list) => list.push(whole(text)?),
@@ -90,6 +94,15 @@ fn float<T: std::str::FromStr>(text: &str, missing: T) -> Result<T, &'static str
     }
 }
 
+/// The words that MarketStore's loader takes for a bool; it becomes a byte.
+fn bool_word(text: &str) -> Option<bool> {
+    match text.trim() {
+        "t" | "T" | "true" | "True" | "TRUE" => Some(true),
+        "f" | "F" | "false" | "False" | "FALSE" => Some(false),
+        _ => None,
+    }
+}
+
 /// `20000.0` is a whole number, too: many exports write volumes that way.
 fn whole<T: std::str::FromStr>(text: &str) -> Result<T, &'static str> {
     let text = text.trim();
@@ -99,7 +112,7 @@ fn whole<T: std::str::FromStr>(text: &str) -> Result<T, &'static str> {
     };
     digits.parse().map_err(|_| match text {
         "" => "empty, and only float columns have missing values",
-        "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => "a bool; write 1 and 0",
+        _ if bool_word(text).is_some() => "a bool, which only columns of one byte have",
         _ => "not a whole number of this type",
     })
 }
@@ -204,6 +217,12 @@ mod tests {
         assert_eq!(list.push("1.5"), Err("not a whole number of this type"));
         assert!(list.push("").unwrap_err().starts_with("empty"));
         assert_eq!(list.finish().values::<i16>(), Some(&[32767, -5][..]));
+        let mut bools = Values::new(ColumnType::I8);
+        bools.push("true").unwrap();
+        bools.push("F").unwrap();
+        bools.push("-1").unwrap();
+        assert!(bools.push("yes").is_err());
+        assert_eq!(bools.finish().values::<i8>(), Some(&[1, 0, -1][..]));
         let mut floats = Values::new(ColumnType::F64);
         floats.push("").unwrap();
         floats.push("1e3").unwrap();

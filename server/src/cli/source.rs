@@ -1,7 +1,7 @@
-//! Rows to export, slice by slice: from a snapshot of the store, or from a server.
+//! Rows of buckets, slice by slice: from a snapshot of the store, or from a server.
 
 use client::{Client, Query};
-use engine::{Engine, Limit, Scan};
+use engine::{Limit, Scan};
 use model::{BucketKey, Column, ColumnBatch, ColumnType, KeyPattern, RowKind, Schema};
 
 use crate::cli::Failure;
@@ -15,12 +15,12 @@ const SLICE_ROWS: usize = 128 << 10;
 /// Bytes in a slice of wide rows.
 const SLICE_BYTES: usize = 16 << 20;
 
-/// A bucket to export.
+/// A bucket to read.
 #[derive(Debug, Clone)]
 pub(super) struct Bucket {
     pub(super) key: BucketKey,
     pub(super) kind: RowKind,
-    /// The columns to export.
+    /// The columns to read.
     pub(super) columns: Schema,
     /// Their positions in the bucket.
     positions: Vec<usize>,
@@ -57,25 +57,25 @@ impl Bucket {
         })
     }
 
+    /// Reads as little as possible beside the times.
+    pub(super) fn only_times(&mut self) {
+        let columns = self.columns.columns().iter().enumerate();
+        let Some((at, least)) = columns.min_by_key(|(_, column)| column.ty.size()) else {
+            return;
+        };
+        let (position, least) = (self.positions[at], least.clone());
+        if let Ok(columns) = Schema::new(vec![least]) {
+            self.columns = columns;
+            self.positions = vec![position];
+        }
+    }
+
     fn slice_rows(&self) -> usize {
         (SLICE_BYTES / (self.columns.row_bytes() + 8)).clamp(1, SLICE_ROWS)
     }
 }
 
-/// Where rows come from.
-pub(super) enum Source {
-    Store(Engine),
-    Server(Client),
-}
-
-impl Source {
-    pub(super) fn new(opened: Opened) -> Self {
-        match opened {
-            Opened::Store(engine) => Self::Store(engine),
-            Opened::Server(client) => Self::Server(client),
-        }
-    }
-
+impl Opened {
     /// The buckets that a pattern matches, in order of their keys.
     pub(super) fn buckets(
         &mut self,
@@ -115,6 +115,31 @@ impl Source {
         }
     }
 
+    /// The rows with `from <= time <= to`, at most so many from one end of the range.
+    pub(super) fn limited(
+        &mut self,
+        bucket: &Bucket,
+        (from, to): (i64, i64),
+        limit: Limit,
+    ) -> Result<ColumnBatch, Failure> {
+        match self {
+            Self::Store(engine) => {
+                let info = engine
+                    .bucket(&bucket.key)
+                    .ok_or_else(|| Failure::new(format!("{} is gone", bucket.key)))?;
+                let scan = Scan {
+                    from,
+                    to,
+                    columns: Some(bucket.positions.clone()),
+                    limit: Some(limit),
+                };
+                let snapshot = engine.snapshot(&[info.id]);
+                snapshot.scan(0, &scan).map_err(|e| engine_failure(&e))
+            }
+            Self::Server(client) => query(client, bucket, from, to, Some(limit)),
+        }
+    }
+
     /// Closes a store; a server needs no goodbye.
     pub(super) fn close(self) -> Result<(), Failure> {
         match self {
@@ -151,7 +176,9 @@ impl Source {
                 slices(read, from, to, rows, each)
             }
             Self::Server(client) => {
-                let read = |from, to, limit| query(client, bucket, from, to, limit);
+                let read = |from, to, limit: Option<usize>| {
+                    query(client, bucket, from, to, limit.map(Limit::First))
+                };
                 slices(read, from, to, rows, each)
             }
         }
@@ -195,7 +222,7 @@ fn query(
     bucket: &Bucket,
     from: i64,
     to: i64,
-    limit: Option<usize>,
+    limit: Option<Limit>,
 ) -> Result<ColumnBatch, Failure> {
     let names: Vec<&str> = bucket
         .columns
@@ -210,8 +237,10 @@ fn query(
     if to < i64::MAX {
         query = query.to(to);
     }
-    if let Some(rows) = limit {
-        query = query.first(rows);
+    match limit {
+        Some(Limit::First(rows)) => query = query.first(rows),
+        Some(Limit::Last(rows)) => query = query.last(rows),
+        None => {}
     }
     let mut tables = client.query(&query).map_err(client_failure)?;
     let wrong = |what: &str| Failure::new(format!("{}: the server answered {what}", bucket.key));
