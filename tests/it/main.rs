@@ -21,6 +21,7 @@
 //! | `aggregates` | do coarser bars equal recomputation for rows in any order, zone and volume |
 //! | `hostile` | does bad input get a clear error and leave nothing behind |
 //! | `manage` | can an operator see and steer its plugins, and nobody their secrets |
+//! | `ops` | do the dashboard, the image and the chart name what is there |
 //! | `serve` | does it start, stop and refuse as promised |
 //! | `import_marketstore` | do directories of real MarketStore servers arrive row by row |
 //! | `sql_http` | does SQL over HTTP answer in every format, and do written rows come back |
@@ -51,6 +52,7 @@ mod import_marketstore;
 mod layering;
 mod manage;
 mod native_crash;
+mod ops;
 mod process;
 mod pymarketstore;
 mod python_client;

@@ -448,11 +448,12 @@ impl Client {
     pub fn call_raw(&mut self, body: &[u8]) -> Result<Bytes, Error> {
         let reply = self.exchange("POST", "/rpc", "application/x-msgpack", body)?;
         if reply.status != 200 {
-            let text = String::from_utf8_lossy(&reply.body);
-            return Err(Error::Status(
-                reply.status,
-                text.trim().chars().take(200).collect(),
-            ));
+            let text = match result(&reply.body) {
+                Err(Error::Rpc(text)) => text,
+                _ => String::from_utf8_lossy(&reply.body).into_owned(),
+            };
+            let text = text.trim().chars().take(200).collect();
+            return Err(Error::Status(reply.status, text));
         }
         Ok(reply.body)
     }

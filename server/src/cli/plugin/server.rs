@@ -28,10 +28,13 @@ pub(in crate::cli) struct Server {
 
 impl Server {
     pub(in crate::cli) fn api(&self) -> Result<Api, Failure> {
-        let target = match (&self.url, self.config.load()?) {
-            (Some(url), _) => self.login.target(url)?,
-            (None, Some(config)) => target_of(&config, &self.login)?,
-            (None, None) => self.login.target("http://127.0.0.1:5993")?,
+        let config = match &self.url {
+            Some(url) => return Ok(Api::of(self.login.target(url)?)),
+            None => self.config.load()?,
+        };
+        let target = match config {
+            Some(config) => target_of(&config, &self.login)?,
+            None => self.login.target("http://127.0.0.1:5993")?,
         };
         Ok(Api::of(target))
     }
