@@ -279,6 +279,10 @@ fn auth_matrix_of_http() {
             admin,
             "admin {caller}"
         );
+        let memory = client.get("/admin/v1/profile/memory").unwrap();
+        assert_eq!(http_end(memory), admin, "memory {caller}");
+        let threads = client.get("/admin/v1/profile/threads?seconds=0").unwrap();
+        assert_eq!(threads.0 == 400, admin == Done, "{threads:?}");
         let merged = client.post("/admin/v1/merge", "{}").unwrap();
         assert_eq!(http_end(merged), admin, "merge {caller}");
         // Open to all: supervisors and balancers have no token.

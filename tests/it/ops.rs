@@ -20,7 +20,9 @@ fn metrics(text: &str) -> BTreeSet<String> {
     let words = text.split(|c| !is_name(c));
     let ours = words.filter(|w| w.starts_with("mkts_") || w.starts_with("alpaca_marketstore_"));
     let base = |name: &str| {
-        let suffix = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s));
+        let suffix = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|s| name.strip_suffix(s));
         suffix.unwrap_or(name).to_owned()
     };
     ours.map(base).collect()
@@ -32,7 +34,10 @@ fn every_metric_of_the_dashboard_is_documented() {
     let mut queries = String::new();
     let mut ids = BTreeSet::new();
     for panel in dashboard["panels"].as_array().unwrap() {
-        assert!(ids.insert(panel["id"].as_u64().unwrap()), "two panels have one id");
+        assert!(
+            ids.insert(panel["id"].as_u64().unwrap()),
+            "two panels have one id"
+        );
         let targets = panel["targets"].as_array();
         for target in targets.into_iter().flatten() {
             queries.push_str(target["expr"].as_str().unwrap());
@@ -56,7 +61,9 @@ fn the_configurations_are_taken() {
     // What the chart puts around the part of its values.
     let values = read("ops/helm/values.yaml");
     let (_, config) = values.split_once("config: |\n").unwrap();
-    let lines = config.lines().map(|line| line.strip_prefix("  ").unwrap_or(line));
+    let lines = config
+        .lines()
+        .map(|line| line.strip_prefix("  ").unwrap_or(line));
     let config = lines.collect::<Vec<_>>().join("\n");
     let around = "root_directory: /data/store\nlisten_host: 0.0.0.0\nlisten_port: 5993\n\
                   grpc_listen_port: 5995\nauth: {tokens_file: /etc/mkts-tokens/tokens}\n\

@@ -12,6 +12,7 @@ mod call;
 mod control;
 mod letters;
 mod plugins;
+mod profile;
 mod replay;
 mod routes;
 mod state;

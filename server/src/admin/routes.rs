@@ -6,7 +6,7 @@
 use hyper::{Method, StatusCode};
 
 use super::call::{Answer, Call, Refusal, Request};
-use super::{control, letters, plugins, replay, state, store};
+use super::{control, letters, plugins, profile, replay, state, store};
 use crate::http::App;
 use crate::percent;
 
@@ -38,6 +38,8 @@ static ROUTES: &[Route] = &[
     post("merge", store::merge),
     post("backup", store::backup),
     post("reload", store::reload),
+    get("profile/threads", profile::threads),
+    get("profile/memory", profile::memory),
     get("plugins", plugins::list),
     get("plugins/{id}", plugins::describe),
     post("plugins:gc", control::gc),

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use jiff::{Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp};
 use model::KeyPattern;
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ fn expiry(text: &str) -> Result<Timestamp, String> {
         (_, Some(hours)) => i64::from(hours),
         _ => return text.parse().map_err(|_| help()),
     };
-    let end = Timestamp::now().checked_add(hours.hours());
+    let end = Timestamp::now().checked_add(SignedDuration::from_hours(hours));
     end.map_err(|_| help())
 }
 
