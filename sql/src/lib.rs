@@ -32,6 +32,7 @@ mod rows;
 mod scan;
 mod session;
 mod shared;
+mod show;
 mod table;
 mod tables;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
+use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::Result as PlanResult;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
@@ -18,10 +19,10 @@ use datafusion::sql::sqlparser::ast;
 
 use crate::catalog::Catalog;
 use crate::change::Change;
-use crate::session::Inner;
+use crate::session::{Inner, parameters};
 use crate::shared::SharedRef;
 use crate::tables::Tables;
-use crate::{Error, extend, order, parse, tables, times};
+use crate::{Error, change, extend, order, parse, show, tables, times};
 
 /// What is done for a statement.
 #[derive(Clone)]
@@ -43,13 +44,17 @@ pub(crate) enum Planned {
 
 pub(crate) async fn plan(inner: &Inner, text: &str, shared: SharedRef) -> Result<Planned, Error> {
     let tokens = parse::tokens(text, shared.dialect())?;
+    if let Some(ready) = show::plan(inner, &tokens, &shared)? {
+        return Ok(ready);
+    }
     let statement = parse::statement(extend::tokens(tokens)?)?;
-    match &statement {
+    match statement {
         ast::Statement::Query(_)
         | ast::Statement::Explain { .. }
-        | ast::Statement::ShowTables { .. }
-        | ast::Statement::ShowColumns { .. } => query(inner, statement, shared).await,
-        other => Err(refused(other)),
+        | ast::Statement::ShowTables { .. } => query(inner, statement, shared).await,
+        ast::Statement::Insert(insert) => change::insert(inner, insert, shared).await,
+        ast::Statement::Delete(delete) => change::delete(inner, delete, shared).await,
+        other => Err(refused(&other)),
     }
 }
 
@@ -83,6 +88,24 @@ pub(crate) async fn query(
         state: Box::new(state),
         plan,
     })
+}
+
+/// A plan with values for its parameters.
+pub(crate) fn with_values(
+    plan: LogicalPlan,
+    values: Vec<ScalarValue>,
+) -> Result<LogicalPlan, Error> {
+    let wanted = parameters(&plan).len();
+    if values.len() != wanted {
+        return Err(Error::invalid(format!(
+            "the statement has {wanted} parameters, {} values are given",
+            values.len()
+        )));
+    }
+    match wanted {
+        0 => Ok(plan),
+        _ => Ok(plan.with_param_values(ParamValues::from(values))?),
+    }
 }
 
 /// The last fence: whatever the tree was, the plan reads only.

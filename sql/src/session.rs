@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::ScalarValue;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -390,17 +390,7 @@ pub(crate) async fn stream(
     plan: LogicalPlan,
     values: Vec<ScalarValue>,
 ) -> Result<datafusion::physical_plan::SendableRecordBatchStream, Error> {
-    let wanted = parameters(&plan).len();
-    if values.len() != wanted {
-        return Err(Error::invalid(format!(
-            "the statement has {wanted} parameters, {} values are given",
-            values.len()
-        )));
-    }
-    let plan = match wanted {
-        0 => plan,
-        _ => plan.with_param_values(ParamValues::from(values))?,
-    };
+    let plan = plan::with_values(plan, values)?;
     let physical = state.create_physical_plan(&plan).await?;
     Ok(execute_stream(physical, state.task_ctx())?)
 }

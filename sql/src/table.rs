@@ -106,7 +106,7 @@ impl BucketTable {
     }
 
     /// The members whose keys pass the filters.
-    fn chosen(&self, state: &dyn Session, filters: &[Expr]) -> Result<Arc<[Member]>> {
+    pub(crate) fn chosen(&self, state: &dyn Session, filters: &[Expr]) -> Result<Arc<[Member]>> {
         let about_keys = filters.iter().filter(|f| self.is_about_keys(f)).cloned();
         let Some(filter) = conjunction(about_keys) else {
             return Ok(self.members.clone());

@@ -79,6 +79,21 @@ pub(crate) fn open(
     Ok(tables)
 }
 
+/// One table by itself, for its columns.
+pub(crate) fn one(name: &str, shared: &Shared) -> Result<BucketTable, Error> {
+    let (ids, keyed) = match resolve(name, shared)? {
+        Named::One(id) => (vec![id], false),
+        Named::Many(ids) => (ids, true),
+    };
+    let snapshot = Arc::new(shared.engine.snapshot(&ids));
+    let indices: Vec<usize> = (0..snapshot.buckets().len()).collect();
+    if indices.is_empty() {
+        return Err(unknown(name, &shared.engine));
+    }
+    let nanoseconds = shared.dialect() == Dialect::MarketStore;
+    BucketTable::new(name, snapshot, indices, keyed, nanoseconds)
+}
+
 fn resolve(name: &str, shared: &Shared) -> Result<Named, Error> {
     let access = &shared.caller.access;
     if !is_pattern(name) {

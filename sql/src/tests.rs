@@ -176,3 +176,133 @@ fn errors_say_where_and_what_to_write() {
     assert_eq!(error.kind, ErrorKind::Syntax);
     assert!(error.position.is_some(), "{error}");
 }
+
+#[test]
+fn rows_are_inserted_in_one_commit() {
+    let bench = Bench::new();
+    bench.bars("AAPL/1Min/OHLCV", 3);
+    bench.bars("COPY/1Min/OHLCV", 1);
+    let rows = bench
+        .run("INSERT INTO `COPY/1Min/OHLCV` SELECT * FROM `AAPL/1Min/OHLCV`")
+        .unwrap();
+    assert_eq!(rows[0].schema().field(1).name(), "Rows Written");
+    assert!(lines(&rows).ends_with(",3"), "{}", lines(&rows));
+    let copied = bench.show("SELECT * FROM `COPY/1Min/OHLCV`");
+    assert_eq!(copied, bench.show("SELECT * FROM `AAPL/1Min/OHLCV`"));
+    bench.run("INSERT INTO `COPY/1Min/OHLCV` VALUES ('2020-01-02-00:09', 9, 90), (1577923800, 10.5, 100)").unwrap();
+    bench.run("INSERT INTO `COPY/1Min/OHLCV` (Volume, Open, Epoch) SELECT 1, 2, TIMESTAMP '2020-01-02 00:11:00'").unwrap();
+    let tail = bench.show("SELECT * FROM `COPY/1Min/OHLCV` WHERE Epoch >= '2020-01-02-00:09'");
+    assert_eq!(
+        tail,
+        "2020-01-02T00:09:00Z,9.0,90\n2020-01-02T00:10:00Z,10.5,100\n2020-01-02T00:11:00Z,2.0,1"
+    );
+    for (text, part) in [
+        (
+            "INSERT INTO `NONE/1Min/OHLCV` SELECT * FROM `AAPL/1Min/OHLCV`",
+            "no table",
+        ),
+        (
+            "INSERT INTO `COPY/1Min/OHLCV` SELECT Epoch FROM `AAPL/1Min/OHLCV`",
+            "Unable to find these columns: [Open Volume]",
+        ),
+        (
+            "INSERT INTO `COPY/1Min/OHLCV` VALUES ('2020-01-02-00:09', 9, NULL)",
+            "NULL",
+        ),
+        (
+            "INSERT INTO `COPY/1Min/OHLCV` VALUES ('soon', 9, 1)",
+            "unable to convert string to date",
+        ),
+    ] {
+        let error = bench.error(text).to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn ranges_of_time_are_deleted_and_nothing_else() {
+    let bench = Bench::new();
+    bench.bars("AAPL/1Min/OHLCV", 5);
+    bench.bars("MSFT/1Min/OHLCV", 5);
+    let deleted = bench.show("DELETE FROM `AAPL/1Min/OHLCV` WHERE Epoch BETWEEN '2020-01-02-00:01' AND '2020-01-02-00:02'");
+    assert!(deleted.ends_with(",2"), "{deleted}");
+    assert_eq!(
+        bench.show("SELECT Volume FROM `AAPL/1Min/OHLCV`"),
+        "10\n40\n50"
+    );
+    bench
+        .run("DELETE FROM `*/1Min/OHLCV` WHERE symbol = 'MSFT' AND Epoch >= '2020-01-02-00:01'")
+        .unwrap();
+    assert_eq!(
+        bench.show("SELECT symbol, count(*) FROM `*/1Min/OHLCV` GROUP BY symbol ORDER BY symbol"),
+        "AAPL,3\nMSFT,1"
+    );
+    for text in [
+        "DELETE FROM `AAPL/1Min/OHLCV`",
+        "DELETE FROM `AAPL/1Min/OHLCV` WHERE Volume > 1",
+        "DELETE FROM `AAPL/1Min/OHLCV` WHERE Epoch > '2020-01-02' OR Volume > 1",
+        "DELETE FROM `AAPL/1Min/OHLCV` WHERE Epoch > '2020-01-02' AND Volume > 1",
+        "DELETE FROM `*/1Min/OHLCV` WHERE symbol = 'MSFT'",
+    ] {
+        assert_eq!(bench.error(text).kind, ErrorKind::Unsupported, "{text}");
+    }
+    let none = bench
+        .show("DELETE FROM `AAPL/1Min/OHLCV` WHERE Epoch > '2020-01-03' AND Epoch < '2020-01-02'");
+    assert!(none.ends_with(",0"), "{none}");
+    let reader = Caller {
+        read_only: true,
+        ..Caller::anyone()
+    };
+    let error = bench
+        .run_as("DELETE FROM `AAPL/1Min/OHLCV` WHERE Epoch > 0", &reader)
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Denied);
+}
+
+#[test]
+fn what_is_there_is_shown() {
+    let bench = Bench::new();
+    bench.bars("AAPL/1Min/OHLCV", 5);
+    bench.bars("MSFT/1D/OHLCV", 1);
+    assert_eq!(
+        bench.show("SHOW BUCKETS LIKE '*/1Min/*'"),
+        "AAPL,1Min,OHLCV,bar,5,2020-01-02T00:00:00Z,2020-01-02T00:04:00Z,Open f4, Volume i8"
+    );
+    assert_eq!(bench.show("show symbols;"), "AAPL,1\nMSFT,1");
+    let columns = "Epoch,Timestamp(ns, \"UTC\"),false\nOpen,Float32,false\nVolume,Int64,false";
+    assert_eq!(bench.show("DESCRIBE `AAPL/1Min/OHLCV`"), columns);
+    assert_eq!(bench.show("SHOW COLUMNS FROM \"AAPL/1Min/OHLCV\""), columns);
+    assert_eq!(bench.show("SHOW TIME ZONE"), "UTC");
+    let names = bench.show(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1",
+    );
+    assert_eq!(names, "AAPL/1Min/OHLCV\nMSFT/1D/OHLCV");
+    let columns = bench.show(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = 'AAPL/1Min/OHLCV'",
+    );
+    assert_eq!(columns, "Epoch\nOpen\nVolume");
+    let plan = bench.show("EXPLAIN SELECT Open FROM `AAPL/1Min/OHLCV` WHERE Epoch > '2020-01-02-00:01' ORDER BY Epoch DESC LIMIT 1");
+    assert!(
+        plan.contains("newest first") && plan.contains("limit=1"),
+        "{plan}"
+    );
+    assert!(
+        plan.contains("from=2020-01-02T00:01:00.000000001Z"),
+        "{plan}"
+    );
+    for text in [
+        "DROP TABLE `AAPL/1Min/OHLCV`",
+        "CREATE TABLE t (a INT)",
+        "COPY (SELECT 1) TO 'x'",
+        "UPDATE `AAPL/1Min/OHLCV` SET Open = 1",
+        "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'x'",
+        "SHOW everything",
+        "SET x = 1",
+    ] {
+        let error = bench.error(text);
+        assert!(
+            matches!(error.kind, ErrorKind::Unsupported | ErrorKind::Syntax),
+            "{text}: {error}"
+        );
+    }
+}

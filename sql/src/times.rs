@@ -146,7 +146,7 @@ fn of_text(value: &ScalarValue, zone: &Zone) -> Option<std::result::Result<i64, 
     Some(parse_time(text, zone))
 }
 
-fn of_integer(n: i64) -> std::result::Result<i64, Error> {
+pub(crate) fn of_integer(n: i64) -> std::result::Result<i64, Error> {
     match n.abs() <= SECONDS_MAX {
         true => n
             .checked_mul(NANOS_PER_SECOND)
