@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod asof;
+mod bounded;
 mod caller;
 mod catalog;
 mod change;
@@ -27,6 +28,8 @@ mod order;
 mod ordered;
 mod parse;
 mod plan;
+#[cfg(test)]
+mod proofs;
 mod range;
 mod rows;
 mod scan;

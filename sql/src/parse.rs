@@ -3,11 +3,12 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Spanned, Statement, visit_relations_mut};
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::dialect::{Names, is_blank, join_names};
-use crate::limits::NESTING_MAX;
+use crate::limits::{DEPTH_MAX, NESTING_MAX};
 use crate::{Dialect, Error, ErrorKind};
 
 /// The tokens of a statement, without spaces, comments and the semicolon at its end.
@@ -30,7 +31,64 @@ pub(crate) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>,
             .at(start.line, start.column)
             .with_hint("send them one by one"));
     }
+    check_depth(&tokens)?;
     Ok(tokens)
+}
+
+/// Refuses what would make too deep a tree, before anything recurses over it.
+fn check_depth(tokens: &[TokenWithSpan]) -> Result<(), Error> {
+    /// What is known of an open parenthesis.
+    #[derive(Default)]
+    struct Level {
+        /// Operators since the last comma.
+        operators: usize,
+        /// The deepest parenthesis since then.
+        inner: usize,
+        /// The deepest item before.
+        before: usize,
+    }
+    impl Level {
+        fn depth(&self) -> usize {
+            self.before.max(self.operators + self.inner)
+        }
+    }
+    let mut levels = vec![Level::default()];
+    for token in tokens {
+        let Some(level) = levels.last_mut() else {
+            break;
+        };
+        match &token.token {
+            Token::LParen | Token::LBracket => {
+                level.operators += 1;
+                levels.push(Level::default());
+            }
+            Token::RParen | Token::RBracket if levels.len() > 1 => {
+                let depth = levels.pop().map_or(0, |level| level.depth());
+                if let Some(level) = levels.last_mut() {
+                    level.inner = level.inner.max(depth);
+                }
+            }
+            Token::Comma => {
+                *level = Level {
+                    before: level.depth(),
+                    ..Level::default()
+                };
+            }
+            Token::Word(word) if word.keyword == Keyword::NoKeyword => {}
+            Token::Number(..) | Token::SingleQuotedString(_) => {}
+            // Operators and the words that work like them.
+            _ => level.operators += 1,
+        }
+        if levels.last().is_some_and(|level| level.depth() > DEPTH_MAX) {
+            let start = token.span.start;
+            return Err(Error::limit(format!(
+                "the statement chains or nests more than {DEPTH_MAX} operators"
+            ))
+            .at(start.line, start.column)
+            .with_hint("use IN for long lists of OR"));
+        }
+    }
+    Ok(())
 }
 
 /// The tree of a statement. `a.b.c` for a table is the bucket `a/b/c`.

@@ -9,12 +9,14 @@ use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::Result as PlanResult;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast;
 
 use crate::catalog::Catalog;
@@ -22,7 +24,7 @@ use crate::change::Change;
 use crate::session::{Inner, parameters};
 use crate::shared::SharedRef;
 use crate::tables::Tables;
-use crate::{Error, change, extend, order, parse, show, tables, times};
+use crate::{Error, bounded, change, extend, order, parse, show, tables, times};
 
 /// What is done for a statement.
 #[derive(Clone)]
@@ -66,8 +68,10 @@ pub(crate) async fn query(
 ) -> Result<Planned, Error> {
     extend::rewrite(&mut statement, &shared)?;
     let statement = DfStatement::Statement(Box::new(statement));
-    let base = state(inner, Tables::new(), &shared);
-    let references = base.resolve_table_references(&statement)?;
+    let (mut references, _) = resolve_table_references(&statement, false)?;
+    // A function that gives a table is listed like one.
+    let functions = inner.base.table_functions();
+    references.retain(|name| !functions.contains_key(name.table()));
     let DfStatement::Statement(tree) = &statement else {
         return Err(Error::failed(
             "internal error: a statement changed its kind",
@@ -75,6 +79,7 @@ pub(crate) async fn query(
     };
     let open = tables::open(&references, tree, &shared)?;
     let mut state = state(inner, open, &shared);
+    state.mark_start_execution();
     let plan = state.statement_to_plan(statement).await?;
     let plan = times::rewrite(plan, &shared.zone)?;
     let plan = extend::replan(plan, &shared)?;
@@ -118,14 +123,22 @@ fn allowed(plan: &LogicalPlan) -> Result<(), Error> {
     Ok(options.verify_plan(plan)?)
 }
 
+/// What sessions of all statements have in common.
+pub(crate) fn base(environment: Arc<RuntimeEnv>) -> Result<SessionState, Error> {
+    let mut state = SessionStateBuilder::new()
+        .with_runtime_env(environment)
+        .with_default_features()
+        .with_query_planner(Arc::new(Planner))
+        .build();
+    bounded::bound(&mut state)?;
+    Ok(state)
+}
+
 /// A session for one statement.
 pub(crate) fn state(inner: &Inner, tables: Tables, shared: &SharedRef) -> SessionState {
     let catalog = Catalog::new(tables, shared.clone());
-    let builder = SessionStateBuilder::new()
+    let builder = SessionStateBuilder::new_from_existing(inner.base.clone())
         .with_config(config(shared))
-        .with_runtime_env(inner.environment.clone())
-        .with_default_features()
-        .with_query_planner(Arc::new(Planner))
         .with_catalog_list(Arc::new(catalog));
     let mut builder = extend::register(builder, shared);
     if let Some(extension) = &shared.caller.extension {

@@ -56,8 +56,8 @@ impl Default for Options {
     }
 }
 
-/// Stack of a thread: parsing and planning recurse.
-const STACK_BYTES: usize = 8 << 20;
+/// Stack of a thread: parsing and planning recurse, see `limits.rs`. Only what is used is real memory.
+const STACK_BYTES: usize = 32 << 20;
 
 /// Largest users of memory named when it runs out.
 const CONSUMERS_NAMED: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN;
@@ -71,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) surroundings: Arc<dyn Surroundings>,
     pub(crate) options: Options,
     pub(crate) environment: Arc<RuntimeEnv>,
+    /// What sessions of all statements have in common.
+    pub(crate) base: SessionState,
     permits: Arc<Semaphore>,
     /// `None` only while it is dropped.
     threads: Option<Runtime>,
@@ -111,10 +113,12 @@ impl Sql {
             .enable_time()
             .build()
             .map_err(|error| Error::failed(format!("no threads for SQL: {error}")))?;
+        let environment = environment(options.memory_bytes)?;
         Ok(Self(Arc::new(Inner {
             engine,
             surroundings,
-            environment: environment(options.memory_bytes)?,
+            base: plan::base(environment.clone())?,
+            environment,
             permits: Arc::new(Semaphore::new(options.statements.max(1))),
             options,
             threads: Some(threads),

@@ -266,7 +266,7 @@ fn what_is_there_is_shown() {
     bench.bars("MSFT/1D/OHLCV", 1);
     assert_eq!(
         bench.show("SHOW BUCKETS LIKE '*/1Min/*'"),
-        "AAPL,1Min,OHLCV,bar,5,2020-01-02T00:00:00Z,2020-01-02T00:04:00Z,Open f4, Volume i8"
+        "AAPL,1Min,OHLCV,bar,5,2020-01-02T00:00:00Z,2020-01-02T00:04:00Z,Open FLOAT32, Volume INT64"
     );
     assert_eq!(bench.show("show symbols;"), "AAPL,1\nMSFT,1");
     let columns = "Epoch,Timestamp(ns, \"UTC\"),false\nOpen,Float32,false\nVolume,Int64,false";
@@ -305,4 +305,228 @@ fn what_is_there_is_shown() {
             "{text}: {error}"
         );
     }
+}
+
+#[test]
+fn times_are_read_as_people_and_clients_write_them() {
+    let utc = model::Zone::utc();
+    let at = |text: &str| times::parse_time(text, &utc).map_err(|e| e.to_string());
+    for text in [
+        "2020-01-02-14:30",
+        "2020-01-02-14:30:00",
+        "2020-01-02-14:30:00.000000000",
+        "2020-01-02-14:30:00 UTC",
+        "2020-01-02-09:30:00 EST",
+        "2020-01-02 14:30",
+        "2020-01-02T14:30:00Z",
+        "2020-01-02T16:30:00+02:00",
+        "2020-01-02 09:30 America/New_York",
+        " 2020-01-02T20:00:00+0530 ",
+    ] {
+        assert_eq!(at(text), Ok(START + 870 * MINUTE), "{text}");
+    }
+    assert_eq!(at("2020-01-02"), Ok(START));
+    assert_eq!(at("2020-01-02 America/New_York"), Ok(START + 300 * MINUTE));
+    assert_eq!(at("2020-01-02-00:00:00.5"), Ok(START + 500_000_000));
+    assert_eq!(at("2020-01-02-00:00:00.123456789"), Ok(START + 123_456_789));
+    for text in [
+        "",
+        "now",
+        "2020",
+        "2020-1-2",
+        "2020-13-01",
+        "2020-02-30",
+        "2020-01-02-",
+        "2020-01-02-24:00",
+        "2020-01-02-10",
+        "2020-01-02-10:00:00.1234567890",
+        "2020-01-02 10:00 Mars/Olympus",
+        "2020-01-02-10:00:00 CST",
+        "2020-01-02X10:00",
+        "99999-01-01",
+        "1500-01-01",
+        "2020-01-02-10:00.5",
+        "\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}",
+    ] {
+        assert!(at(text).is_err(), "{text}");
+    }
+    let bench = Bench::new();
+    bench.bars("AAPL/1Min/OHLCV", 10);
+    let there = Caller {
+        zone: Some(model::Zone::parse("America/New_York").unwrap()),
+        ..Caller::anyone()
+    };
+    for (condition, rows) in [
+        ("Epoch = '2020-01-01 19:03'", 1),
+        (
+            "Epoch IN ('2020-01-01 19:03', '2020-01-01-19:04', 1577923200)",
+            3,
+        ),
+        (
+            "Epoch NOT BETWEEN '2020-01-01 19:03' AND '2020-01-01 19:04'",
+            8,
+        ),
+        ("'2020-01-01 19:03' <= Epoch", 7),
+        ("Epoch >= TIMESTAMP '2020-01-01 19:03:00'", 7),
+        ("Epoch > 1577923379.5 AND Epoch <> '2020-01-01 19:05'", 6),
+        ("NOT Epoch < '2020-01-01 19:03'", 7),
+        ("Epoch - INTERVAL '1 minute' >= '2020-01-01 19:03'", 6),
+        ("Epoch > -5", 10),
+    ] {
+        let text = format!("SELECT Epoch FROM `AAPL/1Min/OHLCV` WHERE {condition}");
+        let batches = bench
+            .run_as(&text, &there)
+            .unwrap_or_else(|e| panic!("{text}: {e}"));
+        let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        assert_eq!(found, rows, "{condition}");
+    }
+    let error = bench.error("SELECT 1 FROM `AAPL/1Min/OHLCV` WHERE Epoch > 'soon'");
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(
+        error
+            .message
+            .starts_with("unable to convert string to date"),
+        "{error}"
+    );
+}
+
+#[test]
+fn ticks_have_nanoseconds_for_clients_of_marketstore() {
+    let bench = Bench::new();
+    let schema = Schema::new(vec![ColumnDef::new("Bid", ColumnType::F64)]).unwrap();
+    let times = vec![START + 1, START + 1, START + 1_000_000_002];
+    let bids = Column::from_values(vec![1.0, 2.0, 3.0]);
+    let batch = ColumnBatch::new(schema, Column::from_values(times), vec![bids]).unwrap();
+    bench.write("T/1Sec/TICK", RowKind::Tick, batch);
+    let client = Caller {
+        dialect: Dialect::MarketStore,
+        ..Caller::anyone()
+    };
+    let rows = bench
+        .run_as("SELECT * FROM `T/1Sec/TICK`;", &client)
+        .unwrap();
+    assert_eq!(
+        lines(&rows),
+        "2020-01-02T00:00:00.000000001Z,1.0,1\n2020-01-02T00:00:00.000000001Z,2.0,1\n\
+         2020-01-02T00:00:01.000000002Z,3.0,2"
+    );
+    assert_eq!(
+        bench.show("SELECT * FROM `T/1Sec/TICK` ORDER BY Epoch DESC LIMIT 1"),
+        "2020-01-02T00:00:01.000000002Z,3.0"
+    );
+}
+
+#[test]
+fn statements_that_would_eat_the_server_are_stopped() {
+    let bench = Bench::with(Options {
+        threads: 2,
+        memory_bytes: 32 << 20,
+        time: std::time::Duration::from_millis(1500),
+        statement_bytes: 200_000,
+        ..Options::default()
+    });
+    bench.bars("AAPL/1Min/OHLCV", 100);
+    let deep = format!("SELECT {}1{}", "(".repeat(50_000), ")".repeat(50_000));
+    let nots = format!("SELECT {} true", "NOT ".repeat(40_000));
+    let sums = format!("SELECT 1{}", " + 1".repeat(30_000));
+    let unions = vec!["SELECT 1"; 10_000].join(" UNION ALL ");
+    let casts = format!("SELECT 1{}", "::int".repeat(20_000));
+    let long = format!("SELECT '{}'", "x".repeat(300_000));
+    let list: Vec<String> = (0..20_000).map(|n| n.to_string()).collect();
+    let list = format!(
+        "SELECT count(*) FROM `AAPL/1Min/OHLCV` WHERE Volume IN ({})",
+        list.join(",")
+    );
+    let texts = [
+        deep.as_str(),
+        &nots,
+        &sums,
+        &unions,
+        &casts,
+        &long,
+        "SELECT count(*) FROM generate_series(1, 4000000000000)",
+        "SELECT max(a.value + b.value) FROM generate_series(1, 100000000) a, generate_series(1, 100000000) b",
+        "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t",
+        "SELECT array_agg(value) FROM generate_series(1, 100000000)",
+        "SELECT value FROM generate_series(1, 100000000) ORDER BY value DESC",
+        "SELECT length(repeat('x', 2000000000))",
+        "SELECT array_length(range(1, 10000000000))",
+        "SELECT count(*) FROM `AAPL/1Min/OHLCV` a, `AAPL/1Min/OHLCV` b, `AAPL/1Min/OHLCV` c, `AAPL/1Min/OHLCV` d, `AAPL/1Min/OHLCV` e, `AAPL/1Min/OHLCV` f WHERE a.Open + b.Open + c.Open + d.Open + e.Open + f.Open < 0",
+    ];
+    for text in texts {
+        let error = bench.error(text);
+        let short: String = text.chars().take(80).collect();
+        assert!(
+            matches!(
+                error.kind,
+                ErrorKind::Limit | ErrorKind::Unknown | ErrorKind::Syntax
+            ),
+            "{short}: {:?} {error}",
+            error.kind
+        );
+    }
+    // Long but harmless.
+    assert_eq!(bench.show(&list), "100");
+    let sums = format!("SELECT 1{}", " + 1".repeat(950));
+    assert_eq!(bench.show(&sums), "951");
+    assert_eq!(bench.show("SELECT count(*) FROM `AAPL/1Min/OHLCV`"), "100");
+    assert_eq!(bench.sql.memory_used(), 0);
+}
+
+#[test]
+fn a_result_that_is_dropped_ends_its_work() {
+    use futures::StreamExt;
+    let bench = Bench::with(Options {
+        threads: 1,
+        statements: 1,
+        ..Options::default()
+    });
+    let text = "SELECT value FROM generate_series(1, 100000000000)";
+    let caller = Caller::anyone();
+    bench.threads.block_on(async {
+        let mut rows = bench.sql.run(text, &caller).await.unwrap();
+        assert!(rows.next().await.unwrap().is_ok());
+        let busy = bench.sql.run(text, &caller).await.unwrap_err();
+        assert_eq!(busy.kind, ErrorKind::Busy);
+        drop(rows);
+        // The permit comes back when the task has ended.
+        loop {
+            match bench.sql.run("SELECT 1", &caller).await {
+                Ok(rows) => break drop(rows.collect().await.unwrap()),
+                Err(error) => assert_eq!(error.kind, ErrorKind::Busy),
+            }
+            std::thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn parameters_are_typed_by_what_they_are_compared_with() {
+    let bench = Bench::new();
+    bench.bars("AAPL/1Min/OHLCV", 10);
+    let text = "SELECT count(*) FROM `AAPL/1Min/OHLCV` WHERE Epoch >= $1 AND Volume < $2";
+    bench.threads.block_on(async {
+        let statement = bench.sql.prepare(text, &Caller::anyone()).await.unwrap();
+        let types = statement.parameters();
+        assert_eq!(
+            types,
+            [
+                Some(times::time_type()),
+                Some(datafusion::arrow::datatypes::DataType::Int64)
+            ]
+        );
+        let values = vec![
+            times::time_value(START + 3 * MINUTE),
+            ScalarValue::Int64(Some(80)),
+        ];
+        let rows = statement
+            .execute(values)
+            .await
+            .unwrap()
+            .collect()
+            .await
+            .unwrap();
+        assert_eq!(lines(&rows), "4");
+        assert!(statement.execute(Vec::new()).await.is_err());
+    });
 }

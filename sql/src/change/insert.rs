@@ -11,7 +11,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast;
 use engine::{BucketInfo, Commit, Origin, Rows as WriteRows};
 use futures::StreamExt;
-use model::{BucketKey, Column, ColumnBatch, Zone};
+use model::{BucketKey, Column, ColumnBatch, NANOS_PER_SECOND, Zone};
 
 use super::may_write;
 use crate::session::{Inner, stream};
@@ -31,7 +31,7 @@ pub(super) fn parts(statement: ast::Insert, shared: &SharedRef) -> Result<Parts,
         && statement.assignments.is_empty()
         && !statement.overwrite
         && !statement.replace_into;
-    let (ast::TableObject::TableName(name), Some(source), true) =
+    let (ast::TableObject::TableName(name), Some(mut source), true) =
         (&statement.table, statement.source, plain)
     else {
         return Err(Error::unsupported(
@@ -65,7 +65,34 @@ pub(super) fn parts(statement: ast::Insert, shared: &SharedRef) -> Result<Parts,
         }
         true => None,
     };
+    if let (ast::SetExpr::Values(rows), Some(names)) = (source.body.as_mut(), &names)
+        && let Some(at) = names.iter().position(|name| name == EPOCH)
+    {
+        for row in &mut rows.rows {
+            if let Some(value) = row.content.get_mut(at) {
+                number_of_time(value, &shared.zone)?;
+            }
+        }
+    }
     Ok((target, source, names))
+}
+
+/// Texts of times become numbers, so that texts and numbers may stand in one column.
+fn number_of_time(value: &mut ast::Expr, zone: &Zone) -> Result<(), Error> {
+    let ast::Expr::Value(literal) = value else {
+        return Ok(());
+    };
+    if let ast::Value::SingleQuotedString(text) = &literal.value {
+        let start = literal.span.start;
+        let time = parse_time(text, zone).map_err(|e| e.at(start.line, start.column))?;
+        // Small numbers count seconds.
+        let number = match time.rem_euclid(NANOS_PER_SECOND) {
+            0 => time / NANOS_PER_SECOND,
+            _ => time,
+        };
+        literal.value = ast::Value::Number(number.to_string(), false);
+    }
+    Ok(())
 }
 
 /// For `Epoch` and each column of the target its place in the source.
