@@ -4,8 +4,9 @@
 pub(crate) const NESTING_MAX: usize = 100;
 
 /// Levels of a tree that the tokens can make: chains of operators lean to the left, and whoever walks
-/// the tree takes stack for each level, some hundred bytes to a few KiB.
-pub(crate) const DEPTH_MAX: usize = 1000;
+/// the tree takes stack for each level, some hundred bytes to a few KiB, and the optimizer takes time
+/// with the square of the depth.
+pub(crate) const DEPTH_MAX: usize = 300;
 
 /// Rows a partition pulls from the engine at most in one go; batches are slices of them.
 pub(crate) const PULL_ROWS_MAX: usize = 65_536;

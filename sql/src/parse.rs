@@ -54,6 +54,7 @@ fn check_depth(tokens: &[TokenWithSpan]) -> Result<(), Error> {
     }
     let mut levels = vec![Level::default()];
     for token in tokens {
+        let open = levels.len();
         let Some(level) = levels.last_mut() else {
             break;
         };
@@ -62,7 +63,7 @@ fn check_depth(tokens: &[TokenWithSpan]) -> Result<(), Error> {
                 level.operators += 1;
                 levels.push(Level::default());
             }
-            Token::RParen | Token::RBracket if levels.len() > 1 => {
+            Token::RParen | Token::RBracket if open > 1 => {
                 let depth = levels.pop().map_or(0, |level| level.depth());
                 if let Some(level) = levels.last_mut() {
                     level.inner = level.inner.max(depth);

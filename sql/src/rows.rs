@@ -5,6 +5,7 @@
 //! closed, so that an ended stream is never taken for a complete one.
 
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,9 +18,10 @@ use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::task::AbortHandle;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinHandle};
 
+use crate::session::Permit;
 use crate::{Error, ErrorKind};
 
 /// Batches that wait for their reader: the next is computed while one is sent.
@@ -42,12 +44,14 @@ struct Running {
     batches: mpsc::Receiver<RecordBatch>,
     outcome: Arc<Mutex<Option<Result<(), Error>>>>,
     task: AbortHandle,
+    late: JoinHandle<()>,
     over: bool,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
+        self.late.abort();
     }
 }
 
@@ -80,9 +84,9 @@ impl Rows {
     /// Runs a plan to its end, or to the deadline. The permit is given back then.
     pub(crate) fn running(
         stream: SendableRecordBatchStream,
-        threads: &Handle,
+        (threads, clock): (&Handle, &Handle),
         deadline: Deadline,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Self {
         let schema = plain(&stream.schema());
         let (sender, batches) = mpsc::channel(QUEUED);
@@ -94,13 +98,15 @@ impl Rows {
         };
         let task = threads.spawn(async move {
             let _permit = permit;
-            let limit = deadline.limit();
-            let late = tokio::time::sleep_until(deadline.at.into());
-            tokio::select! {
-                biased;
-                () = late => pump.end(Err(limit)),
-                result = pump.run(stream) => pump.end(result),
-            }
+            let result = pump.run(stream).await;
+            pump.end(result);
+        });
+        // Set by a clock that no statement can keep from ticking.
+        let (late, end) = (outcome.clone(), task.abort_handle());
+        let late = clock.spawn(async move {
+            tokio::time::sleep_until(deadline.at.into()).await;
+            late.lock().get_or_insert(Err(deadline.limit()));
+            end.abort();
         });
         Self {
             schema,
@@ -109,6 +115,7 @@ impl Rows {
                 batches,
                 outcome,
                 task: task.abort_handle(),
+                late,
                 over: false,
             }),
         }
@@ -169,7 +176,7 @@ impl Pump {
     }
 
     fn end(&self, result: Result<(), Error>) {
-        *self.outcome.lock() = Some(result);
+        self.outcome.lock().get_or_insert(result);
     }
 }
 
@@ -217,18 +224,23 @@ impl Running {
             return Poll::Ready(None);
         }
         match self.batches.poll_recv(context) {
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => match Pin::new(&mut self.late).poll(context) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(_) => self.end(),
+            },
             Poll::Ready(Some(batch)) => Poll::Ready(Some(Ok(batch))),
-            Poll::Ready(None) => {
-                self.over = true;
-                Poll::Ready(match self.outcome.lock().take() {
-                    Some(Ok(())) => None,
-                    Some(Err(error)) => Some(Err(error)),
-                    // The task is gone without a word: a panic, or the end of the server.
-                    None => Some(Err(given_up())),
-                })
-            }
+            Poll::Ready(None) => self.end(),
         }
+    }
+
+    fn end(&mut self) -> Poll<Option<Result<RecordBatch, Error>>> {
+        self.over = true;
+        Poll::Ready(match self.outcome.lock().take() {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(Err(error)),
+            // The task is gone without a word: a panic, or the end of the server.
+            None => Some(Err(given_up())),
+        })
     }
 }
 

@@ -76,13 +76,18 @@ pub(crate) struct Inner {
     permits: Arc<Semaphore>,
     /// `None` only while it is dropped.
     threads: Option<Runtime>,
+    /// A thread for deadlines: threads that compute look at no clock.
+    clock: Option<Runtime>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(threads) = self.threads.take() {
-            // The last handle may go within a thread of another runtime, which must not wait.
-            threads.shutdown_background();
+        // The last handle may go within a thread of another runtime, which must not wait.
+        for runtime in [self.threads.take(), self.clock.take()]
+            .into_iter()
+            .flatten()
+        {
+            runtime.shutdown_background();
         }
     }
 }
@@ -105,14 +110,20 @@ impl Sql {
         surroundings: Arc<dyn Surroundings>,
         options: Options,
     ) -> Result<Self, Error> {
-        // One more, so that the clock of a deadline is not stopped by a busy statement.
+        let no_threads = |error| Error::failed(format!("no threads for SQL: {error}"));
         let threads = Builder::new_multi_thread()
-            .worker_threads(options.threads.max(1) + 1)
+            .worker_threads(options.threads.max(1))
             .thread_name("mkts-sql")
             .thread_stack_size(STACK_BYTES)
             .enable_time()
             .build()
-            .map_err(|error| Error::failed(format!("no threads for SQL: {error}")))?;
+            .map_err(no_threads)?;
+        let clock = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("mkts-sql-clock")
+            .enable_time()
+            .build()
+            .map_err(no_threads)?;
         let environment = environment(options.memory_bytes)?;
         Ok(Self(Arc::new(Inner {
             engine,
@@ -122,6 +133,7 @@ impl Sql {
             permits: Arc::new(Semaphore::new(options.statements.max(1))),
             options,
             threads: Some(threads),
+            clock: Some(clock),
         })))
     }
 
@@ -132,7 +144,7 @@ impl Sql {
     pub async fn prepare(&self, text: &str, caller: &Caller) -> Result<Statement, Error> {
         let permit = self.permit()?;
         let deadline = self.deadline();
-        self.plan(text, caller, deadline, &permit).await
+        self.plan(text, caller, deadline, permit).await
     }
 
     /// Plans and starts a statement.
@@ -142,7 +154,7 @@ impl Sql {
     pub async fn run(&self, text: &str, caller: &Caller) -> Result<Rows, Error> {
         let permit = self.permit()?;
         let deadline = self.deadline();
-        let statement = self.plan(text, caller, deadline, &permit).await?;
+        let statement = self.plan(text, caller, deadline, permit.clone()).await?;
         statement.start(Vec::new(), deadline, permit).await
     }
 
@@ -161,7 +173,7 @@ impl Sql {
         text: &str,
         caller: &Caller,
         deadline: Deadline,
-        _permit: &OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Result<Statement, Error> {
         let limit = self.0.options.statement_bytes;
         if text.len() > limit {
@@ -172,10 +184,11 @@ impl Sql {
         }
         let shared = Arc::new(self.shared(caller));
         let (inner, text) = (self.0.clone(), text.to_owned());
-        let planned = self.on_threads(
-            deadline,
-            async move { plan::plan(&inner, &text, shared).await },
-        );
+        let planned = self.on_threads(deadline, async move {
+            // Planning may outlast its deadline: it counts until it ends.
+            let _permit = permit;
+            plan::plan(&inner, &text, shared).await
+        });
         let planned = planned.await?;
         Ok(Statement {
             sql: self.clone(),
@@ -200,8 +213,9 @@ impl Sql {
         }
     }
 
-    fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.0.permits.clone().try_acquire_owned().map_err(|_| {
+    fn permit(&self) -> Result<Permit, Error> {
+        let permit = self.0.permits.clone().try_acquire_owned().map(Arc::new);
+        permit.map_err(|_| {
             Error::new(
                 ErrorKind::Busy,
                 format!(
@@ -229,8 +243,7 @@ impl Sql {
     ) -> Result<T, Error> {
         let threads = self.0.handle();
         let task = AbortOnDrop(threads.spawn(work));
-        // The clock is that of SQL's own threads: the caller's may have none.
-        let late = AbortOnDrop(threads.spawn(async move {
+        let late = AbortOnDrop(self.0.clock().spawn(async move {
             tokio::time::sleep_until(deadline.at.into()).await;
         }));
         let (mut task, mut late) = (task, late);
@@ -260,7 +273,14 @@ impl Inner {
             .expect("the threads end with the last handle")
             .handle()
     }
+
+    pub(crate) fn clock(&self) -> &tokio::runtime::Handle {
+        let clock = self.clock.as_ref();
+        clock.expect("the clock ends with the last handle").handle()
+    }
 }
+
+pub(crate) type Permit = Arc<OwnedSemaphorePermit>;
 
 /// No files: what does not fit into memory is an error.
 fn environment(memory_bytes: usize) -> Result<Arc<RuntimeEnv>, Error> {
@@ -361,7 +381,7 @@ impl Statement {
         &self,
         parameters: Vec<ScalarValue>,
         deadline: Deadline,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Result<Rows, Error> {
         match &self.planned {
             Planned::Ready {
@@ -370,9 +390,10 @@ impl Statement {
             Planned::Query { state, plan } => {
                 let (state, plan) = (state.clone(), plan.clone());
                 let threads = self.sql.0.handle().clone();
+                let clock = self.sql.0.clock().clone();
                 let start = async move {
                     let stream = stream(&state, plan, parameters).await?;
-                    Ok(Rows::running(stream, &threads, deadline, permit))
+                    Ok(Rows::running(stream, (&threads, &clock), deadline, permit))
                 };
                 self.sql.on_threads(deadline, start).await
             }
