@@ -27,6 +27,7 @@ mod limits;
 mod order;
 mod ordered;
 mod parse;
+mod pauses;
 mod plan;
 #[cfg(test)]
 mod proofs;

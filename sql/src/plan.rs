@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::ast;
 
 use crate::catalog::Catalog;
 use crate::change::Change;
+use crate::pauses::Pauses;
 use crate::session::{Inner, parameters};
 use crate::shared::SharedRef;
 use crate::tables::Tables;
@@ -129,6 +130,7 @@ pub(crate) fn base(environment: Arc<RuntimeEnv>) -> Result<SessionState, Error> 
         .with_runtime_env(environment)
         .with_default_features()
         .with_query_planner(Arc::new(Planner))
+        .with_physical_optimizer_rule(Arc::new(Pauses))
         .build();
     bounded::bound(&mut state)?;
     Ok(state)
