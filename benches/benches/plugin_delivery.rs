@@ -178,13 +178,16 @@ fn user_cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// CPU of the whole process.
+/// CPU of all threads that live; those of a store live as long as it does.
 fn cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(
-        time.tv_sec.unsigned_abs(),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
+    let threads = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let nanos = threads.flatten().map(|thread| {
+        // A thread that ended meanwhile has no file any more.
+        let stat = std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+        let first = stat.split(' ').next().unwrap_or_default();
+        first.parse().unwrap_or(0)
+    });
+    Duration::from_nanos(nanos.sum())
 }
 
 /// CPU of one write with one trigger of a delivery beside it: all, and outside the kernel.
