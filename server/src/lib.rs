@@ -14,6 +14,8 @@ pub mod http;
 mod ipc;
 mod logs;
 mod percent;
+#[cfg(feature = "sql")]
+mod pgwire;
 pub mod planner;
 mod reload;
 mod retention;

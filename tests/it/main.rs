@@ -6,6 +6,7 @@
 //! | `vectors` | the same for the exchanges of an unmodified Python client |
 //! | `flight` | do clients of Flight SQL read and write, plan and prepare |
 //! | `grpc` | the same over gRPC, with bad input |
+//! | `postgres` | do psql and psycopg read over the PostgreSQL wire |
 //! | `pymarketstore` | does that client itself work |
 //! | `python_client` | does our own Python client, and is its stand-in for that client the same to programs |
 //! | `python_plugin` | does the Python SDK of plugins do what the server says and asks for |
@@ -53,6 +54,7 @@ mod layering;
 mod manage;
 mod native_crash;
 mod ops;
+mod postgres;
 mod process;
 mod pymarketstore;
 mod python_client;

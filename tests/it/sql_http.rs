@@ -262,11 +262,7 @@ fn rows_name_their_buckets_themselves() {
     assert!(error.contains("1Fort"), "{error}");
     let both = "SELECT symbol, \"Close\" FROM \"*/1Min/X\" ORDER BY symbol, \"Epoch\"";
     let all = as_json(&sql(&mut client, "*/*", both));
-    assert_eq!(
-        all["rows"],
-        json!([["A", 1], ["A", 3], ["B", 2]]),
-        "{all}"
-    );
+    assert_eq!(all["rows"], json!([["A", 1], ["A", 3], ["B", 2]]), "{all}");
     // The same as Arrow, and back.
     let keyed = "SELECT * FROM \"*/1Min/X\"";
     let stream = sql(&mut client, "application/vnd.apache.arrow.stream", keyed);

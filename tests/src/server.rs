@@ -86,6 +86,8 @@ pub struct Server {
     addr: SocketAddr,
     /// Where gRPC listens, if it does.
     grpc: Option<String>,
+    /// Where the PostgreSQL wire does.
+    postgres: Option<String>,
     starts: u32,
 }
 
@@ -113,6 +115,7 @@ impl Server {
             child: None,
             addr,
             grpc: None,
+            postgres: None,
             starts: 0,
         };
         server.spawn();
@@ -176,6 +179,7 @@ impl Server {
             .expect("the ready file names the address");
         self.addr = http.parse().expect("the address is host:port");
         self.grpc = ready["grpc"].as_str().map(str::to_owned);
+        self.postgres = ready["postgres"].as_str().map(str::to_owned);
     }
 
     /// True once the process has said that it serves.
@@ -246,6 +250,11 @@ impl Server {
     /// Where gRPC listens: `grpc_listen_port: 0` opens it.
     pub fn grpc(&self) -> &str {
         self.grpc.as_deref().expect("gRPC is switched on")
+    }
+
+    /// Where the PostgreSQL wire listens: `postgres: {listen_port: 0}` opens it.
+    pub fn postgres(&self) -> &str {
+        self.postgres.as_deref().expect("the wire is switched on")
     }
 
     /// The directory around the data directory: nothing may appear in it.

@@ -117,6 +117,13 @@ async fn serve(
         )),
         None => None,
     };
+    let postgres = match config.postgres {
+        Some(postgres) => Some((
+            postgres,
+            bind(&config.listen_host, postgres.port, "postgres.listen_port").await?,
+        )),
+        None => None,
+    };
     let address = listener
         .local_addr()
         .map_err(|error| Failure::new(format!("the address is not known: {error}")))?;
@@ -167,6 +174,24 @@ async fn serve(
             listener,
             stopped,
         )));
+    }
+    if let Some((options, listener)) = postgres {
+        let address = listener
+            .local_addr()
+            .map_err(|error| Failure::new(format!("the address is not known: {error}")))?;
+        let stopped = until_true(stopping.clone());
+        #[cfg(feature = "sql")]
+        {
+            info!("the PostgreSQL wire listens on {address}");
+            addresses.push(("postgres", address.to_string()));
+            let served = crate::pgwire::serve(app.clone(), options, listener, stopped);
+            servers.push(tokio::spawn(served));
+        }
+        #[cfg(not(feature = "sql"))]
+        {
+            let _ = (options, listener, stopped);
+            warn!("postgres: this mkts was built without SQL (feature sql): {address} is closed");
+        }
     }
     let (rules, changing) = watch::channel(config.retention.clone());
     tokio::spawn(retention::run(
