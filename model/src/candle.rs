@@ -4,6 +4,7 @@
 //! Nothing is done per row that can be done per window.
 
 use crate::batch::{Column, Value};
+use crate::functions::Grid;
 use crate::schema::ColumnType;
 use crate::timeframe::{Timeframe, Window};
 use crate::zone::Zone;
@@ -35,6 +36,22 @@ pub struct Windows {
 }
 
 impl Windows {
+    /// Finds the windows of ascending times on any grid.
+    pub fn on(times: &[i64], grid: &Grid) -> Self {
+        debug_assert!(times.is_sorted(), "rows are rolled up in order of time");
+        let mut windows = Self::default();
+        let mut cursor = grid.cursor();
+        let (mut row, mut count) = (0, 1);
+        while let Some(time) = times.get(row) {
+            let window = cursor.window(*time);
+            count = rows_before(&times[row..], window.end, count);
+            row += count;
+            windows.starts.push(window.start);
+            windows.ends.push(row as u32);
+        }
+        windows
+    }
+
     /// Finds the windows of ascending times.
     pub fn of(times: &[i64], timeframe: Timeframe, zone: &Zone) -> Self {
         debug_assert!(times.is_sorted(), "rows are rolled up in order of time");

@@ -19,6 +19,7 @@ compile_error!("mkts stores and sends little-endian values and supports little-e
 
 mod batch;
 mod candle;
+pub mod functions;
 mod key;
 mod pattern;
 mod scalar;

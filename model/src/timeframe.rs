@@ -133,7 +133,7 @@ impl Timeframe {
                 end: start.saturating_add(length),
             };
         }
-        let (first_day, next_day) = self.window_days(zone.local_day(time), zone, time);
+        let (first_day, next_day) = self.days(zone.local_day(time));
         Window {
             start: zone.day_start(first_day),
             end: zone.day_start(next_day),
@@ -165,10 +165,11 @@ impl Timeframe {
         }
     }
 
-    fn window_days(self, day: i64, zone: &Zone, time: i64) -> (i64, i64) {
+    /// First and next day of the window that holds a day, of a timeframe of days, weeks or years.
+    pub(crate) fn days(self, day: i64) -> (i64, i64) {
         match self.unit {
             Unit::Year => {
-                let year = i64::from(zone.local_date(time).0);
+                let year = i64::from(Zone::civil(day).0);
                 let first = year - (year - 1970).rem_euclid(self.count);
                 let start_day =
                     |year: i64| Zone::year_start_day(i16::try_from(year).unwrap_or(1970));
@@ -176,7 +177,7 @@ impl Timeframe {
             }
             Unit::Week => span(day, WEEK_ANCHOR_DAY, 7 * self.count),
             Unit::Day => span(day, 0, self.count),
-            Unit::Second | Unit::Minute | Unit::Hour => unreachable!("fixed() answered these"),
+            Unit::Second | Unit::Minute | Unit::Hour => unreachable!("these are shorter than days"),
         }
     }
 }

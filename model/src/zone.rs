@@ -63,7 +63,12 @@ impl Zone {
 
     /// Local civil year, month and day at `time`.
     pub fn local_date(&self, time: i64) -> (i16, i8, i8) {
-        let date = date_of_day(self.local_day(time));
+        Self::civil(self.local_day(time))
+    }
+
+    /// Civil year, month and day of a day counted from 1970-01-01.
+    pub fn civil(day: i64) -> (i16, i8, i8) {
+        let date = date_of_day(day);
         (date.year(), date.month(), date.day())
     }
 
@@ -94,9 +99,17 @@ impl Zone {
 
     /// Days from 1970-01-01 to 1 January of a civil year.
     pub fn year_start_day(year: i16) -> i64 {
+        Self::month_start_day(i64::from(year), 1)
+    }
+
+    /// Days from 1970-01-01 to the first of a month (1 to 12) of a civil year.
+    pub fn month_start_day(year: i64, month: i64) -> i64 {
         let epoch = Date::constant(1970, 1, 1);
-        let first = Date::new(year, 1, 1).unwrap_or(epoch);
-        i64::from((first - epoch).get_days())
+        let date = match (i16::try_from(year), i8::try_from(month)) {
+            (Ok(year), Ok(month)) => Date::new(year, month, 1).unwrap_or(epoch),
+            _ => epoch,
+        };
+        i64::from((date - epoch).get_days())
     }
 
     /// Nanoseconds to add to UTC to get local time at `time`.

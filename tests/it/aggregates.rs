@@ -31,7 +31,7 @@ const UTC: &[Destination] = &[
 ];
 
 /// Bars of a file of the bundled data.
-fn real(file: &str) -> Bars {
+pub(crate) fn real(file: &str) -> Bars {
     let path = workspace().join("data").join(file);
     let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut text = String::new();

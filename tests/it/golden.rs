@@ -5,6 +5,7 @@
 //! changing every value of every recorded reply.
 
 pub(crate) mod canon;
+mod now;
 mod prove;
 pub(crate) mod replay;
 mod rulings;
@@ -28,5 +29,5 @@ scenarios! {
     admin errors year_boundary slot_zero tz_newyork
     ondiskagg ondiskagg_row_by_row ondiskagg_types
     stream stream_bad
-    json_codec restart compression_off wal_bypass pyclient
+    json_codec restart compression_off wal_bypass pyclient functions
 }

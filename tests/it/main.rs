@@ -20,6 +20,7 @@
 //! | `corrupt` | is rot found and named, whatever byte it hits |
 //! | `fuzz` | does any input make a decoder panic or hang |
 //! | `aggregates` | do coarser bars equal recomputation for rows in any order, zone and volume |
+//! | `functions` | do the functions of a query compute what is right on real bars, in bounded memory |
 //! | `hostile` | does bad input get a clear error and leave nothing behind |
 //! | `manage` | can an operator see and steer its plugins, and nobody their secrets |
 //! | `ops` | do the dashboard, the image and the chart name what is there |
@@ -45,6 +46,7 @@ mod crash;
 mod exchange;
 mod feeds;
 mod flight;
+mod functions;
 mod fuzz;
 mod golden;
 mod grpc;

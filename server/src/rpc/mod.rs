@@ -5,6 +5,7 @@ mod alter;
 pub(crate) mod create;
 mod delete;
 mod destroy;
+mod functions;
 mod info;
 mod list;
 mod query;

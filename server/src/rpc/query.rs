@@ -16,6 +16,7 @@ use crate::config::Limits;
 use crate::http::App;
 use crate::planner::{self, Plan};
 use crate::room::Held;
+use crate::rpc::functions::{Bounds, Calls};
 
 use super::Failure;
 
@@ -51,23 +52,21 @@ fn one(
     if query.is_sqlstatement {
         return Err("SQL is not available in this build".to_owned().into());
     }
-    if let Some(function) = query.functions.first() {
-        let shown: String = function
-            .chars()
-            .take(40)
-            .filter(|c| !c.is_control())
-            .collect();
-        return Err(format!(
-            "functions are not available in this build (\"{shown}\" was asked for)"
-        )
-        .into());
-    }
+    let calls = match &query.functions[..] {
+        [] => None,
+        _ => Some(Calls::new(app, caller, limits, query)?),
+    };
     let plan = planner::plan_for(&app.engine, query, caller)?;
-    if let Some(reply) = last::reply(app, &plan, query, held)? {
+    if calls.is_none()
+        && let Some(reply) = last::reply(app, &plan, query, held)?
+    {
         return Ok(reply);
     }
     let mut ids: Vec<BucketId> = plan.buckets.iter().map(|b| b.id).collect();
     ids.dedup();
+    if let Some(calls) = &calls {
+        ids.extend(calls.further(&plan.buckets)?);
+    }
     let snapshot = app.engine.snapshot(&ids);
     // Both lists are in one order: the place of a bucket is that of the one before, or the next.
     let place = |at: usize, id: BucketId| {
@@ -78,6 +77,7 @@ fn one(
     let mut result = Assembly::default();
     // Nearly always the same for all buckets of a query.
     let mut output = Output::default();
+    let mut had_rows = false;
     for bucket in &plan.buckets {
         // A bucket dropped since the plan was made is missing, like one that never was.
         let Some(index) = place(at, bucket.id) else {
@@ -92,12 +92,26 @@ fn one(
             .into());
         }
         let view = &snapshot.buckets()[index];
-        if !output.is_for(view) {
-            output = Output::new(view, &query.columns);
-        }
-        let batch = read(app, limits, &plan, &snapshot, index, &output, result.rows)?;
+        let batch = if let Some(calls) = &calls {
+            let bounds = Bounds {
+                deadline,
+                rows_before: result.rows,
+            };
+            let answer = calls.run(&plan, (&snapshot, index), &bounds)?;
+            had_rows |= answer.had_rows;
+            output.be_for(answer.rows.schema(), answer.kind, &[]);
+            answer.rows
+        } else {
+            output.be_for(&view.schema, view.kind, &query.columns);
+            read(app, limits, &plan, &snapshot, index, &output, result.rows)?
+        };
         result.add(view, &output, batch, limits)?;
-        result.take_room(&output, view, app, held)?;
+        result.take_room(&output, app, held)?;
+    }
+    if !had_rows && calls.is_some_and(|calls| calls.needs_rows()) {
+        return Err("empty input to Accum: there is no row to make candles of"
+            .to_owned()
+            .into());
     }
     if result.slices.is_empty() {
         return Err("no files returned from query parse".to_owned().into());
@@ -127,26 +141,25 @@ impl Output {
     /// `Epoch`, then the columns in stored order or those asked for in the order asked for, then
     /// `Nanoseconds` for ticks. Unknown names are left out. A name asked for twice comes twice, and
     /// so does `Epoch`, as clients of the reference see it.
-    fn new(bucket: &BucketInfo, wanted: &[String]) -> Self {
-        let schema = &bucket.schema;
+    fn new(schema: &Schema, kind: RowKind, wanted: &[String]) -> Self {
         let mut output = Self {
-            made_for: Some((schema.clone(), bucket.kind)),
+            made_for: Some((schema.clone(), kind)),
             scanned: Vec::new(),
             columns: vec![(EPOCH.to_owned(), "i8", Source::Epoch)],
         };
         if wanted.is_empty() {
-            (0..schema.len()).for_each(|position| output.add(bucket, position));
+            (0..schema.len()).for_each(|position| output.add(schema, position));
         }
         for name in wanted {
             match schema.position(name) {
-                Some(position) => output.add(bucket, position),
+                Some(position) => output.add(schema, position),
                 None if name == EPOCH => {
                     output.columns.push((EPOCH.to_owned(), "i8", Source::Epoch));
                 }
                 None => {}
             }
         }
-        if bucket.kind == RowKind::Tick {
+        if kind == RowKind::Tick {
             output
                 .columns
                 .push((NANOSECONDS.to_owned(), "i4", Source::Nanoseconds));
@@ -154,13 +167,19 @@ impl Output {
         output
     }
 
-    fn is_for(&self, bucket: &BucketInfo) -> bool {
-        let same =
-            |(schema, kind): &(Schema, RowKind)| *kind == bucket.kind && *schema == bucket.schema;
+    /// Becomes the output of such rows, if it is not yet.
+    fn be_for(&mut self, schema: &Schema, kind: RowKind, wanted: &[String]) {
+        if !self.is_for(schema, kind) {
+            *self = Self::new(schema, kind, wanted);
+        }
+    }
+
+    fn is_for(&self, schema: &Schema, kind: RowKind) -> bool {
+        let same = |made: &(Schema, RowKind)| made.1 == kind && made.0 == *schema;
         self.made_for.as_ref().is_some_and(same)
     }
 
-    fn add(&mut self, bucket: &BucketInfo, position: usize) {
+    fn add(&mut self, schema: &Schema, position: usize) {
         let at = match self.scanned.iter().position(|p| *p == position) {
             Some(at) => at,
             None => {
@@ -168,16 +187,18 @@ impl Output {
                 self.scanned.len() - 1
             }
         };
-        let def = &bucket.schema.columns()[position];
+        let def = &schema.columns()[position];
         self.columns
             .push((def.name.clone(), reply_code(def.ty), Source::Column(at)));
     }
 
-    fn row_bytes(&self, bucket: &BucketInfo) -> u64 {
+    fn row_bytes(&self) -> u64 {
+        let columns = self.made_for.as_ref().map(|(schema, _)| schema.columns());
+        let columns = columns.unwrap_or_default();
         let size = |source: &Source| match source {
             Source::Epoch => 8,
             Source::Nanoseconds => 4,
-            Source::Column(at) => bucket.schema.columns()[self.scanned[*at]].ty.size() as u64,
+            Source::Column(at) => columns[self.scanned[*at]].ty.size() as u64,
         };
         self.columns.iter().map(|c| size(&c.2)).sum()
     }
@@ -202,7 +223,7 @@ fn read(
         }
     }
     // One row more than allowed shows that there are too many, without reading all of them.
-    let bytes_rows = limits.result_bytes / output.row_bytes(bucket).max(1);
+    let bytes_rows = limits.result_bytes / output.row_bytes().max(1);
     let rows_max = match plan.limit {
         None => bytes_rows.min(limits.result_rows),
         Some(_) => bytes_rows,
@@ -297,7 +318,7 @@ impl Assembly {
             _ => self.slices.push((key, self.rows, rows)),
         }
         self.rows += rows;
-        let row_bytes = output.row_bytes(bucket);
+        let row_bytes = output.row_bytes();
         if self.rows as u64 * row_bytes > limits.result_bytes {
             return Err(format!(
                 "the result has more than {} bytes (limits.result_bytes)",
@@ -308,14 +329,8 @@ impl Assembly {
     }
 
     /// The rows are in memory until the reply is sent.
-    fn take_room(
-        &mut self,
-        output: &Output,
-        bucket: &BucketInfo,
-        app: &App,
-        held: &mut Held,
-    ) -> Result<(), String> {
-        let bytes = self.rows as u64 * output.row_bytes(bucket);
+    fn take_room(&mut self, output: &Output, app: &App, held: &mut Held) -> Result<(), String> {
+        let bytes = self.rows as u64 * output.row_bytes();
         if bytes <= self.taken {
             return Ok(());
         }

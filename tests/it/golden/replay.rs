@@ -1,6 +1,7 @@
 //! Plays a recorded scenario against a real server.
 
 use crate::golden::canon::{self, unhex};
+use crate::golden::now;
 use crate::golden::rulings::{Expect, Tables, ruling};
 use rmpv::Value;
 use serde_json::{Map, Value as Json, json};
@@ -241,6 +242,7 @@ pub(crate) fn check(scenario: &str, step: &Json, reply: &Response) -> Result<(),
             *year.ok_or("the recording has no LatestYear")? = json!(this_year());
             same(&wanted, got)
         }
+        Expect::Now => same(&now::wanted(&recorded_reply(step), reply)?, got),
         Expect::Tables(tables) => same(&envelope(step, "result", tables_view(&tables())), got),
         Expect::List(keys) => {
             let mut keys: Vec<&str> = keys.to_vec();
@@ -352,7 +354,7 @@ fn error_object(got: &Json, codes: &[i64]) -> Result<(), String> {
     )
 }
 
-fn require(condition: bool, otherwise: String) -> Result<(), String> {
+pub(crate) fn require(condition: bool, otherwise: String) -> Result<(), String> {
     if condition { Ok(()) } else { Err(otherwise) }
 }
 

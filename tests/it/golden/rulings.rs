@@ -13,10 +13,12 @@ pub(crate) enum Why {
     Fault,
     /// mkts differs on purpose.
     Different,
-    /// Not in this version: SQL and functions of a query.
+    /// Not in this version: SQL.
     Absent,
+    /// The present time is part of the answer.
+    Varies,
 }
-use Why::{Absent, Different, Fault};
+use Why::{Absent, Different, Fault, Varies};
 
 /// Tables by full key.
 pub(crate) type Tables = Vec<(&'static str, Table)>;
@@ -28,6 +30,8 @@ pub(crate) enum Expect {
     Recorded,
     /// The recording, with the year of an empty bucket being that of today.
     ThisYear,
+    /// The recording, but the times of its only row are of now.
+    Now,
     /// These tables, in the usual envelope.
     Tables(fn() -> Tables),
     /// These `Results`.
@@ -72,6 +76,7 @@ const NO_DROP: &str = "an error reply instead of a dropped connection";
 const PARSE: &str = "an undecodable body gets a parse error instead of an empty reply";
 const NOTIFY: &str = "a missing or null id gets its answer, with id nil, instead of an empty reply";
 const EXACT: &str = "tick times are exact to the nanosecond, not 2^-32 of an interval";
+const NOW: &str = "an aggregate over everything has the time of its answer";
 const RECOMPUTED: &str = "an overwritten bar changes its aggregates";
 
 /// All rulings.
@@ -223,13 +228,6 @@ pub(crate) const RULINGS: &[Ruling] = &[
         AnyError,
         "SQL is not in this version",
     ),
-    (
-        "tz_newyork",
-        10,
-        Absent,
-        AnyError,
-        "functions are not in this version",
-    ),
     ("ondiskagg", 15, Fault, Tables(agg_5min), RECOMPUTED),
     ("ondiskagg", 16, Fault, Tables(agg_15min), RECOMPUTED),
     ("ondiskagg", 17, Fault, Tables(agg_1h), RECOMPUTED),
@@ -271,18 +269,25 @@ pub(crate) const RULINGS: &[Ruling] = &[
     ),
     (
         "pyclient",
-        10,
-        Absent,
-        AnyError,
-        "functions are not in this version",
-    ),
-    (
-        "pyclient",
         18,
         Absent,
         AnyError,
         "SQL is not in this version",
     ),
+    ("functions", 9, Varies, Now, NOW),
+    ("functions", 11, Varies, Now, NOW),
+    ("functions", 12, Varies, Now, NOW),
+    ("functions", 13, Varies, Now, NOW),
+    ("functions", 14, Varies, Now, NOW),
+    (
+        "functions",
+        15,
+        Fault,
+        Tables(no_gaps),
+        "gap without an argument looks for what is more than three deviations longer",
+    ),
+    ("functions", 22, Varies, Now, NOW),
+    ("functions", 25, Varies, Now, NOW),
 ];
 
 /// The bars that the recording writes everywhere: prices follow from one number a row.
@@ -374,6 +379,11 @@ fn by_name_5() -> Tables {
 
 fn no_rows() -> Tables {
     vec![("R/1Min/OHLCV", bars(&[]))]
+}
+
+fn no_gaps() -> Tables {
+    let table = Table::default().i8("Epoch", &[]);
+    vec![("F/1Min/OHLCV", table.i8("End", &[]).i8("Length", &[]))]
 }
 
 fn first_of_january() -> Tables {

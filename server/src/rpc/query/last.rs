@@ -20,11 +20,14 @@ pub(super) fn reply(
     let [first, _, ..] = &plan.buckets[..] else {
         return Ok(None);
     };
-    let output = Output::new(first, &query.columns);
+    let output = Output::new(&first.schema, first.kind, &query.columns);
     let asked_twice = |pair: &[_]| pair[0] == pair[1];
     let ids: Vec<BucketId> = plan.buckets.iter().map(|bucket| bucket.id).collect();
     if !plan.is_last_row()
-        || !plan.buckets.iter().all(|bucket| output.is_for(bucket))
+        || !plan
+            .buckets
+            .iter()
+            .all(|bucket| output.is_for(&bucket.schema, bucket.kind))
         || ids.windows(2).any(asked_twice)
     {
         return Ok(None);
@@ -59,7 +62,7 @@ pub(super) fn reply(
     result.slices = slices
         .map(|(row, bucket)| (slice_key(bucket), row, 1))
         .collect();
-    result.take_room(&output, first, app, held)?;
+    result.take_room(&output, app, held)?;
     result.columns = output.columns;
     Ok(Some(result.finish()))
 }
