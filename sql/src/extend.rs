@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
 use crate::shared::SharedRef;
-use crate::{Error, ErrorKind, clauses};
+use crate::{Error, ErrorKind, clauses, functions};
 
 /// 0. The tokens, without blanks: what the parser does not take is put into words that it takes.
 pub(crate) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, Error> {
@@ -21,13 +21,14 @@ pub(crate) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, E
 }
 
 /// 1. The tree, before its tables are looked up. Spans of what is kept must stay.
-pub(crate) fn rewrite(statement: &mut Statement, _shared: &SharedRef) -> Result<(), Error> {
+pub(crate) fn rewrite(statement: &mut Statement, shared: &SharedRef) -> Result<(), Error> {
+    functions::rewrite(statement, shared)?;
     clauses::rewrite(statement).map_err(|message| Error::new(ErrorKind::Invalid, message))
 }
 
 /// 2. Functions, planners of relations, rules of the optimizer.
-pub(crate) fn register(builder: SessionStateBuilder, _shared: &SharedRef) -> SessionStateBuilder {
-    clauses::register(builder)
+pub(crate) fn register(builder: SessionStateBuilder, shared: &SharedRef) -> SessionStateBuilder {
+    clauses::register(functions::register(builder, shared))
 }
 
 /// 3. The plan, before types are fitted and before the optimizer.

@@ -23,6 +23,7 @@ mod error;
 mod extend;
 mod fill;
 mod latest;
+mod functions;
 mod limits;
 mod order;
 mod ordered;
