@@ -9,6 +9,8 @@ mod functions;
 mod info;
 mod list;
 mod query;
+#[cfg(feature = "sql")]
+mod sql;
 mod write;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -50,7 +50,12 @@ fn one(
     held: &mut Held,
 ) -> Result<DatasetReply, Failure> {
     if query.is_sqlstatement {
-        return Err("SQL is not available in this build".to_owned().into());
+        #[cfg(feature = "sql")]
+        return super::sql::run(app, caller, &query.sql_statement, held);
+        #[cfg(not(feature = "sql"))]
+        return Err("this mkts was built without SQL (feature sql)"
+            .to_owned()
+            .into());
     }
     let calls = match &query.functions[..] {
         [] => None,
