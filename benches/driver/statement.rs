@@ -34,7 +34,10 @@ impl Open {
         let columns = columns(&schema, &batches)?;
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let sum = format!("{:016x}", checksum(&columns)?);
-        Ok(Answer::timed(times).with("rows", rows).with("batches", batches.len()).with("sum", sum))
+        Ok(Answer::timed(times)
+            .with("rows", rows)
+            .with("batches", batches.len())
+            .with("sum", sum))
     }
 }
 
@@ -50,7 +53,12 @@ fn columns(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<Column>> {
             _ => {
                 let values = cast(array, &DataType::Float64)?;
                 let values = values.as_primitive::<Float64Type>();
-                Column::from_values(values.iter().map(|v| v.unwrap_or(f64::NAN)).collect::<Vec<f64>>())
+                Column::from_values(
+                    values
+                        .iter()
+                        .map(|v| v.unwrap_or(f64::NAN))
+                        .collect::<Vec<f64>>(),
+                )
             }
         })
     };

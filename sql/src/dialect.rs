@@ -110,7 +110,7 @@ fn binds(token: &Token, marketstore: bool) -> bool {
         return false;
     };
     let is = |name: &&str| word.value.eq_ignore_ascii_case(name);
-    BINDING.iter().any(|name| is(&name)) || marketstore && BINDING_THERE.iter().any(|n| is(&n))
+    BINDING.iter().any(is) || marketstore && BINDING_THERE.iter().any(is)
 }
 
 fn joined_name(

@@ -40,9 +40,9 @@ fn psql(server: &Server, commands: &[&str]) -> Option<Output> {
         "-d",
         "mkts",
     ]);
-    commands
-        .iter()
-        .for_each(|command| drop(psql.args(["-c", command])));
+    for command in commands {
+        psql.args(["-c", command]);
+    }
     match psql.output() {
         Ok(output) => Some(output),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -108,7 +108,8 @@ fn load(http: &mut Client, rows: usize) -> Result<()> {
         let column = column.cast(ty)?;
         Ok((ColumnDef::new(def.name.clone(), ty), column))
     });
-    let (defs, columns): (Vec<_>, Vec<_>) = columns.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    let (defs, columns): (Vec<_>, Vec<_>) =
+        columns.collect::<Result<Vec<_>>>()?.into_iter().unzip();
     let batch = ColumnBatch::new(Schema::new(defs)?, wide.time_column().clone(), columns)?;
     let key = BucketKey::parse(KEY)?;
     for from in (0..rows).step_by(BATCH_ROWS) {
@@ -232,11 +233,18 @@ async fn points(args: &Args, server: &Started, http: &mut Client) -> Result<Vec<
     let mut postgres = Postgres::connect(&server.postgres)?;
     let times = http.query(&Query::of(KEY).last(args.points))?;
     let times = times.first().ok_or("no rows")?.batch.times().to_vec();
-    let names = ["Flight point query", "PostgreSQL point query", "/rpc last row"];
+    let names = [
+        "Flight point query",
+        "PostgreSQL point query",
+        "/rpc last row",
+    ];
     let mut seconds = vec![Vec::new(); names.len()];
     let last = Client::query_request(&Query::of(KEY).last(1));
     for time in times {
-        let sql = format!("SELECT * FROM \"{KEY}\" WHERE \"Epoch\" = {}", time / 1_000_000_000);
+        let sql = format!(
+            "SELECT * FROM \"{KEY}\" WHERE \"Epoch\" = {}",
+            time / 1_000_000_000
+        );
         let began = Instant::now();
         let rows = flight_rows(&mut flight, &sql).await?;
         seconds[0].push(began.elapsed().as_secs_f64());
