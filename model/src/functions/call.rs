@@ -287,7 +287,7 @@ fn split(text: &str) -> Result<(String, Vec<Argument>), FunctionError> {
         return Ok((name.to_owned(), arguments));
     }
     loop {
-        let (argument, after) = argument(rest).map_err(|why| wrong(why))?;
+        let (argument, after) = argument(rest).map_err(&wrong)?;
         arguments.push(argument);
         rest = after.trim_start();
         if let Some(next) = rest.strip_prefix(',') {

@@ -154,7 +154,7 @@ impl Running {
             .zip(&prices)
             .map(|(n, p)| ColumnDef::new(*n, p.ty))
             .collect();
-        let total = |name: &String, of| ColumnDef::new(&format!("{name}_{of}"), ColumnType::F64);
+        let total = |name: &String, of| ColumnDef::new(format!("{name}_{of}"), ColumnType::F64);
         columns.extend(call.sums.iter().map(|name| total(name, "SUM")));
         columns.extend(call.means.iter().map(|name| total(name, "AVG")));
         let schema = Schema::new(columns.clone());
