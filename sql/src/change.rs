@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast;
 use engine::BucketInfo;
 use model::BucketKey;
 
+use crate::pauses::Ended;
 use crate::plan::{self, Planned};
 use crate::session::{Inner, parameters};
 use crate::shared::SharedRef;
@@ -132,7 +133,12 @@ impl Change {
         parameters(&self.plan)
     }
 
-    pub(crate) async fn run(&self, inner: &Inner, values: Vec<ScalarValue>) -> Result<Rows, Error> {
+    pub(crate) async fn run(
+        &self,
+        inner: &Inner,
+        values: Vec<ScalarValue>,
+        ended: &Ended,
+    ) -> Result<Rows, Error> {
         let plan = plan::with_values(self.plan.clone(), values)?;
         let rows = match &self.what {
             What::Insert(target, names) => {
@@ -143,6 +149,7 @@ impl Change {
                     names.as_deref(),
                     inner,
                     &self.shared,
+                    ended,
                 )
                 .await?
             }

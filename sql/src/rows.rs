@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 
+use crate::pauses::Ended;
 use crate::session::Permit;
 use crate::{Error, ErrorKind};
 
@@ -44,12 +45,14 @@ struct Running {
     batches: mpsc::Receiver<RecordBatch>,
     outcome: Arc<Mutex<Option<Result<(), Error>>>>,
     task: AbortHandle,
+    ended: Ended,
     late: JoinHandle<()>,
     over: bool,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.ended.set();
         self.task.abort();
         self.late.abort();
     }
@@ -101,11 +104,13 @@ impl Rows {
             let result = pump.run(stream).await;
             pump.end(result);
         });
+        let ended = deadline.ended.clone();
         // Set by a clock that no statement can keep from ticking.
         let (late, end) = (outcome.clone(), task.abort_handle());
         let late = clock.spawn(async move {
             tokio::time::sleep_until(deadline.at.into()).await;
             late.lock().get_or_insert(Err(deadline.limit()));
+            deadline.ended.set();
             end.abort();
         });
         Self {
@@ -115,6 +120,7 @@ impl Rows {
                 batches,
                 outcome,
                 task: task.abort_handle(),
+                ended,
                 late,
                 over: false,
             }),
@@ -134,15 +140,16 @@ impl Rows {
     }
 }
 
-/// When a statement must be done.
-#[derive(Debug, Clone, Copy)]
+/// When a run of a statement must be done, and whether it is.
+#[derive(Debug, Clone)]
 pub(crate) struct Deadline {
     pub(crate) at: Instant,
     pub(crate) seconds: f64,
+    pub(crate) ended: Ended,
 }
 
 impl Deadline {
-    pub(crate) fn limit(self) -> Error {
+    pub(crate) fn limit(&self) -> Error {
         let seconds = self.seconds;
         Error::limit(format!(
             "the statement took longer than {seconds} s (sql.time)"

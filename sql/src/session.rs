@@ -17,6 +17,7 @@ use model::Zone;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::pauses::{Ended, watched};
 use crate::plan::{self, Planned};
 use crate::rows::{Deadline, given_up, plain};
 use crate::shared::Shared;
@@ -154,7 +155,8 @@ impl Sql {
     pub async fn run(&self, text: &str, caller: &Caller) -> Result<Rows, Error> {
         let permit = self.permit()?;
         let deadline = self.deadline();
-        let statement = self.plan(text, caller, deadline, permit.clone()).await?;
+        let planned = self.plan(text, caller, deadline.clone(), permit.clone());
+        let statement = planned.await?;
         statement.start(Vec::new(), deadline, permit).await
     }
 
@@ -232,6 +234,7 @@ impl Sql {
         Deadline {
             at: Instant::now() + time,
             seconds: time.as_secs_f64(),
+            ended: Ended::default(),
         }
     }
 
@@ -242,27 +245,45 @@ impl Sql {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let threads = self.0.handle();
-        let task = AbortOnDrop(threads.spawn(work));
-        let late = AbortOnDrop(self.0.clock().spawn(async move {
-            tokio::time::sleep_until(deadline.at.into()).await;
-        }));
-        let (mut task, mut late) = (task, late);
+        let at = deadline.at.into();
+        let mut task = AbortOnDrop {
+            task: threads.spawn(work),
+            ended: Some(deadline.ended.clone()),
+        };
+        let mut late = AbortOnDrop {
+            // A timer belongs to the runtime that it is made in.
+            task: self
+                .0
+                .clock()
+                .spawn(async move { tokio::time::sleep_until(at).await }),
+            ended: None,
+        };
         tokio::select! {
             biased;
-            done = &mut task.0 => done.unwrap_or_else(|error| {
-                tracing::error!(%error, "a statement panicked");
-                Err(given_up())
-            }),
-            _ = &mut late.0 => Err(deadline.limit()),
+            done = &mut task.task => {
+                // What runs on may be only begun.
+                task.ended = None;
+                done.unwrap_or_else(|error| {
+                    tracing::error!(%error, "a statement panicked");
+                    Err(given_up())
+                })
+            }
+            _ = &mut late.task => Err(deadline.limit()),
         }
     }
 }
 
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+struct AbortOnDrop<T> {
+    task: tokio::task::JoinHandle<T>,
+    ended: Option<Ended>,
+}
 
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(ended) = &self.ended {
+            ended.set();
+        }
+        self.task.abort();
     }
 }
 
@@ -391,17 +412,19 @@ impl Statement {
                 let (state, plan) = (state.clone(), plan.clone());
                 let threads = self.sql.0.handle().clone();
                 let clock = self.sql.0.clock().clone();
+                let run = deadline.clone();
                 let start = async move {
-                    let stream = stream(&state, plan, parameters).await?;
-                    Ok(Rows::running(stream, (&threads, &clock), deadline, permit))
+                    let stream = stream(&state, plan, parameters, &run.ended).await?;
+                    Ok(Rows::running(stream, (&threads, &clock), run, permit))
                 };
                 self.sql.on_threads(deadline, start).await
             }
             Planned::Change(change) => {
                 let (change, inner) = (change.clone(), self.sql.0.clone());
+                let ended = deadline.ended.clone();
                 let run = async move {
                     let _permit = permit;
-                    change.run(&inner, parameters).await
+                    change.run(&inner, parameters, &ended).await
                 };
                 self.sql.on_threads(deadline, run).await
             }
@@ -414,9 +437,11 @@ pub(crate) async fn stream(
     state: &SessionState,
     plan: LogicalPlan,
     values: Vec<ScalarValue>,
+    ended: &Ended,
 ) -> Result<datafusion::physical_plan::SendableRecordBatchStream, Error> {
     let plan = plan::with_values(plan, values)?;
     let physical = state.create_physical_plan(&plan).await?;
+    let physical = watched(physical, ended)?;
     Ok(execute_stream(physical, state.task_ctx())?)
 }
 

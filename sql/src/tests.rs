@@ -470,6 +470,28 @@ fn statements_that_would_eat_the_server_are_stopped() {
 }
 
 #[test]
+fn a_join_that_finds_nothing_ends_when_it_is_given_up() {
+    let bench = Bench::with(Options {
+        threads: 1,
+        time: std::time::Duration::from_millis(1500),
+        ..Options::default()
+    });
+    // More pairs than can be looked at, none of which passes: no batch ever comes.
+    let side = "(SELECT value, value % 1 AS k FROM generate_series(1, 200000))";
+    for condition in [
+        "a.value + b.value < 0",
+        "a.k = b.k AND a.value + b.value < 0",
+    ] {
+        let text = format!("SELECT count(*) FROM {side} a JOIN {side} b ON {condition}");
+        assert_eq!(bench.error(&text).kind, ErrorKind::Limit, "{condition}");
+        // The permit comes back when the work has ended, not when its reader has.
+        while bench.sql.running() > 0 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
 fn long_statements_are_no_harm() {
     let bench = Bench::new();
     bench.bars("AAPL/1Min/OHLCV", 100);

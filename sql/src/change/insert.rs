@@ -14,6 +14,7 @@ use futures::StreamExt;
 use model::{BucketKey, Column, ColumnBatch, NANOS_PER_SECOND, Zone};
 
 use super::may_write;
+use crate::pauses::Ended;
 use crate::session::{Inner, stream};
 use crate::shared::SharedRef;
 use crate::table::{EPOCH, data_type};
@@ -149,9 +150,10 @@ pub(super) async fn run(
     names: Option<&[String]>,
     inner: &Inner,
     shared: &SharedRef,
+    ended: &Ended,
 ) -> Result<u64, Error> {
     let places = mapping(target, plan.schema().as_arrow(), names)?;
-    let mut source = stream(state, plan, Vec::new()).await?;
+    let mut source = stream(state, plan, Vec::new(), ended).await?;
     let consumer = MemoryConsumer::new("INSERT");
     let reserved = consumer.register(&inner.environment.memory_pool);
     let mut batches: Vec<RecordBatch> = Vec::new();
@@ -161,7 +163,7 @@ pub(super) async fn run(
         let batch = batch?
             .project(&places)
             .map_err(|e| Error::failed(e.to_string()))?;
-        let more: usize = batch.columns().iter().map(|c| slice_bytes(c)).sum();
+        let more: usize = batch.columns().iter().map(slice_bytes).sum();
         bytes += more;
         if bytes > limit {
             return Err(Error::limit(format!(
