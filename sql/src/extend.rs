@@ -9,21 +9,24 @@ use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
+use crate::clauses::ClauseError;
 use crate::shared::SharedRef;
 use crate::{Error, ErrorKind, clauses, functions};
 
 /// 0. The tokens, without blanks: what the parser does not take is put into words that it takes.
 pub(crate) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, Error> {
-    clauses::rewrite_tokens(tokens).map_err(|error| {
-        let start = error.span.start;
-        Error::new(ErrorKind::Syntax, error.message).at(start.line, start.column)
-    })
+    clauses::rewrite_tokens(tokens).map_err(|error| placed(ErrorKind::Syntax, error))
 }
 
 /// 1. The tree, before its tables are looked up. Spans of what is kept must stay.
 pub(crate) fn rewrite(statement: &mut Statement, shared: &SharedRef) -> Result<(), Error> {
     functions::rewrite(statement, shared)?;
-    clauses::rewrite(statement).map_err(|message| Error::new(ErrorKind::Invalid, message))
+    clauses::rewrite(statement).map_err(|error| placed(ErrorKind::Invalid, error))
+}
+
+fn placed(kind: ErrorKind, error: ClauseError) -> Error {
+    let start = error.span.start;
+    Error::new(kind, error.message).at(start.line, start.column)
 }
 
 /// 2. Functions, planners of relations, rules of the optimizer.

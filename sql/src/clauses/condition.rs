@@ -5,10 +5,10 @@ use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, plan_er
 use datafusion::logical_expr::planner::RelationPlannerContext;
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator};
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr as Ast, Function, Ident};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr as Ast, Function, Ident, Spanned};
 
-use super::marker;
 use super::tree::{argument, arguments, split};
+use super::{marker, placed};
 use crate::asof::{AsofNode, Direction, Rule};
 
 /// The times of a join without an inequality.
@@ -74,7 +74,8 @@ impl<'a, 'c> Condition<'a, 'c> {
             }
         }
         for term in plain {
-            self.term(term)?;
+            let span = term.span();
+            self.term(term).map_err(|error| placed(error, span))?;
         }
         let as_in_duckdb = self.times.is_some() && !matching;
         if self.times.is_none() {

@@ -15,15 +15,17 @@ mod tree;
 
 use std::sync::Arc;
 
+use datafusion::common::{DataFusionError, Diagnostic};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_planner::ExtensionPlanner;
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use crate::asof::{AsofPlanner, AsofPushdown};
 use crate::fill::FillPlanner;
 use crate::latest::LatestPlanner;
 
-pub(crate) use tokens::rewrite_tokens;
+pub(crate) use tokens::{ClauseError, rewrite_tokens};
 pub(crate) use tree::rewrite;
 
 /// Names of the markers: functions that nobody else has.
@@ -40,6 +42,18 @@ mod marker {
     pub(super) const LATEST_ON: &str = "__latest_on";
     /// Around what FILL fills with.
     pub(super) const FILL: &str = "__fill";
+}
+
+/// The error, about a place of the statement unless it has one already.
+fn placed(error: DataFusionError, span: Span) -> DataFusionError {
+    let place = datafusion::common::Span::try_from_sqlparser_span(span);
+    match (error.diagnostic(), place) {
+        (None, Some(place)) => {
+            let diagnostic = Diagnostic::new_error(error.to_string(), Some(place));
+            error.with_diagnostic(diagnostic)
+        }
+        _ => error,
+    }
 }
 
 /// The planner of relations and the rule of the optimizer.

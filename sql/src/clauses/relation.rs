@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_err};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
@@ -11,12 +11,12 @@ use datafusion::logical_expr::{
     Expr, ExprSchemable, Extension, LogicalPlan, UserDefinedLogicalNode,
 };
 use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, FunctionArg, Ident, Join, JoinConstraint, JoinOperator, TableFactor,
+    Expr as Ast, FunctionArg, Ident, Join, JoinConstraint, JoinOperator, Spanned, TableFactor,
 };
 
 use super::condition::Condition;
-use super::marker;
 use super::tree::argument;
+use super::{marker, placed};
 use crate::fill::{Fill, FillNode, Role, grid_time_column};
 use crate::latest::LatestNode;
 
@@ -52,20 +52,22 @@ impl RelationPlanner for ClausePlanner {
         let Some(join) = table_with_joins.joins.pop() else {
             return plan_err!("a clause has one join");
         };
+        let span = join.span();
         let left = context.plan(table_with_joins.relation)?;
         let plan = match &join.relation {
             TableFactor::Function { name, args, .. } => match name.to_string().as_str() {
-                marker::LATEST => latest(left, None, args.clone(), context)?,
+                marker::LATEST => latest(left, None, args.clone(), context),
                 marker::LATEST_ON => {
                     let mut args = args.clone();
                     let time = args.drain(..1).next().and_then(argument);
-                    latest(left, time, args, context)?
+                    latest(left, time, args, context)
                 }
-                marker::FILL => fill(left, args.clone(), context)?,
-                _ => asof(&left, join, context)?,
+                marker::FILL => fill(left, args.clone(), context),
+                _ => asof(&left, join, context),
             },
-            _ => asof(&left, join, context)?,
+            _ => asof(&left, join, context),
         };
+        let plan = plan.map_err(|error| placed(error, span))?;
         let planned = PlannedRelation::new(plan, alias);
         Ok(RelationPlanning::Planned(Box::new(planned)))
     }
@@ -135,6 +137,7 @@ fn fill(
     let mut roles = Vec::new();
     let mut time = None;
     for ((_, field), role) in columns.iter().zip(args) {
+        let span = role.span();
         let role = match word(&role).as_str() {
             "time" => {
                 time = Some(field.data_type().clone());
@@ -146,11 +149,15 @@ fn fill(
             "linear" if field.data_type().is_numeric() => Role::Value(Fill::Linear),
             "linear" => {
                 let (name, ty) = (field.name(), field.data_type());
-                return plan_err!(
+                let refused = plan_datafusion_err!(
                     "FILL(linear) needs numbers, and {name} is {ty}; use prev or null"
                 );
+                return Err(placed(refused, span));
             }
-            _ => Role::Value(Fill::Value(constant(role, field, context)?)),
+            _ => {
+                let value = constant(role, field, context);
+                Role::Value(Fill::Value(value.map_err(|error| placed(error, span))?))
+            }
         };
         roles.push(role);
     }

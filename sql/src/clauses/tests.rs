@@ -108,7 +108,7 @@ fn parsed(text: &str) -> Result<Statement, String> {
         },
         other => panic!("{other}"),
     };
-    super::rewrite(inner)?;
+    super::rewrite(inner).map_err(|error| error.message)?;
     Ok(statement)
 }
 

@@ -7,17 +7,18 @@ use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
     Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectFlavor, SelectItem,
-    SetExpr, Statement, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    SetExpr, Spanned, Statement, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
     WildcardAdditionalOptions,
 };
+use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::marker;
+use super::{ClauseError, marker};
 use crate::fill::grid_time_column;
 
 /// Turns the clauses of a statement into relations.
-pub(crate) fn rewrite(statement: &mut Statement) -> Result<(), String> {
+pub(crate) fn rewrite(statement: &mut Statement) -> Result<(), ClauseError> {
     match statement.visit(&mut Turner) {
-        ControlFlow::Break(message) => Err(message),
+        ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
     }
 }
@@ -25,18 +26,18 @@ pub(crate) fn rewrite(statement: &mut Statement) -> Result<(), String> {
 struct Turner;
 
 impl VisitorMut for Turner {
-    type Break = String;
+    type Break = ClauseError;
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<String> {
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<ClauseError> {
         let turned = turn_latest(select).and_then(|()| turn_fill(select));
-        if let Err(message) = turned {
-            return ControlFlow::Break(message);
+        if let Err(error) = turned {
+            return ControlFlow::Break(error);
         }
         select.from.iter_mut().for_each(turn_asof);
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<String> {
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<ClauseError> {
         if let TableFactor::NestedJoin {
             table_with_joins, ..
         } = factor
@@ -155,7 +156,7 @@ fn select_all(from: Vec<TableWithJoins>) -> Select {
 }
 
 /// Of `FROM x WHERE (c) AND latest(a) AND (d)` makes `FROM latest(SELECT * FROM x WHERE c) WHERE d`.
-fn turn_latest(select: &mut Select) -> Result<(), String> {
+fn turn_latest(select: &mut Select) -> Result<(), ClauseError> {
     let Some(selection) = select.selection.take() else {
         return Ok(());
     };
@@ -169,7 +170,7 @@ fn turn_latest(select: &mut Select) -> Result<(), String> {
     };
     let after = terms.split_off(at + 1);
     let Some(Expr::Function(function)) = terms.pop() else {
-        return Err("LATEST takes columns".into());
+        return Err(fault("LATEST takes columns", select.span()));
     };
     let mut inner = select_all(std::mem::take(&mut select.from));
     inner.selection = join(terms);
@@ -181,7 +182,7 @@ fn turn_latest(select: &mut Select) -> Result<(), String> {
 
 /// Of `SELECT t, a, b GROUP BY t, a HAVING c AND fill(prev)` makes
 /// `SELECT * FROM fill(SELECT .. HAVING c)`, with what each column is.
-fn turn_fill(select: &mut Select) -> Result<(), String> {
+fn turn_fill(select: &mut Select) -> Result<(), ClauseError> {
     let Some(having) = select.having.take() else {
         return Ok(());
     };
@@ -192,8 +193,9 @@ fn turn_fill(select: &mut Select) -> Result<(), String> {
         return Ok(());
     };
     let Expr::Function(function) = terms.remove(at) else {
-        return Err("FILL takes what to fill with".into());
+        return Err(fault("FILL takes what to fill with", select.span()));
     };
+    let span = function.span();
     select.having = join(terms);
     let fills: Vec<Expr> = arguments(function)
         .into_iter()
@@ -203,13 +205,21 @@ fn turn_fill(select: &mut Select) -> Result<(), String> {
     if fills.iter().any(is_none) {
         return match fills.len() {
             1 => Ok(()),
-            _ => Err("FILL(none) stands alone: it leaves out every bucket without rows".into()),
+            _ => Err(fault(
+                "FILL(none) stands alone: it leaves out every bucket without rows",
+                span,
+            )),
         };
     }
-    let args = fill_arguments(select, fills)?;
+    let args = fill_arguments(select, fills).map_err(|message| fault(message, span))?;
     let inner = std::mem::replace(select, select_all(Vec::new()));
     select.from = vec![clause(derived(inner), marker::FILL, args)];
     Ok(())
+}
+
+fn fault(message: impl Into<String>, span: Span) -> ClauseError {
+    let message = message.into();
+    ClauseError { message, span }
 }
 
 /// The function of buckets, then for each column what it is: `'time'`, `'key'` or what fills it.
