@@ -136,14 +136,29 @@ impl Error {
 /// Characters shown of a long line.
 const LINE_CHARS: usize = 160;
 
-/// The part of a line around a column, and the column in it.
+/// Stands for what is left out of a line.
+const LEFT_OUT: &str = "...";
+
+/// A line, of a long one the part around a column, and the column in what is shown.
 fn window(line: &str, column: u64) -> (String, usize) {
-    let column = usize::try_from(column).unwrap_or(usize::MAX).max(1);
-    let skipped = column.saturating_sub(LINE_CHARS / 2);
-    let part = line.chars().skip(skipped).take(LINE_CHARS);
     // A tab is as wide as one space, for the caret below.
-    let part = part.map(|c| if c.is_control() { ' ' } else { c });
-    (part.collect(), column - skipped)
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let chars: Vec<char> = line.chars().map(plain).collect();
+    let at = usize::try_from(column).unwrap_or(usize::MAX);
+    let at = at.clamp(1, chars.len() + 1) - 1;
+    let last_start = chars.len().saturating_sub(LINE_CHARS);
+    let start = at.saturating_sub(LINE_CHARS / 2).min(last_start);
+    let end = chars.len().min(start + LINE_CHARS);
+    let mut shown = String::with_capacity(LINE_CHARS);
+    if start > 0 {
+        shown.push_str(LEFT_OUT);
+    }
+    let column = shown.len() + at - start + 1;
+    shown.extend(&chars[start..end]);
+    if end < chars.len() {
+        shown.push_str(LEFT_OUT);
+    }
+    (shown, column)
 }
 
 impl fmt::Display for Error {
@@ -359,4 +374,48 @@ fn first(text: &str) -> &str {
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is printed above the caret, and the character that the caret points at.
+    fn pointed(text: &str, column: u64) -> (String, Option<char>) {
+        let error = Error::invalid("no").at(1, column);
+        let pretty = error.pretty(text);
+        let lines: Vec<&str> = pretty.lines().collect();
+        let caret = lines[2].chars().position(|c| c == '^').unwrap();
+        (lines[1].to_owned(), lines[1].chars().nth(caret))
+    }
+
+    #[test]
+    fn a_caret_points_at_its_column_in_lines_of_any_length() {
+        let line = |length: usize| {
+            "abcdefghij"
+                .chars()
+                .cycle()
+                .take(length)
+                .collect::<String>()
+        };
+        for length in [1, 10, 159, 160, 161, 200, 1000] {
+            let text = line(length);
+            for column in 1..=length {
+                let (shown, found) = pointed(&text, column as u64);
+                assert_eq!(found, text.chars().nth(column - 1), "{length}, {column}");
+                assert!(shown.len() <= "line 1: ".len() + LINE_CHARS + 2 * LEFT_OUT.len());
+                let whole = shown == format!("line 1: {text}");
+                assert_eq!(whole, length <= LINE_CHARS, "{shown}");
+            }
+        }
+        let text = format!("SELECT {} FROM t", "x".repeat(200));
+        let (shown, _) = pointed(&text, 180);
+        assert!(
+            shown.starts_with("line 1: ...xxx") && shown.ends_with("x FROM t"),
+            "{shown}"
+        );
+        // Behind the end, as where something is missing.
+        let (shown, found) = pointed("SELECT", 99);
+        assert_eq!((shown.as_str(), found), ("line 1: SELECT", None));
+    }
 }

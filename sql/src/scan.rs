@@ -127,7 +127,7 @@ impl BucketScan {
         let count = partitions.min(pieces.len());
         let mut parts = Vec::with_capacity(count);
         for left in (1..=count).rev() {
-            let rest = pieces.split_off(pieces.len() / left + usize::from(pieces.len() % left > 0));
+            let rest = pieces.split_off(pieces.len().div_ceil(left));
             parts.push(std::mem::replace(&mut pieces, rest));
         }
         Ok(parts)
@@ -386,6 +386,9 @@ impl DisplayAs for BucketScan {
             .iter()
             .map(|field| field.name().as_str());
         write!(f, ", columns=[{}]", names.collect::<Vec<_>>().join(", "))?;
+        if self.partitions.len() > 1 {
+            write!(f, ", {} at a time", self.partitions.len())?;
+        }
         if let Some(limit) = self.wanted.limit {
             write!(f, ", limit={limit}")?;
         }
@@ -581,10 +584,8 @@ impl Reader {
         for (source, field) in scan.columns.iter().zip(scan.schema.fields()) {
             arrays.push(match source {
                 Source::Key(part) => {
-                    let item = key_part(info, *part);
-                    Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(
-                        item, rows,
-                    )))
+                    let item = StringViewArray::from_iter_values([key_part(info, *part)]);
+                    take(&item, &UInt32Array::from_value(0, rows), None)?
                 }
                 Source::Epoch => times(batch),
                 Source::Nanoseconds => {

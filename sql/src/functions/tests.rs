@@ -391,3 +391,96 @@ fn bad_calls_are_named_with_their_place() {
     let error = bench.error("SELECT ohlcv('5Min') FROM `B/1Min/OHLCV`");
     assert_eq!(error.kind, ErrorKind::Unknown);
 }
+
+#[test]
+fn candles_of_a_large_bucket_are_grouped_in_parts_and_as_rows_come() {
+    let bench = bench(&[("A/1Min/OHLCV", 300_000)]);
+    let text = "SELECT time_bucket('1D', \"Epoch\") AS t, first(\"Open\", \"Epoch\") AS o, \
+                max(\"High\") AS h, min(\"Low\") AS l, last(\"Close\", \"Epoch\") AS c, \
+                sum(\"Volume\") AS v FROM \"A/1Min/OHLCV\" GROUP BY t";
+    let plan = bench.show(&format!("EXPLAIN {text}"));
+    assert!(plan.contains("2 at a time"), "{plan}");
+    for mode in ["mode=Partial", "mode=FinalPartitioned"] {
+        assert!(plan.contains(mode), "{plan}");
+    }
+    let partial = plan.lines().find(|line| line.contains("mode=Partial"));
+    assert!(partial.unwrap().contains("ordering_mode=Sorted"), "{plan}");
+    let sorts = plan.lines().any(|line| line.contains("SortExec"));
+    assert!(!sorts, "{plan}");
+    let wanted = by_kernel(
+        "candlecandler('1D', Open, High, Low, Close, Sum::Volume)",
+        &ohlcv(300_000),
+    );
+    let shown = bench.show(&format!(
+        "SELECT t, o, h, l, c, CAST(v AS DOUBLE) FROM ({text}) ORDER BY t"
+    ));
+    assert_eq!(shown, wanted);
+}
+
+#[test]
+fn gaps_are_filled_by_zone_and_session() {
+    let bench = bench(&[]);
+    let second = |text: &str| {
+        let time: jiff::Timestamp = text.parse().unwrap();
+        time.as_second() * NANOS_PER_SECOND
+    };
+    let write = |key: &str, times: &[&str]| {
+        let rows = ohlcv(times.len());
+        let times = times.iter().map(|time| second(time)).collect::<Vec<i64>>();
+        let columns = rows.columns().to_vec();
+        let rows = ColumnBatch::new(rows.schema().clone(), Column::from_values(times), columns);
+        bench.write(key, RowKind::Bar, rows.unwrap());
+    };
+    // The clock in New York goes forward on 8 March.
+    write(
+        "D/1Min/OHLCV",
+        &["2020-03-06T12:00:00Z", "2020-03-10T12:00:00Z"],
+    );
+    let fill = |bucket: &str, key: &str, with: &str| {
+        bench.show(&format!(
+            "SELECT {bucket} AS t, sum(Volume) AS v FROM `{key}` GROUP BY t FILL({with})"
+        ))
+    };
+    assert_eq!(
+        fill(
+            "time_bucket('1D', Epoch, 'America/New_York', '18:00')",
+            "D/1Min/OHLCV",
+            "0"
+        ),
+        "2020-03-05T23:00:00Z,10\n2020-03-06T23:00:00Z,0\n2020-03-07T23:00:00Z,0\n\
+         2020-03-08T22:00:00Z,0\n2020-03-09T22:00:00Z,11"
+    );
+    assert_eq!(
+        fill(
+            "time_bucket('1D', Epoch, 'America/New_York')",
+            "D/1Min/OHLCV",
+            "prev"
+        ),
+        "2020-03-06T05:00:00Z,10\n2020-03-07T05:00:00Z,10\n2020-03-08T05:00:00Z,10\n\
+         2020-03-09T04:00:00Z,10\n2020-03-10T04:00:00Z,11"
+    );
+    // Hours of a session that begins at half past nine, four hours and a night.
+    write(
+        "S/1Min/OHLCV",
+        &["2020-03-09T13:45:00Z", "2020-03-09T17:00:00Z"],
+    );
+    assert_eq!(
+        fill(
+            "time_bucket('1H', Epoch, 'America/New_York', '09:30')",
+            "S/1Min/OHLCV",
+            "null"
+        ),
+        "2020-03-09T13:30:00Z,10\n2020-03-09T14:30:00Z,\n2020-03-09T15:30:00Z,\n\
+         2020-03-09T16:30:00Z,11"
+    );
+    // Months are of any length.
+    write(
+        "M/1Min/OHLCV",
+        &["2020-01-15T00:00:00Z", "2020-04-15T00:00:00Z"],
+    );
+    assert_eq!(
+        fill("time_bucket('1M', Epoch)", "M/1Min/OHLCV", "linear"),
+        "2020-01-01T00:00:00Z,10\n2020-02-01T00:00:00Z,10\n2020-03-01T00:00:00Z,11\n\
+         2020-04-01T00:00:00Z,11"
+    );
+}
