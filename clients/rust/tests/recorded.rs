@@ -184,17 +184,17 @@ fn a_recorded_reply_decoded_and_encoded_again_is_the_same_bytes() {
         let schema = tables[0].1.schema().clone();
         let columns = 1 + schema.len() + usize::from(is_tick);
         let mut again = DatasetReply {
-            types: vec!["i8"],
+            types: vec!["i8".into()],
             names: vec!["Epoch".into()],
             data: vec![ColumnData::default(); columns],
             ..DatasetReply::default()
         };
         for def in schema.columns() {
-            again.types.push(reply_code(def.ty));
+            again.types.push(reply_code(def.ty).into());
             again.names.push(def.name.clone());
         }
         if is_tick {
-            again.types.push("i4");
+            again.types.push("i4".into());
             again.names.push(NANOSECONDS.into());
         }
         for (key, batch) in &tables {

@@ -1,5 +1,7 @@
 //! Messages of gRPC as those of the RPC, and back.
 
+use std::borrow::Cow;
+
 use client::wire::{
     CreateRequest, Dataset, DatasetReply, Entry, KeyRequest, ListRequest, QueryRequest, Reply,
     WriteRequest,
@@ -64,7 +66,7 @@ fn dataset(reply: DatasetReply) -> Result<proto::QueryResponse, Status> {
     };
     let mut result = proto::NumpyMultiDataset {
         data: Some(proto::NumpyDataset {
-            column_types: reply.types.into_iter().map(str::to_owned).collect(),
+            column_types: reply.types.into_iter().map(Cow::into_owned).collect(),
             column_names: reply.names,
             column_data: reply.data.into_iter().map(|c| c.into_bytes()).collect(),
             length: count(reply.length)?,

@@ -378,7 +378,7 @@ impl Assembly {
             }
         }
         DatasetReply {
-            types: self.columns.iter().map(|c| c.1).collect(),
+            types: self.columns.iter().map(|c| c.1.into()).collect(),
             names: self.columns.into_iter().map(|c| c.0).collect(),
             data: self.data,
             length: self.rows,

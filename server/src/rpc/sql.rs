@@ -1,6 +1,8 @@
 //! SQL in `DataService.Query`, in MarketStore's shape: one bucket named like the statement, times in
 //! seconds, columns by their NumPy codes. The rows go through `sql`, batch by batch.
 
+use std::borrow::Cow;
+
 use client::wire::{ColumnData, DatasetReply, reply_code};
 use model::{Column, ColumnType, NANOS_PER_SECOND};
 use sql::datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -50,20 +52,26 @@ fn failure(error: sql::Error) -> Failure {
 
 /// The result as it grows.
 struct Assembly {
-    names: Vec<String>,
-    /// What each column is in the reply.
-    types: Vec<ColumnType>,
-    data: Vec<ColumnData>,
+    columns: Vec<Collected>,
     rows: usize,
-    row_bytes: u64,
     /// Bytes of the room of results that are taken.
     taken: u64,
 }
 
+/// A column as it grows.
+struct Collected {
+    name: String,
+    values: Values,
+}
+
+enum Values {
+    Texts(Texts),
+    Others(ColumnType, ColumnData),
+}
+
 impl Assembly {
     fn new(schema: &Schema) -> Result<Self, Failure> {
-        let mut names: Vec<String> = Vec::with_capacity(schema.fields().len());
-        let mut types = Vec::with_capacity(names.capacity());
+        let mut columns: Vec<Collected> = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
             let ty = reply_type(field.data_type()).ok_or_else(|| {
                 format!(
@@ -72,33 +80,44 @@ impl Assembly {
                     field.data_type()
                 )
             })?;
-            types.push(ty);
-            names.push(unique(field.name(), &names));
+            let is_free = |name: &str| columns.iter().all(|c| c.name != name);
+            columns.push(Collected {
+                name: unique(field.name(), is_free),
+                values: match ty {
+                    ColumnType::Str16 => Values::Texts(Texts::default()),
+                    ty => Values::Others(ty, ColumnData::default()),
+                },
+            });
         }
         Ok(Self {
-            data: std::iter::repeat_with(ColumnData::default)
-                .take(types.len())
-                .collect(),
-            row_bytes: types.iter().map(|ty| ty.size() as u64).sum(),
-            names,
-            types,
+            columns,
             rows: 0,
             taken: 0,
         })
     }
 
+    fn row_bytes(&self) -> u64 {
+        let bytes = self.columns.iter().map(|column| match &column.values {
+            Values::Texts(texts) => 4 * texts.width(),
+            Values::Others(ty, _) => ty.size(),
+        });
+        bytes.sum::<usize>() as u64
+    }
+
     fn add(&mut self, batch: &RecordBatch, app: &App, held: &mut Held) -> Result<(), Failure> {
         self.rows += batch.num_rows();
-        self.take_room(app, held)?;
-        for ((array, ty), data) in batch.columns().iter().zip(&self.types).zip(&mut self.data) {
-            data.push(values(array, *ty)?.bytes());
+        for (array, column) in batch.columns().iter().zip(&mut self.columns) {
+            match &mut column.values {
+                Values::Texts(texts) => texts.add(array)?,
+                Values::Others(ty, data) => data.push(values(array, *ty)?.bytes()),
+            }
         }
-        Ok(())
+        self.take_room(app, held)
     }
 
     fn take_room(&mut self, app: &App, held: &mut Held) -> Result<(), Failure> {
         let limits = app.limits();
-        let bytes = self.rows as u64 * self.row_bytes;
+        let bytes = (self.rows as u64).saturating_mul(self.row_bytes());
         if self.rows as u64 > limits.result_rows {
             return Err(format!(
                 "the result has more than {} rows (limits.result_rows); use LIMIT",
@@ -132,13 +151,73 @@ impl Assembly {
     }
 
     fn finish(self, text: &str) -> DatasetReply {
-        DatasetReply {
-            types: self.types.iter().map(|ty| reply_code(*ty)).collect(),
-            names: self.names,
-            data: self.data,
+        let mut reply = DatasetReply {
             length: self.rows,
             slices: vec![(key(text), 0, self.rows)],
+            ..DatasetReply::default()
+        };
+        for column in self.columns {
+            let (code, data) = match column.values {
+                Values::Texts(texts) => (texts.code(), texts.data()),
+                Values::Others(ty, data) => (reply_code(ty).into(), data),
+            };
+            reply.types.push(code);
+            reply.names.push(column.name);
+            reply.data.push(data);
         }
+        reply
+    }
+}
+
+/// Characters of a text on MarketStore's wire.
+const WIDTH: usize = 16;
+
+/// The texts of a column. On the wire all have the width of the longest one, which NumPy reads
+/// whatever it is; MarketStore's own clients know that of [`WIDTH`], so that is the least.
+#[derive(Default)]
+struct Texts {
+    joined: String,
+    /// Where each text ends.
+    ends: Vec<usize>,
+    longest: usize,
+}
+
+impl Texts {
+    fn add(&mut self, array: &ArrayRef) -> Result<(), Failure> {
+        let texts = cast(array, &DataType::Utf8).map_err(|e| Failure::from(e.to_string()))?;
+        for text in texts.as_string::<i32>() {
+            let text = text.unwrap_or_default();
+            self.longest = self.longest.max(text.chars().count());
+            self.joined.push_str(text);
+            self.ends.push(self.joined.len());
+        }
+        Ok(())
+    }
+
+    fn width(&self) -> usize {
+        self.longest.max(WIDTH)
+    }
+
+    fn code(&self) -> Cow<'static, str> {
+        match self.width() {
+            WIDTH => reply_code(ColumnType::Str16).into(),
+            width => format!("U{width}").into(),
+        }
+    }
+
+    fn data(&self) -> ColumnData {
+        let width = 4 * self.width();
+        let mut bytes = Vec::with_capacity(width * self.ends.len());
+        let mut start = 0;
+        for (row, end) in self.ends.iter().enumerate() {
+            let text = self.joined[start..*end].chars();
+            text.for_each(|c| bytes.extend_from_slice(&u32::from(c).to_le_bytes()));
+            bytes.resize(width * (row + 1), 0);
+            start = *end;
+        }
+        let mut data = ColumnData::default();
+        data.push(&bytes.into());
+        data
     }
 }
 
@@ -155,13 +234,13 @@ fn key(text: &str) -> String {
 }
 
 /// Two columns of one name cannot be told apart by clients.
-fn unique(name: &str, before: &[String]) -> String {
-    if !before.iter().any(|other| other == name) {
+fn unique(name: &str, is_free: impl Fn(&str) -> bool) -> String {
+    if is_free(name) {
         return name.to_owned();
     }
-    let numbered = (0..).map(|n| format!("{name}{n}"));
-    let mut free = numbered.filter(|name| !before.contains(name));
-    free.next().unwrap_or_else(|| name.to_owned())
+    let mut numbered = (0..).map(|n| format!("{name}{n}"));
+    let free = numbered.find(|name| is_free(name));
+    free.unwrap_or_else(|| name.to_owned())
 }
 
 fn reply_type(ty: &DataType) -> Option<ColumnType> {
@@ -178,24 +257,9 @@ fn reply_type(ty: &DataType) -> Option<ColumnType> {
     })
 }
 
-/// The values of a column. Missing ones are NaN, 0 or empty: the wire knows no other.
+/// The values of a column that is no text. Missing ones are NaN or 0: the wire knows no other.
 fn values(array: &ArrayRef, ty: ColumnType) -> Result<Column, Failure> {
     let failed = |what: String| Failure::from(what);
-    if ty == ColumnType::Str16 {
-        let texts = cast(array, &DataType::Utf8).map_err(|e| failed(e.to_string()))?;
-        let texts = texts.as_string::<i32>().iter();
-        let texts = texts.map(|text| {
-            let mut value = [0_u32; 16];
-            let characters = text.unwrap_or_default().chars().map(u32::from);
-            // Longer ones are cut, as the wire's texts have 16 characters.
-            value
-                .iter_mut()
-                .zip(characters)
-                .for_each(|(slot, c)| *slot = c);
-            value
-        });
-        return Ok(Column::from_values(texts.collect::<Vec<_>>()));
-    }
     if ty == ColumnType::I64 && !array.data_type().is_integer() {
         let nanoseconds = DataType::Timestamp(TimeUnit::Nanosecond, None);
         let times = match array.data_type() {
@@ -241,6 +305,31 @@ mod tests {
         ] {
             assert_eq!(key(text), wanted);
         }
-        assert_eq!(unique("Epoch", &["Epoch".to_owned()]), "Epoch0");
+        assert_eq!(unique("Epoch", |name| name != "Epoch"), "Epoch0");
+    }
+    #[test]
+    fn texts_are_as_wide_as_the_longest_and_none_is_cut() {
+        use sql::datafusion::arrow::array::StringArray;
+        let column = |texts: &[Option<&str>]| {
+            let mut column = Texts::default();
+            let array: ArrayRef = std::sync::Arc::new(StringArray::from(texts.to_vec()));
+            column.add(&array).expect("texts");
+            (column.code(), column.data().into_bytes())
+        };
+        let wire = |text: &str, width| {
+            let mut bytes: Vec<u8> = text
+                .chars()
+                .flat_map(|c| u32::from(c).to_le_bytes())
+                .collect();
+            bytes.resize(4 * width, 0);
+            bytes
+        };
+        let (code, bytes) = column(&[Some("a\u{1F600}"), None]);
+        assert_eq!(code, "U16");
+        assert_eq!(bytes[..], [wire("a\u{1F600}", 16), wire("", 16)].concat());
+        let long = "seventeen letters";
+        let (code, bytes) = column(&[Some("a"), Some(long)]);
+        assert_eq!(code, "U17");
+        assert_eq!(bytes[..], [wire("a", 17), wire(long, 17)].concat());
     }
 }

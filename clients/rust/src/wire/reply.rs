@@ -1,5 +1,7 @@
 //! Replies. A reply is a list of byte chunks: column buffers are handed over as they are.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::call::{Codec, raw};
@@ -93,7 +95,7 @@ pub struct Entry {
 #[derive(Debug, Clone, Default)]
 pub struct DatasetReply {
     /// Type codes.
-    pub types: Vec<&'static str>,
+    pub types: Vec<Cow<'static, str>>,
     /// Column names.
     pub names: Vec<String>,
     /// Values by column.
@@ -369,7 +371,7 @@ mod tests {
         data.push(&vec![1; rows * 8].into());
         data.push(&vec![2; rows * 8].into());
         DatasetReply {
-            types: vec!["i8"],
+            types: vec!["i8".into()],
             names: vec!["Epoch".into()],
             data: vec![data],
             length: rows * 2,
