@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast::{Spanned, Statement, visit_relations};
-use engine::{BucketId, Engine};
+use engine::BucketId;
 use model::{BucketKey, KeyPattern};
 
 use crate::error::nearest;
@@ -70,7 +70,7 @@ pub(crate) fn open(
             .filter_map(|id| positions.get(id).copied())
             .collect();
         if indices.is_empty() && !keyed {
-            return Err(place(unknown(name, &shared.engine), name, statement));
+            return Err(place(unknown(name, shared), name, statement));
         }
         let table = BucketTable::new(name, snapshot.clone(), indices, keyed, nanoseconds);
         let table = table.map_err(|error| place(error, name, statement))?;
@@ -88,7 +88,7 @@ pub(crate) fn one(name: &str, shared: &Shared) -> Result<BucketTable, Error> {
     let snapshot = Arc::new(shared.engine.snapshot(&ids));
     let indices: Vec<usize> = (0..snapshot.buckets().len()).collect();
     if indices.is_empty() {
-        return Err(unknown(name, &shared.engine));
+        return Err(unknown(name, shared));
     }
     let nanoseconds = shared.dialect() == Dialect::MarketStore;
     BucketTable::new(name, snapshot, indices, keyed, nanoseconds)
@@ -98,15 +98,16 @@ fn resolve(name: &str, shared: &Shared) -> Result<Named, Error> {
     let access = &shared.caller.access;
     if !is_pattern(name) {
         let key = BucketKey::parse(name);
-        let info = key.ok().and_then(|key| shared.engine.bucket(&key));
-        let info = info.ok_or_else(|| unknown(name, &shared.engine))?;
-        return match access.may_read(&info.key) {
-            true => Ok(Named::One(info.id)),
-            false => Err(Error::new(
-                ErrorKind::Denied,
-                format!("reading {} is not allowed", info.key),
-            )),
-        };
+        let key = key.map_err(|_| unknown(name, shared))?;
+        // Before the look: who may not read a bucket does not learn whether it is there.
+        if !access.may_read(&key) {
+            let message = format!("reading {key} is not allowed");
+            return Err(Error::new(ErrorKind::Denied, message));
+        }
+        let info = shared.engine.bucket(&key);
+        return info
+            .map(|info| Named::One(info.id))
+            .ok_or_else(|| unknown(name, shared));
     }
     let pattern = KeyPattern::parse(name);
     let pattern = pattern.map_err(|error| Error::invalid(error.to_string()))?;
@@ -137,13 +138,15 @@ pub(crate) fn is_pattern(name: &str) -> bool {
 /// Names compared for a hint at most: with very many buckets it would take too long.
 const COMPARED_MAX: usize = 20_000;
 
-pub(crate) fn unknown(name: &str, engine: &Engine) -> Error {
+/// Says that there is no such table. Only what the caller may read is in the hint.
+pub(crate) fn unknown(name: &str, shared: &Shared) -> Error {
     let shown: String = name.chars().take(200).collect();
     let error = Error::new(ErrorKind::Unknown, format!("no table \"{shown}\""));
-    let buckets = engine.buckets();
+    let buckets = shared.engine.buckets();
     let names = buckets
         .iter()
         .take(COMPARED_MAX)
+        .filter(|info| shared.caller.access.may_read(&info.key))
         .map(|info| info.key.as_str());
     if let Some(nearest) = nearest(name, names) {
         return error.with_hint(format!("did you mean \"{nearest}\"?"));

@@ -41,13 +41,16 @@ pub(super) fn parts(statement: ast::Insert, shared: &SharedRef) -> Result<Parts,
     };
     let name = name.0.last().and_then(|part| part.as_ident());
     let name = name.map(|ident| ident.value.clone()).unwrap_or_default();
-    let key = BucketKey::parse(&name);
-    let target = key.ok().and_then(|key| shared.engine.bucket(&key));
+    let key = BucketKey::parse(&name).ok();
+    // Before the look: who may not write to a bucket does not learn whether it is there.
+    if let Some(key) = &key {
+        may_write(shared, key)?;
+    }
+    let target = key.and_then(|key| shared.engine.bucket(&key));
     let target = target.ok_or_else(|| match crate::tables::is_pattern(&name) {
         true => Error::unsupported("INSERT takes one bucket, not a pattern"),
-        false => unknown(&name, &shared.engine),
+        false => unknown(&name, shared),
     })?;
-    may_write(shared, &target.key)?;
     let listed: Vec<String> = statement
         .columns
         .iter()
