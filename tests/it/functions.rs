@@ -190,7 +190,7 @@ fn prices_are_adjusted_by_the_announced_splits() {
 
 #[test]
 fn columns_empty_buckets_and_bounds() {
-    let server = Server::start(&[], "limits: {result_rows: 100}\n");
+    let server = Server::start(&[], "limits: {result_rows: 200}\n");
     let mut client = server.client();
     let bars: Bars = real("SPY_1Min_OHLCV.csv.gz")
         .into_iter()
@@ -204,7 +204,7 @@ fn columns_empty_buckets_and_bounds() {
     let mut ask = |destination: &str, functions: &[&str], further| {
         query(&mut client, destination, functions, further)
     };
-    // A longer input than a result may be.
+    // 101 windows of 400 minutes: a longer input than a result may be.
     assert_eq!(
         ask(key, &[CANDLES], vec![]).expect("an answer")[key],
         wanted(&bars)

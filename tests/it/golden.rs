@@ -29,5 +29,5 @@ scenarios! {
     admin errors year_boundary slot_zero tz_newyork
     ondiskagg ondiskagg_row_by_row ondiskagg_types
     stream stream_bad
-    json_codec restart compression_off wal_bypass pyclient functions
+    json_codec restart compression_off wal_bypass pyclient functions sql
 }

@@ -12,6 +12,7 @@ use client_proto::proto::{self, list_symbols_request::Format};
 use prost::Message;
 use serde_json::Value as Json;
 use tests::server::Server;
+use tests::wire::CallError;
 use tokio::runtime::Runtime;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -142,28 +143,35 @@ async fn play(client: &mut Client, step: &Json) {
     }
 }
 
-/// Steps for what is not there yet.
-const LATER: [&str; 1] = ["sql"];
-
 #[test]
 fn recorded_calls_are_answered_as_recorded() {
     let scenario = recorded("scenarios/grpc.json");
     let (_server, runtime, mut client) = served("");
     let mut played = 0;
     for step in scenario["steps"].as_array().unwrap() {
-        let what = step["what"].as_str().unwrap();
-        if LATER.contains(&what) {
-            let bytes = unhex(step["request_hex"].as_str().unwrap());
-            let request = proto::MultiQueryRequest::decode(&bytes[..]).unwrap();
-            let (code, text) = view(runtime.block_on(client.query(request))).unwrap_err();
-            assert_eq!(code, Code::Unknown);
-            assert!(text.contains("not available"), "{text}");
-            continue;
-        }
         runtime.block_on(play(&mut client, step));
         played += 1;
     }
-    assert_eq!(played, 16);
+    assert_eq!(played, 17);
+}
+
+#[test]
+fn sql_that_is_switched_off_says_so() {
+    let (server, runtime, mut client) = served("sql: {enabled: false}\n");
+    let wanted = "SQL is switched off (sql.enabled)";
+    let statement = proto::QueryRequest {
+        is_sql_statement: true,
+        sql_statement: "SELECT 1;".into(),
+        ..proto::QueryRequest::default()
+    };
+    let requests = vec![statement];
+    let reply = runtime.block_on(client.query(proto::MultiQueryRequest { requests }));
+    assert_eq!(view(reply), Err((Code::Unknown, wanted.to_owned())));
+    let error = tests::wire::sql(&mut server.client(), "SELECT 1;").unwrap_err();
+    assert!(
+        matches!(&error, CallError::Rpc(-32000, text) if text == wanted),
+        "{error:?}"
+    );
 }
 
 /// A key of two parts ended MarketStore's server.

@@ -21,6 +21,7 @@
 //! | `fuzz` | does any input make a decoder panic or hang |
 //! | `aggregates` | do coarser bars equal recomputation for rows in any order, zone and volume |
 //! | `functions` | do the functions of a query compute what is right on real bars, in bounded memory |
+//! | `rights` | does a caller read only what it may, also through SQL and functions |
 //! | `hostile` | does bad input get a clear error and leave nothing behind |
 //! | `manage` | can an operator see and steer its plugins, and nobody their secrets |
 //! | `ops` | do the dashboard, the image and the chart name what is there |
@@ -63,6 +64,7 @@ mod python_client;
 mod python_plugin;
 mod random;
 mod replay;
+mod rights;
 mod same_state;
 mod serve;
 mod sim;

@@ -51,12 +51,24 @@ impl Response {
 pub struct Client {
     addr: SocketAddr,
     conn: Option<BufReader<TcpStream>>,
+    /// Shown with every request of [`Client::send`].
+    token: Option<String>,
 }
 
 impl Client {
     /// A client of the server at `addr`; connects on first use.
     pub fn new(addr: SocketAddr) -> Self {
-        Self { addr, conn: None }
+        Self {
+            addr,
+            conn: None,
+            token: None,
+        }
+    }
+
+    /// Shows a token.
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
     }
 
     /// Posts `body` to `/rpc` as MessagePack.
@@ -75,6 +87,9 @@ impl Client {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.addr);
         if let Some(kind) = content_type {
             head.push_str(&format!("Content-Type: {kind}\r\n"));
+        }
+        if let Some(token) = &self.token {
+            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
         head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
         let mut bytes = head.into_bytes();

@@ -11,8 +11,7 @@ pub fn width(code: &str) -> Option<usize> {
         "i2" | "u2" => 2,
         "i4" | "u4" | "f4" => 4,
         "i8" | "u8" | "f8" => 8,
-        "U16" => 64,
-        _ => return None,
+        _ => 4 * code.strip_prefix('U')?.parse::<usize>().ok()?,
     })
 }
 
@@ -325,23 +324,49 @@ pub fn write(
 
 /// Everything in the buckets of `destination`, by `SYM/TF/GROUP`.
 pub fn query(client: &mut Client, destination: &str) -> Result<BTreeMap<String, Table>, CallError> {
-    let one = map(vec![("destination", destination.into())]);
-    let result = call(
-        client,
-        "Query",
-        map(vec![("requests", Value::Array(vec![one]))]),
-    )?;
+    query_with(client, destination, &[])
+}
+
+/// The same through calls of functions.
+pub fn query_with(
+    client: &mut Client,
+    destination: &str,
+    functions: &[&str],
+) -> Result<BTreeMap<String, Table>, CallError> {
+    let functions = functions.iter().map(|f| Value::from(*f)).collect();
+    let one = map(vec![
+        ("destination", destination.into()),
+        ("functions", Value::Array(functions)),
+    ]);
+    let short = |key: String| key.split(':').next().unwrap_or_default().to_string();
+    let tables = ask(client, one)?.into_iter();
+    Ok(tables.map(|(key, table)| (short(key), table)).collect())
+}
+
+/// The rows of a statement.
+pub fn sql(client: &mut Client, text: &str) -> Result<Table, CallError> {
+    let one = map(vec![
+        ("is_sqlstatement", true.into()),
+        ("sql_statement", text.into()),
+    ]);
+    let tables = ask(client, one)?;
+    let mut tables = tables.into_values();
+    match (tables.next(), tables.next()) {
+        (Some(table), None) => Ok(table),
+        _ => Err(CallError::Odd("not one table".into())),
+    }
+}
+
+/// The tables that one request is answered with, by what stands for their keys.
+fn ask(client: &mut Client, one: Value) -> Result<BTreeMap<String, Table>, CallError> {
+    let requests = map(vec![("requests", Value::Array(vec![one]))]);
+    let result = call(client, "Query", requests)?;
     let set = get(&result, "responses")
         .and_then(Value::as_array)
         .and_then(|list| list.first())
         .and_then(|first| get(first, "result"))
         .ok_or_else(|| CallError::Odd(format!("{result}")))?;
-    let tables = tables(set).map_err(CallError::Odd)?;
-    let short = |key: String| key.split(':').next().unwrap_or_default().to_string();
-    Ok(tables
-        .into_iter()
-        .map(|(key, table)| (short(key), table))
-        .collect())
+    tables(set).map_err(CallError::Odd)
 }
 
 /// The rows of one bucket; empty when it does not exist.

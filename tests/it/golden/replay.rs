@@ -243,7 +243,22 @@ pub(crate) fn check(scenario: &str, step: &Json, reply: &Response) -> Result<(),
             same(&wanted, got)
         }
         Expect::Now => same(&now::wanted(&recorded_reply(step), reply)?, got),
-        Expect::Tables(tables) => same(&envelope(step, "result", tables_view(&tables())), got),
+        Expect::Tables(tables) => {
+            let categories = ":Symbol/Timeframe/AttributeGroup";
+            let view = tables_view(&tables(), categories, &recorded);
+            same(&envelope(step, "result", view), got)
+        }
+        Expect::Sql(tables) => {
+            let view = tables_view(&tables(), "", &recorded);
+            same(&envelope(step, "result", view), got)
+        }
+        Expect::Text(word) => {
+            same(&json!(200), &got["status"])?;
+            same(id, &got["body"]["id"])?;
+            let texts = texts(reply)?;
+            let has = texts.iter().any(|text| text.contains(word));
+            require(has, format!("{word:?} is not in {texts:?}"))
+        }
         Expect::List(keys) => {
             let mut keys: Vec<&str> = keys.to_vec();
             keys.sort_unstable();
@@ -301,17 +316,41 @@ fn envelope(step: &Json, part: &str, value: Json) -> Json {
     })
 }
 
-fn tables_view(tables: &Tables) -> Json {
+/// Every text of the columns of texts of the first result.
+fn texts(reply: &Response) -> Result<Vec<String>, String> {
+    let value = wire::decode(&reply.body)?;
+    let responses = get(&value, "result").and_then(|result| get(result, "responses"));
+    let first = responses
+        .and_then(Value::as_array)
+        .and_then(|all| all.first());
+    let set = first.and_then(|response| get(response, "result"));
+    let tables = wire::tables(set.ok_or(format!("no result in {value}"))?)?;
+    let mut texts = Vec::new();
+    for column in tables.values().flat_map(|table| &table.columns) {
+        let width = wire::width(&column.code).filter(|_| column.code.starts_with('U'));
+        for text in width
+            .map_or(&[][..], |_| &column.data)
+            .chunks(width.unwrap_or(1))
+        {
+            let letters = text
+                .chunks_exact(4)
+                .map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]));
+            let letters = letters.take_while(|c| *c != 0);
+            texts.push(letters.map(|c| char::from_u32(c).unwrap_or('?')).collect());
+        }
+    }
+    Ok(texts)
+}
+
+/// In the zone that the server said.
+fn tables_view(tables: &Tables, categories: &str, recorded: &Json) -> Json {
     let view: Map<String, Json> = tables
         .iter()
-        .map(|(key, t)| {
-            (
-                format!("{key}:Symbol/Timeframe/AttributeGroup"),
-                canon::table(t),
-            )
-        })
+        .map(|(key, t)| (format!("{key}{categories}"), canon::table(t)))
         .collect();
-    json!({"responses": [{"result": {"tables": view}}], "timezone": "UTC"})
+    let zone = recorded.pointer("/body/result/timezone");
+    let zone = zone.and_then(Json::as_str).unwrap_or("UTC");
+    json!({"responses": [{"result": {"tables": view}}], "timezone": zone})
 }
 
 /// The text of the error object, or of the first entry of `responses`.

@@ -2,7 +2,7 @@
 //!
 //! A `Fault` step is marked `reference_fault` in the recording; the ruling is the right answer.
 //! A `Different` step is one where mkts deliberately answers otherwise than the reference.
-//! An `Absent` step needs a part that mkts does not have yet; it must be refused properly.
+//! A `Varies` step has the time of its answer in it.
 
 use tests::wire::Table;
 
@@ -13,12 +13,10 @@ pub(crate) enum Why {
     Fault,
     /// mkts differs on purpose.
     Different,
-    /// Not in this version: SQL.
-    Absent,
     /// The present time is part of the answer.
     Varies,
 }
-use Why::{Absent, Different, Fault, Varies};
+use Why::{Different, Fault, Varies};
 
 /// Tables by full key.
 pub(crate) type Tables = Vec<(&'static str, Table)>;
@@ -34,6 +32,10 @@ pub(crate) enum Expect {
     Now,
     /// These tables, in the usual envelope.
     Tables(fn() -> Tables),
+    /// These tables, by what stands for the key, of a statement.
+    Sql(fn() -> Tables),
+    /// A result of a statement with this in one of its texts.
+    Text(&'static str),
     /// These `Results`.
     List(&'static [&'static str]),
     /// A top-level error of that code and id nil.
@@ -46,7 +48,7 @@ pub(crate) enum Expect {
     ErrorNaming(&'static str),
     /// A top-level error or an error text in the first entry of `responses`.
     AnyError,
-    /// An error text with these words in the first entry, free of server paths.
+    /// An error text with these words, free of server paths.
     EntryWithout {
         /// Must be in the text.
         has: &'static str,
@@ -77,6 +79,7 @@ const PARSE: &str = "an undecodable body gets a parse error instead of an empty 
 const NOTIFY: &str = "a missing or null id gets its answer, with id nil, instead of an empty reply";
 const EXACT: &str = "tick times are exact to the nanosecond, not 2^-32 of an interval";
 const NOW: &str = "an aggregate over everything has the time of its answer";
+const NO_PATH: &str = "the text names the bucket and no path";
 const RECOMPUTED: &str = "an overwritten bar changes its aggregates";
 
 /// All rulings.
@@ -225,8 +228,8 @@ pub(crate) const RULINGS: &[Ruling] = &[
         "tz_newyork",
         9,
         Fault,
-        AnyError,
-        "SQL is not in this version",
+        Sql(new_year_minutes),
+        "the text is a time of the configured zone",
     ),
     ("ondiskagg", 15, Fault, Tables(agg_5min), RECOMPUTED),
     ("ondiskagg", 16, Fault, Tables(agg_15min), RECOMPUTED),
@@ -267,13 +270,6 @@ pub(crate) const RULINGS: &[Ruling] = &[
         ErrorFrame,
         "an unreadable subscribe message gets an error",
     ),
-    (
-        "pyclient",
-        18,
-        Absent,
-        AnyError,
-        "SQL is not in this version",
-    ),
     ("functions", 9, Varies, Now, NOW),
     ("functions", 11, Varies, Now, NOW),
     ("functions", 12, Varies, Now, NOW),
@@ -288,7 +284,50 @@ pub(crate) const RULINGS: &[Ruling] = &[
     ),
     ("functions", 22, Varies, Now, NOW),
     ("functions", 25, Varies, Now, NOW),
+    (
+        "sql",
+        3,
+        Different,
+        Sql(without_end),
+        "the semicolon may be left out",
+    ),
+    ("sql", 5, Fault, Sql(between), "both ends of BETWEEN are in"),
+    (
+        "sql",
+        6,
+        Different,
+        Sql(since_blank),
+        "a time may have a space in it",
+    ),
+    (
+        "sql",
+        7,
+        Fault,
+        Sql(after_seconds),
+        "the row of 14:39 matches",
+    ),
+    ("sql", 12, Varies, Now, NOW),
+    ("sql", 13, Varies, Now, NOW),
+    ("sql", 17, Fault, no_bucket("Nope/1Min/OHLCV"), NO_PATH),
+    ("sql", 22, Different, Sql(in_order), "ORDER BY works"),
+    ("sql", 23, Fault, Sql(either), "OR means either"),
+    (
+        "sql",
+        27,
+        Fault,
+        Text("BucketScan: Q/1Min/OHLCV"),
+        "the plan",
+    ),
+    ("sql", 28, Fault, no_bucket("Q/1Min/COPY"), NO_PATH),
+    ("sql", 30, Fault, no_bucket("Q/5Min/OHLCV"), NO_PATH),
 ];
+
+const fn no_bucket(key: &'static str) -> Expect {
+    EntryWithout {
+        has: key,
+        lacks: ".bin",
+    }
+}
 
 /// The bars that the recording writes everywhere: prices follow from one number a row.
 fn bars(rows: &[(i64, f32, i32)]) -> Table {
@@ -431,6 +470,69 @@ fn agg_1d() -> Tables {
     vec![(
         "A/1D/OHLCV",
         candles(&[(1583107200, 100.0, 1002.0, 98.5, 302.5, 421)]),
+    )]
+}
+
+/// From midnight in New York, 05:00 UTC, on.
+fn new_year_minutes() -> Tables {
+    let rows: Vec<_> = (5..10_i16)
+        .map(|i| {
+            let epoch = 1577854500 + 60 * i64::from(i);
+            (epoch, 100.0 + f32::from(i), 10 + i32::from(i))
+        })
+        .collect();
+    vec![(
+        "SELECT * FROM `T/1Min/OHLCV` WHERE Epoch >= '2020-01-01-00:00';",
+        bars(&rows),
+    )]
+}
+
+/// The minutes of the scenario `sql`, from 14:28.
+fn minutes(which: impl IntoIterator<Item = i16>) -> Table {
+    let row = |i: i16| {
+        let epoch = 1583159280 + 60 * i64::from(i);
+        (epoch, 100.0 + f32::from(i), 10 + i32::from(i))
+    };
+    bars(&which.into_iter().map(row).collect::<Vec<_>>())
+}
+
+fn without_end() -> Tables {
+    vec![("SELECT * FROM `Q/1Min/OHLCV`:SQL", minutes(0..12))]
+}
+
+fn between() -> Tables {
+    vec![(
+        "SELECT Open FROM `Q/1Min/OHLCV` WHERE Epoch BETWEEN '2020-03-02-14:30' AND \
+         '2020-03-02-14",
+        Table::default().f4("Open", &[102.0, 103.0, 104.0]),
+    )]
+}
+
+fn since_blank() -> Tables {
+    vec![(
+        "SELECT * FROM `Q/1Min/OHLCV` WHERE Epoch >= '2020-03-02 14:38",
+        minutes(10..12),
+    )]
+}
+
+fn after_seconds() -> Tables {
+    vec![(
+        "SELECT * FROM `Q/1Min/OHLCV` WHERE Epoch > 1583159880 AND Epoch < 1583160000;:SQL",
+        minutes([11]),
+    )]
+}
+
+fn in_order() -> Tables {
+    vec![(
+        "SELECT * FROM `Q/1Min/OHLCV` ORDER BY Epoch;:SQL",
+        minutes(0..12),
+    )]
+}
+
+fn either() -> Tables {
+    vec![(
+        "SELECT * FROM `Q/1Min/OHLCV` WHERE Open > 103 OR Open < 101;:SQL",
+        minutes([0].into_iter().chain(4..12)),
     )]
 }
 
