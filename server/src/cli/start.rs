@@ -259,14 +259,13 @@ fn warn_if_open(config: &Config, address: &SocketAddr) {
 async fn reload_on(mut hangup: Signal, app: Arc<App>) {
     while hangup.recv().await.is_some() {
         let app = app.clone();
-        let read = move || match app.reload.get().map(|reload| reload.run(&app, false)) {
-            Some(Err(wrong)) => {
+        let read = move || {
+            // What was changed has been logged.
+            if let Some(Err(wrong)) = app.reload.get().map(|reload| reload.run(&app, false)) {
                 for line in wrong.lines() {
                     error!("SIGHUP: nothing was changed: {line}");
                 }
             }
-            // What was changed has been logged.
-            Some(Ok(_)) | None => {}
         };
         // A panic was printed; the next signal tries again.
         let _ = tokio::task::spawn_blocking(read).await;

@@ -26,7 +26,7 @@ pub(crate) enum Style {
 /// One column, ready to be written value by value.
 pub(crate) struct Cells<'a> {
     array: &'a dyn Array,
-    write: Box<dyn Fn(usize, &mut Vec<u8>) + 'a>,
+    write: Writer<'a>,
 }
 
 impl std::fmt::Debug for Cells<'_> {

@@ -77,7 +77,7 @@ impl Surroundings for Around {
             ("segments", status.segments as u64),
             ("segment_bytes", status.segment_bytes),
             ("wal_bytes", status.wal_bytes),
-            ("tail_bytes", status.tail_bytes as u64),
+            ("tail_bytes", status.tail_bytes),
             ("commits", status.commits),
             ("rows", status.rows),
         ];

@@ -203,9 +203,10 @@ fn by_key(batch: &RecordBatch, places: [usize; 3]) -> Result<Vec<(String, Vec<u3
         arrow_batch::strings(array).collect::<Vec<Option<&str>>>()
     });
     let mut found: BTreeMap<[&str; 3], Vec<u32>> = BTreeMap::new();
-    for row in 0..batch.num_rows() {
-        let [Some(symbol), Some(timeframe), Some(group)] = [0, 1, 2].map(|at| texts[at][row])
-        else {
+    let [symbols, timeframes, groups] = &texts;
+    let keys = symbols.iter().zip(timeframes).zip(groups);
+    for (row, key) in keys.enumerate() {
+        let ((Some(symbol), Some(timeframe)), Some(group)) = key else {
             return Err(format!("row {}: the key of its bucket is missing", row + 1));
         };
         let index = u32::try_from(row).map_err(|_| "a batch has too many rows")?;

@@ -44,11 +44,7 @@ pub(super) fn converse(session: &mut Session, place: &Place) -> Result<(), Failu
     loop {
         let signal = editor.read_line(&Arrow);
         match signal.map_err(|error| Failure::new(format!("the terminal: {error}")))? {
-            Signal::Success(text) => {
-                if run(session, &text) == Flow::Quit {
-                    return Ok(());
-                }
-            }
+            Signal::Success(text) if run(session, &text) == Flow::Quit => return Ok(()),
             Signal::CtrlC => eprintln!("Interrupt, Press Ctrl+D to exit"),
             Signal::CtrlD => {
                 eprintln!("exit");

@@ -170,7 +170,7 @@ impl Session {
 /// Rows on their way to the terminal or into the file of `\o`.
 pub(super) enum Printer {
     Table(TableWriter<Stdout>),
-    Csv(CsvWriter<File>),
+    Csv(Box<CsvWriter<File>>),
 }
 
 impl Printer {
@@ -182,7 +182,7 @@ impl Printer {
                     .try_clone()
                     .map_err(|error| Failure::new(error.to_string()))?;
                 let writer = CsvWriter::new(file, schema, Look::MarketStore, false);
-                Self::Csv(writer.map_err(Failure::new)?)
+                Self::Csv(Box::new(writer.map_err(Failure::new)?))
             }
         })
     }
