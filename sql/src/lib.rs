@@ -11,6 +11,7 @@
 //! What it is not: it opens no files, knows no sockets, and keeps no state between statements.
 #![forbid(unsafe_code)]
 
+mod apart;
 mod asof;
 mod bounded;
 mod caller;

@@ -12,6 +12,8 @@ use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
@@ -19,6 +21,7 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast;
 
+use crate::apart::Apart;
 use crate::catalog::Catalog;
 use crate::change::Change;
 use crate::pauses::Pauses;
@@ -130,10 +133,20 @@ pub(crate) fn base(environment: Arc<RuntimeEnv>) -> Result<SessionState, Error> 
         .with_runtime_env(environment)
         .with_default_features()
         .with_query_planner(Arc::new(Planner))
-        .with_physical_optimizer_rule(Arc::new(Pauses))
+        .with_physical_optimizer_rules(physical_rules())
         .build();
     bounded::bound(&mut state)?;
     Ok(state)
+}
+
+/// DataFusion's rules and ours.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let before = rules.iter().position(|rule| rule.name() == Apart::BEFORE);
+    debug_assert!(before.is_some(), "{} has another name", Apart::BEFORE);
+    rules.insert(before.unwrap_or(0), Arc::new(Apart));
+    rules.push(Arc::new(Pauses));
+    rules
 }
 
 /// A session for one statement.

@@ -250,7 +250,10 @@ fn first_and_last_go_by_time_not_by_order() {
         bench.show("SELECT last(Volume, Epoch) FILTER (WHERE Volume < 100) FROM `A/1Min/OHLCV`");
     assert_eq!(filtered, "99");
     let error = bench.error("SELECT first(Open) FROM `A/1Min/OHLCV`");
-    assert!(error.to_string().contains("first(Close, Epoch)"), "{error}");
+    assert_eq!(
+        error.message,
+        "first takes a value and a time: first(Close, Epoch)"
+    );
 }
 
 #[test]
@@ -400,13 +403,28 @@ fn candles_of_a_large_bucket_are_grouped_in_parts_and_as_rows_come() {
                 sum(\"Volume\") AS v FROM \"A/1Min/OHLCV\" GROUP BY t";
     let plan = bench.show(&format!("EXPLAIN {text}"));
     assert!(plan.contains("2 at a time"), "{plan}");
-    for mode in ["mode=Partial", "mode=FinalPartitioned"] {
-        assert!(plan.contains(mode), "{plan}");
-    }
     let partial = plan.lines().find(|line| line.contains("mode=Partial"));
     assert!(partial.unwrap().contains("ordering_mode=Sorted"), "{plan}");
-    let sorts = plan.lines().any(|line| line.contains("SortExec"));
-    assert!(!sorts, "{plan}");
+    assert!(plan.contains("mode=FinalPartitioned"), "{plan}");
+    // No part waits for the one before it, and what is sorted are groups.
+    assert!(!plan.contains("preserve_order"), "{plan}");
+    assert!(!plan.contains("SortExec"), "{plan}");
+    let limited = bench.show(&format!("EXPLAIN {text} ORDER BY t LIMIT 5"));
+    assert!(
+        limited.contains("preserve_order=true"),
+        "it ends early: {limited}"
+    );
+    let highest = bench.show(&format!("EXPLAIN {text} ORDER BY h LIMIT 5"));
+    assert!(
+        !highest.contains("preserve_order"),
+        "it reads all: {highest}"
+    );
+    let each = "SELECT \"Epoch\", sum(\"Volume\") FROM \"A/1Min/OHLCV\" GROUP BY \"Epoch\"";
+    let each = bench.show(&format!("EXPLAIN {each}"));
+    assert!(
+        each.contains("preserve_order=true"),
+        "of any length: {each}"
+    );
     let wanted = by_kernel(
         "candlecandler('1D', Open, High, Low, Close, Sum::Volume)",
         &ohlcv(300_000),
