@@ -281,8 +281,18 @@ fn memory(text: &str) -> Error {
     .with_hint("narrow the time range, or ask for fewer columns")
 }
 
+/// What DataFusion puts around the words of a function of ours about its arguments.
+const COERCION: [&str; 2] = [
+    "coercion failed with: Error during planning: ",
+    " No function matches the given name",
+];
+
 fn of_plan(text: &str) -> Error {
     let text = one_line(text);
+    if let Some((_, message)) = text.split_once(COERCION[0]) {
+        let message = message.split(COERCION[1]).next().unwrap_or(message);
+        return Error::invalid(message.trim_end_matches('.'));
+    }
     match text.starts_with("Invalid function") || text.starts_with("table function") {
         true => Error::new(ErrorKind::Unknown, text),
         false => Error::invalid(text),

@@ -261,7 +261,8 @@ fn columns(union: &Union<'_>, keyed: bool, nanoseconds: bool) -> (Vec<Field>, Ve
         fields.push(Field::new(name, data_type(*ty), nullable));
         sources.push(Source::Column(position));
     }
-    if nanoseconds && union.ticks {
+    let taken = fields.iter().any(|field| field.name() == NANOSECONDS);
+    if nanoseconds && union.ticks && !taken {
         fields.push(Field::new(NANOSECONDS, DataType::Int32, false));
         sources.push(Source::Nanoseconds);
     }

@@ -470,6 +470,37 @@ fn statements_that_would_eat_the_server_are_stopped() {
 }
 
 #[test]
+fn errors_of_clauses_have_their_place() {
+    let bench = Bench::new();
+    bench.bars("A/1Min/OHLCV", 3);
+    let from = "FROM `A/1Min/OHLCV`";
+    let bucket = "SELECT time_bucket('1D', Epoch) AS day, sum(Open)";
+    for (text, place) in [
+        (
+            format!(
+                "SELECT 1 {from} t ASOF JOIN `A/1Min/OHLCV` q MATCH_CONDITION (t.Epoch <> q.Epoch)"
+            ),
+            "t.Epoch",
+        ),
+        (format!("{bucket} {from} GROUP BY day FILL(next)"), "next"),
+        (
+            format!("{bucket} {from} GROUP BY day FILL(prev, prev)"),
+            "FILL",
+        ),
+        (format!("{bucket} {from} FILL(prev)"), "FILL"),
+        (
+            format!("SELECT * {from} LATEST ON Open PARTITION BY Volume"),
+            "Open PARTITION",
+        ),
+    ] {
+        let column = text.find(place).unwrap() as u64 + 1;
+        let error = bench.error(&text);
+        let wanted = Some(Position { line: 1, column });
+        assert_eq!(error.position, wanted, "{text}: {error}");
+    }
+}
+
+#[test]
 fn a_join_that_finds_nothing_ends_when_it_is_given_up() {
     let bench = Bench::with(Options {
         threads: 1,

@@ -446,6 +446,10 @@ fn long_gaps_come_in_batches() {
 fn fill_errors_say_what_to_write() {
     for (text, expected) in [
         (
+            "SELECT sum(Price) FROM trades FILL(prev)",
+            "FILL needs GROUP BY with a time bucket",
+        ),
+        (
             "SELECT symbol, sum(Price) FROM trades GROUP BY symbol FILL(prev)",
             "needs a time bucket",
         ),

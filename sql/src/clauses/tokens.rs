@@ -342,6 +342,18 @@ impl Rewriter {
         let opens = self
             .peek(1)
             .is_some_and(|token| token.token == Token::LParen);
+        let fills = self.peek(2).and_then(word).is_some_and(|word| {
+            let fills = ["none", "null", "prev", "linear"];
+            fills
+                .iter()
+                .any(|fill| word.value.eq_ignore_ascii_case(fill))
+        });
+        let level = self.level();
+        if level.from && !level.grouped && ends_term && opens && fills {
+            return Err(self.error(
+                "FILL needs GROUP BY with a time bucket, such as GROUP BY time_bucket('5Min', Epoch)",
+            ));
+        }
         if !(self.level().grouped && ends_term && opens) {
             return Ok(false);
         }
