@@ -316,7 +316,7 @@ mod tests {
             column.add(&array).expect("texts");
             (column.code(), column.data().into_bytes())
         };
-        let wire = |text: &str, width| {
+        let wire = |text: &str, width: usize| {
             let mut bytes: Vec<u8> = text
                 .chars()
                 .flat_map(|c| u32::from(c).to_le_bytes())

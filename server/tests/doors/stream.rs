@@ -72,7 +72,7 @@ fn a_message_reaches_each_subscriber_that_wants_it_once() {
 #[test]
 fn a_bad_pattern_changes_nothing_and_the_echo_is_exact() {
     let door = Door::open();
-    let refused = Subscription::open(&door.addr.to_string(), &["A/1Min"]);
+    let refused = Subscription::open(door.addr.to_string(), &["A/1Min"]);
     assert!(matches!(refused, Err(Error::Rpc(text)) if text == "A/1Min is an invalid stream"));
     let mut socket = socket(&door);
     let echo = |socket: &mut tungstenite::WebSocket<_>, bytes: Bytes| {
