@@ -102,7 +102,9 @@ fn passes_on(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
         let input = sort.input().equivalence_properties();
         return input.ordering_satisfy(sort.expr().clone());
     }
-    Ok(true)
+    // Groups without an order are complete when the last row is read.
+    let groups = plan.downcast_ref::<AggregateExec>();
+    Ok(groups.is_none_or(|groups| *groups.input_order_mode() != InputOrderMode::Linear))
 }
 
 /// The rows of the input, without a word about their order.

@@ -1,10 +1,14 @@
 //! `candlecandler`, `tickcandler` and `ohlcv` as GROUP BY of windows.
 //!
-//! Plain items beside the function are what the rows are grouped by besides; the buckets of a
-//! pattern are never mixed into one candle.
+//! Plain items beside the function are what the rows are grouped by besides, aggregates are of the rows
+//! of each candle; the buckets of a pattern are never mixed into one candle.
 
+use std::ops::ControlFlow;
+
+use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, DataType, ExactNumberInfo, Expr, GroupByExpr, Select, SelectItem, SetExpr,
+    visit_expressions,
 };
 use model::functions::{FunctionCall, Step};
 use model::{ColumnDef, functions};
@@ -64,6 +68,9 @@ pub(super) fn rewrite(
             _ => return Err(function.fault(&format!("{} cannot stand beside *", function.name))),
         };
         items.push(other.clone());
+        if has_aggregate(expr) {
+            continue;
+        }
         if !matches!(expr, Expr::Value(_)) {
             group.push(expr.clone());
         }
@@ -84,6 +91,25 @@ pub(super) fn rewrite(
         body: SetExpr::Select(Box::new(select)),
         order,
     })
+}
+
+/// Whether an item needs all rows of a group.
+fn has_aggregate(expr: &Expr) -> bool {
+    let known = all_default_aggregate_functions();
+    let known: Vec<_> = known.into_iter().chain(super::aggregates()).collect();
+    let is_one = |name: &str| {
+        let names = known
+            .iter()
+            .map(|function| (function.name(), function.aliases()));
+        names.into_iter().any(|(own, aliases)| {
+            own.eq_ignore_ascii_case(name) || aliases.iter().any(|a| a.eq_ignore_ascii_case(name))
+        })
+    };
+    let found = visit_expressions(expr, |expr| match expr {
+        Expr::Function(function) if is_one(&function.name.to_string()) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 /// Length and columns of `candlecandler` and `tickcandler`.

@@ -111,6 +111,12 @@ fn candles_of_a_pattern_are_of_each_symbol() {
         "AAPL,2020-01-02T00:00:00Z,100.0,186.0,98.5,120.5,91\n\
          MSFT,2020-01-02T00:00:00Z,100.0,176.0,98.5,174.5,33"
     );
+    let more = "SELECT ohlcv('1D'), count(*), vwap(\"Close\", \"Volume\") > 100 AS dear, \
+                max(\"High\") - min(\"Low\") FROM `AAPL/1Min/OHLCV`";
+    assert_eq!(
+        bench.show(more),
+        "2020-01-02T00:00:00Z,100.0,186.0,98.5,120.5,91,7,true,87.5"
+    );
     let nested = bench.show(
         "SELECT symbol, max(\"High\") FROM (SELECT ohlcv('5Min') FROM `*/1Min/OHLCV`) GROUP BY 1 \
          ORDER BY 1",
