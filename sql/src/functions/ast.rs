@@ -85,15 +85,15 @@ pub(super) fn item(expr: Expr, alias: &str) -> SelectItem {
     }
 }
 
-/// Ascending order of the columns of the result at these positions, from 1.
-pub(super) fn order_by(positions: impl Iterator<Item = usize>) -> OrderBy {
-    let one = |position: usize| OrderByExpr {
-        expr: number(position as i64),
+/// Ascending order. Numbers are columns of the result, from 1.
+pub(super) fn order_by(terms: impl Iterator<Item = Expr>) -> OrderBy {
+    let one = |expr: Expr| OrderByExpr {
+        expr,
         options: OrderByOptions::default(),
         with_fill: None,
     };
     OrderBy {
-        kind: OrderByKind::Expressions(positions.map(one).collect()),
+        kind: OrderByKind::Expressions(terms.map(one).collect()),
         interpolate: None,
     }
 }

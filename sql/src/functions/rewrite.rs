@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, Query,
-    Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
+    ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, VisitMut,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use model::functions::Argument;
@@ -53,6 +54,7 @@ impl Rewriter {
         let mut visitor = Visitor {
             rewriter: self,
             depth: 0,
+            inner: None,
         };
         match statement.visit(&mut visitor) {
             ControlFlow::Continue(()) => Ok(()),
@@ -60,13 +62,34 @@ impl Rewriter {
         }
     }
 
-    fn query(&self, query: &mut Query, is_outermost: bool) -> Result<(), Fault> {
+    fn query(
+        &self,
+        query: &mut Query,
+        is_outermost: bool,
+        inner: Option<Ordered>,
+    ) -> Result<Option<Ordered>, Fault> {
         let order = self.body(&mut query.body)?;
+        let ordered = match order.is_empty() {
+            true => inner.filter(|inner| passes_on(query, &inner.body)),
+            false => ordered(&query.body, &order),
+        };
         let wants_order = is_outermost || query.limit_clause.is_some() || query.fetch.is_some();
-        if !order.is_empty() && wants_order && query.order_by.is_none() {
-            query.order_by = Some(ast::order_by(order.into_iter()));
+        if wants_order && query.order_by.is_none() {
+            let terms: Vec<Expr> = match order.is_empty() {
+                true => {
+                    let columns = ordered.iter().flat_map(|ordered| &ordered.columns);
+                    columns.cloned().map(Expr::Identifier).collect()
+                }
+                false => order.iter().map(|at| ast::number(*at as i64)).collect(),
+            };
+            if !terms.is_empty() {
+                query.order_by = Some(ast::order_by(terms.into_iter()));
+            }
         }
-        Ok(())
+        Ok(ordered.map(|ordered| Ordered {
+            body: query.body.as_ref().clone(),
+            ..ordered
+        }))
     }
 
     fn body(&self, body: &mut SetExpr) -> Result<Vec<usize>, Fault> {
@@ -166,9 +189,51 @@ fn is_wide(name: &str) -> bool {
     )
 }
 
+/// A query of functions, and the columns that its rows stand in order of.
+struct Ordered {
+    body: SetExpr,
+    columns: Vec<Ident>,
+}
+
+fn ordered(body: &SetExpr, order: &[usize]) -> Option<Ordered> {
+    let SetExpr::Select(select) = body else {
+        return None;
+    };
+    let name = |at: &usize| match select.projection.get(at.checked_sub(1)?)? {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.clone()),
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.clone()),
+        _ => None,
+    };
+    let columns = order.iter().map(name).collect::<Option<Vec<_>>>()?;
+    let body = body.clone();
+    Some(Ordered { body, columns })
+}
+
+/// Whether a query gives all columns of this one, row by row: then they stay in their order.
+fn passes_on(query: &Query, inner: &SetExpr) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return false;
+    };
+    let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
+    let [from] = &select.from[..] else {
+        return false;
+    };
+    let TableFactor::Derived { subquery, .. } = &from.relation else {
+        return false;
+    };
+    !is_grouped
+        && select.distinct.is_none()
+        && select.having.is_none()
+        && matches!(select.projection[..], [SelectItem::Wildcard(_)])
+        && from.joins.is_empty()
+        && subquery.body.as_ref() == inner
+}
+
 struct Visitor<'a> {
     rewriter: &'a Rewriter,
     depth: usize,
+    /// The query visited last, if it is one of functions.
+    inner: Option<Ordered>,
 }
 
 impl VisitorMut for Visitor<'_> {
@@ -181,8 +246,12 @@ impl VisitorMut for Visitor<'_> {
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Fault> {
         self.depth -= 1;
-        match self.rewriter.query(query, self.depth == 0) {
-            Ok(()) => ControlFlow::Continue(()),
+        let inner = self.inner.take();
+        match self.rewriter.query(query, self.depth == 0, inner) {
+            Ok(ordered) => {
+                self.inner = ordered;
+                ControlFlow::Continue(())
+            }
             Err(fault) => ControlFlow::Break(fault),
         }
     }

@@ -117,6 +117,13 @@ fn candles_of_a_pattern_are_of_each_symbol() {
         bench.show(more),
         "2020-01-02T00:00:00Z,100.0,186.0,98.5,120.5,91,7,true,87.5"
     );
+    let wrapped =
+        format!("SELECT * FROM (SELECT {candles} FROM `*/1Min/OHLCV`) WHERE \"High\" > 0");
+    assert_eq!(bench.show(&wrapped), wanted, "as they stand within");
+    assert_eq!(
+        bench.show(&format!("SELECT * FROM ({wrapped}) LIMIT 2")),
+        with("AAPL", &one)
+    );
     let nested = bench.show(
         "SELECT symbol, max(\"High\") FROM (SELECT ohlcv('5Min') FROM `*/1Min/OHLCV`) GROUP BY 1 \
          ORDER BY 1",
