@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use tests::server::{ONDISKAGG, STREAM, Server, workspace};
 
 /// The client under test, and what it needs beside it (it does not pin them itself).
@@ -69,6 +70,9 @@ pub(crate) fn drive(python: &Path, script: &str, address: &str) {
 
 /// The python of a virtual environment that holds some packages. Another list is another name.
 pub(crate) fn environment(name: &str, packages: &[&str]) -> PathBuf {
+    // Tests that run at the same time share environments.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let python = folder.join("bin").join("python");
     // Written last: an environment that was interrupted is made again.

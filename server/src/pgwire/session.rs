@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::array::StringArray;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
+use bytes::BytesMut;
 use futures::channel::oneshot;
 use futures::{Sink, SinkExt, stream};
 use model::Zone;
@@ -388,23 +389,25 @@ impl Door {
         client
             .send(PgWireBackendMessage::CopyOutResponse(begin))
             .await?;
+        let mut out = BytesMut::new();
         if binary {
             // Flags and the length of an extension follow the signature: none.
-            let header = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-            let header = CopyData::new(bytes::Bytes::from_static(header));
-            client.feed(PgWireBackendMessage::CopyData(header)).await?;
+            out.extend_from_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
         }
         let mut rows = 0;
         while let Some(batch) = running.next().await {
             for piece in pieces(&batch?) {
                 rows += piece.num_rows();
-                let bytes = values::copied(&piece, &fields, binary).freeze();
-                let data = PgWireBackendMessage::CopyData(CopyData::new(bytes));
-                client.feed(data).await?;
+                for row in values::copied(&piece, &fields, binary, &mut out) {
+                    let data = PgWireBackendMessage::CopyData(CopyData::new(row));
+                    client.feed(data).await?;
+                }
             }
         }
         if binary {
-            let end = CopyData::new(bytes::Bytes::from_static(&[0xff, 0xff]));
+            // The header is still there if no row took it along.
+            out.extend_from_slice(&[0xff, 0xff]);
+            let end = CopyData::new(out.freeze());
             client.feed(PgWireBackendMessage::CopyData(end)).await?;
         }
         client

@@ -8,7 +8,7 @@ use arrow::datatypes::{
     DataType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, SchemaRef,
     TimeUnit, TimestampMicrosecondType,
 };
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use pgwire::api::Type;
 use pgwire::api::portal::Format;
 use pgwire::api::results::{FieldFormat, FieldInfo};
@@ -108,19 +108,25 @@ pub(super) fn rows(batch: &RecordBatch, fields: &Arc<Vec<FieldInfo>>) -> Vec<Dat
     rows
 }
 
-/// The rows of a batch as `COPY` sends them: text or binary, several rows in a piece.
-pub(super) fn copied(batch: &RecordBatch, fields: &Arc<Vec<FieldInfo>>, binary: bool) -> BytesMut {
+/// The rows of a batch as `COPY` sends them, text or binary: each by itself, as clients expect. What
+/// is in `out` goes before the first.
+pub(super) fn copied(
+    batch: &RecordBatch,
+    fields: &Arc<Vec<FieldInfo>>,
+    binary: bool,
+    out: &mut BytesMut,
+) -> Vec<Bytes> {
     let arrays = prepared(batch, fields);
     let columns: Vec<Column<'_>> = arrays.iter().map(|array| column(array, binary)).collect();
-    let mut out = BytesMut::with_capacity(batch.num_rows() * columns.len() * 12);
+    out.reserve(batch.num_rows() * columns.len() * 12);
+    let mut rows = Vec::with_capacity(batch.num_rows());
     let count = i16::try_from(columns.len()).unwrap_or(i16::MAX);
     let mut text = BytesMut::new();
     for row in 0..batch.num_rows() {
         if binary {
             out.put_i16(count);
-            columns
-                .iter()
-                .for_each(|column| field(column, row, &mut out));
+            columns.iter().for_each(|column| field(column, row, out));
+            rows.push(out.split().freeze());
             continue;
         }
         for (at, column) in columns.iter().enumerate() {
@@ -144,8 +150,9 @@ pub(super) fn copied(batch: &RecordBatch, fields: &Arc<Vec<FieldInfo>>, binary: 
             }
         }
         out.put_u8(b'\n');
+        rows.push(out.split().freeze());
     }
-    out
+    rows
 }
 
 /// A length and a value; a length of -1 is a missing one.
@@ -308,9 +315,11 @@ mod tests {
         wanted.put_i32(-1);
         assert_eq!(found[1].data, wanted);
         assert_eq!(
-            &copied(&batch, &text, false)[..],
-            b"2000-01-01 00:00:00.000001+00\t-1\t1.5\ta\\tb\n\
-              1970-01-01 00:00:00+00\t\\N\tNaN\t\\N\n"
+            copied(&batch, &text, false, &mut BytesMut::new()),
+            [
+                &b"2000-01-01 00:00:00.000001+00\t-1\t1.5\ta\\tb\n"[..],
+                b"1970-01-01 00:00:00+00\t\\N\tNaN\t\\N\n"
+            ]
         );
     }
 }
