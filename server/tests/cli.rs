@@ -301,7 +301,7 @@ fn a_load_without_a_server_says_so() {
     );
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        text(&output).contains("no server answers at http://127.0.0.1:9"),
+        text(&output).contains("no server answers at 127.0.0.1:9"),
         "{}",
         text(&output)
     );

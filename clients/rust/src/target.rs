@@ -67,7 +67,8 @@ impl Target {
 
     /// A new connection; the handshake is done when it is used first.
     pub(crate) fn connect(&self, timeout: Option<Duration>) -> io::Result<Socket> {
-        let stream = TcpStream::connect(&self.addr)?;
+        let stream = TcpStream::connect(&self.addr)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.addr)))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(timeout)?;
         stream.set_write_timeout(timeout)?;

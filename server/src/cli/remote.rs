@@ -130,7 +130,7 @@ pub(super) enum Ask<'a> {
 pub(super) fn failure(error: &Error) -> Failure {
     let text = match error {
         Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            format!("no server answers ({error}); --url names another, --dir asks the files")
+            format!("no server answers at {error}; --url names another, --dir asks the files")
         }
         other => other.to_string(),
     };

@@ -276,15 +276,15 @@ fn results_under_way_share_their_memory() {
 }
 
 #[test]
-fn what_this_build_has_not_is_said() {
+fn what_is_no_sql_and_no_function_is_said() {
     let door = Door::open();
     let mut client = door.client();
     client
         .write(&[(key("A/1Min/X"), bars(1))], RowKind::Bar)
         .unwrap();
     for (field, text) in [
-        ("sql_statement", "SQL is not available"),
-        ("functions", "functions are not available"),
+        ("sql_statement", "Expected: an SQL statement, found: nosuch"),
+        ("functions", "nosuch"),
     ] {
         let mut writer = Writer::default();
         writer.map(3);
@@ -305,7 +305,7 @@ fn what_this_build_has_not_is_said() {
         if field == "functions" {
             writer.array(1);
         }
-        writer.text("count()");
+        writer.text("nosuch()");
         let reply = client.call_raw(&writer.out).unwrap();
         let reply = String::from_utf8_lossy(&reply).into_owned();
         assert!(reply.contains(text), "{reply}");

@@ -126,7 +126,7 @@ impl Api {
 fn failure(error: &Error) -> Failure {
     match error {
         Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            Failure::new(format!("no server answers ({error}); --url names another"))
+            Failure::new(format!("no server answers at {error}; --url names another"))
         }
         other => remote::failure(other),
     }
