@@ -383,7 +383,7 @@ proptest! {
         for text in &texts {
             let call = parse(text).unwrap();
             let mut pipeline =
-                Pipeline::new(&[call.clone()], whole.schema(), RowKind::Bar, &site).unwrap();
+                Pipeline::new(std::slice::from_ref(&call), whole.schema(), RowKind::Bar, &site).unwrap();
             let mut out = crate::BatchBuilder::new(pipeline.schema().clone(), 0);
             for cut in cuts.windows(2) {
                 out.append(&pipeline.push(&whole.slice(cut[0]..cut[1])).unwrap()).unwrap();
