@@ -203,8 +203,32 @@ def refusals(mod, client, symbol):
     return out
 
 
+def statements(mod, client, symbol):
+    key = f"{symbol}/1Min/OHLCV"
+    data = real_bars("AAPL", 300)
+    out = [entry(client.write(data, key))]
+    time = int(data["Epoch"][250])
+    for text in (
+        f"SELECT * FROM `{key}` LIMIT 5;",
+        f"SELECT Epoch, Close AS c FROM `{key}` WHERE Epoch >= {time} AND Close > 1;",
+        f"SELECT * FROM `{key}` WHERE Close < 0;",
+        f"SELECT candlecandler('5Min', Open, High, Low, Close, Sum::Volume) FROM `{key}` LIMIT 9;",
+    ):
+        reply = client.sql(text)
+        out += [rows(reply.first()), frame(reply.first()), reply.keys(), reply.timezone]
+    # Beside the number is the time of the answer.
+    out.append(client.sql(f"SELECT count(*) FROM `{key}`;").first().array["Count"].tolist())
+    # Texts of more than 16 letters are whole.
+    plan = client.sql(f"EXPLAIN SELECT * FROM `{key}`;").first().array["plan"]
+    out.append(any(key in text for text in plan.tolist()))
+    out.append(raised(lambda: client.sql(f"SELECT Nope FROM `{key}`;")))
+    out.append(raised(lambda: client.sql("SELECT * FROM `NOBODY/1Min/OHLCV`;")))
+    out.append(raised(lambda: client.sql("garbage;")))
+    return out
+
+
 #: Scenarios for both transports.
-ALL = [bars, ticks, types, many, parameters, administration, refusals]
+ALL = [bars, ticks, types, many, parameters, administration, refusals, statements]
 
 
 def stream(mod, address, client, symbol):
