@@ -114,6 +114,13 @@ fn begin_at_zero() {
     ] {
         metrics::counter!(name).increment(0);
     }
+    for door in ["http", "flight", "postgres"] {
+        metrics::counter!("mkts_sql_rows_total", "door" => door).increment(0);
+        metrics::counter!("mkts_sql_cancelled_total", "door" => door).increment(0);
+        for kind in ["syntax", "unknown", "limit", "failed"] {
+            metrics::counter!("mkts_sql_errors_total", "door" => door, "kind" => kind).increment(0);
+        }
+    }
     for reason in [
         "admin",
         "auth",

@@ -156,6 +156,16 @@ fn recorded_calls_are_answered_as_recorded() {
 }
 
 #[test]
+fn calls_are_counted() {
+    let (server, runtime, mut client) = served("");
+    let version = runtime.block_on(client.server_version(proto::ServerVersionRequest {}));
+    version.unwrap();
+    let text = server.client().get("/metrics").unwrap().1;
+    let counted = "mkts_grpc_seconds_count{method=\"ServerVersion\"} 1";
+    assert!(text.contains(counted), "{text}");
+}
+
+#[test]
 fn sql_that_is_switched_off_says_so() {
     let (server, runtime, mut client) = served("sql: {enabled: false}\n");
     let wanted = "SQL is switched off (sql.enabled)";
