@@ -158,10 +158,10 @@ fn recorded_calls_are_answered_as_recorded() {
 #[test]
 fn calls_are_counted() {
     let (server, runtime, mut client) = served("");
-    let version = runtime.block_on(client.server_version(proto::ServerVersionRequest {}));
-    version.unwrap();
+    let listed = runtime.block_on(client.list_symbols(proto::ListSymbolsRequest::default()));
+    listed.unwrap();
     let text = server.client().get("/metrics").unwrap().1;
-    let counted = "mkts_grpc_seconds_count{method=\"ServerVersion\"} 1";
+    let counted = "mkts_grpc_seconds_count{method=\"ListSymbols\"} 1";
     assert!(text.contains(counted), "{text}");
 }
 
