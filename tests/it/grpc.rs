@@ -160,7 +160,8 @@ fn calls_are_counted() {
     let (server, runtime, mut client) = served("");
     let listed = runtime.block_on(client.list_symbols(proto::ListSymbolsRequest::default()));
     listed.unwrap();
-    let text = server.client().get("/metrics").unwrap().1;
+    let reply = server.client().send("GET", "/metrics", None, b"");
+    let text = reply.unwrap().text();
     let counted = "mkts_grpc_seconds_count{method=\"ListSymbols\"} 1";
     assert!(text.contains(counted), "{text}");
 }
