@@ -20,7 +20,7 @@ use crate::range::{Range, bounds};
 use crate::scan::{BucketScan, Wanted};
 use crate::times::time_type;
 
-pub(crate) use arrow_batch::{EPOCH, KEY_COLUMNS};
+pub(crate) use arrow_batch::{EPOCH, KEY_COLUMNS, data_type};
 
 /// The column that tables of ticks have in MarketStore's dialect.
 pub(crate) const NANOSECONDS: &str = "Nanoseconds";
@@ -267,22 +267,6 @@ fn columns(union: &Union<'_>, keyed: bool, nanoseconds: bool) -> (Vec<Field>, Ve
         sources.push(Source::Nanoseconds);
     }
     (fields, sources)
-}
-
-pub(crate) fn data_type(ty: ColumnType) -> DataType {
-    match ty {
-        ColumnType::F32 => DataType::Float32,
-        ColumnType::F64 => DataType::Float64,
-        ColumnType::I8 => DataType::Int8,
-        ColumnType::I16 => DataType::Int16,
-        ColumnType::I32 => DataType::Int32,
-        ColumnType::I64 => DataType::Int64,
-        ColumnType::U8 => DataType::UInt8,
-        ColumnType::U16 => DataType::UInt16,
-        ColumnType::U32 => DataType::UInt32,
-        ColumnType::U64 => DataType::UInt64,
-        ColumnType::Str16 => DataType::Utf8,
-    }
 }
 
 fn members(indices: &[usize], infos: &[Arc<BucketInfo>], union: &Union<'_>) -> Arc<[Member]> {

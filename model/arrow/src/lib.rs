@@ -45,7 +45,8 @@ pub fn schema(columns: &Schema, keyed: bool, metadata: HashMap<String, String>) 
     Arc::new(arrow_schema::Schema::new_with_metadata(fields, metadata))
 }
 
-fn data_type(ty: ColumnType) -> DataType {
+/// The type of a column of ours.
+pub fn data_type(ty: ColumnType) -> DataType {
     match ty {
         ColumnType::F32 => DataType::Float32,
         ColumnType::F64 => DataType::Float64,
