@@ -57,6 +57,7 @@ mod tail;
 mod tests;
 mod ticket;
 mod view;
+mod zone;
 
 pub use alter::SchemaChange;
 pub use backup::Backup;
@@ -79,3 +80,4 @@ pub use scan::{Limit, Scan};
 pub use snapshot::Snapshot;
 pub use ticket::Ticket;
 pub use wal::Lsn;
+pub use zone::{Condition, Values, Zones};

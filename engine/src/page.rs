@@ -64,6 +64,17 @@ pub(crate) struct PageEntry {
     pub(crate) max: [u8; 8],
 }
 
+/// What an entry says about the values of its page.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Bounds {
+    Integers(i128, i128),
+    Floats {
+        /// Least and greatest, if there is more than NaN.
+        values: Option<(f64, f64)>,
+        nan: bool,
+    },
+}
+
 impl PageEntry {
     pub(crate) fn encode(&self, target: &mut Vec<u8>) {
         target.extend_from_slice(&self.offset.to_le_bytes());
@@ -106,6 +117,28 @@ impl PageEntry {
     /// Sets the bounds to those of the page's values.
     pub(crate) fn set_bounds(&mut self, values: &Column) {
         (self.flags, self.min, self.max) = bounds(values);
+    }
+
+    /// Bounds of a page of `ty`; `None` if the entry has none.
+    pub(crate) fn bounds(&self, ty: ColumnType) -> Option<Bounds> {
+        let known = self.flags & FLAG_BOUNDS != 0;
+        let nan = self.flags & FLAG_NAN != 0;
+        match ty {
+            ColumnType::I8 | ColumnType::I16 | ColumnType::I32 | ColumnType::I64 => {
+                let wide = |bytes| i128::from(i64::from_le_bytes(bytes));
+                known.then(|| Bounds::Integers(wide(self.min), wide(self.max)))
+            }
+            ColumnType::U8 | ColumnType::U16 | ColumnType::U32 | ColumnType::U64 => {
+                let wide = |bytes| i128::from(u64::from_le_bytes(bytes));
+                known.then(|| Bounds::Integers(wide(self.min), wide(self.max)))
+            }
+            ColumnType::F32 | ColumnType::F64 => {
+                let ends = (f64::from_le_bytes(self.min), f64::from_le_bytes(self.max));
+                let values = known.then_some(ends);
+                (known || nan).then_some(Bounds::Floats { values, nan })
+            }
+            ColumnType::Str16 => None,
+        }
     }
 
     /// Bounds of a page of times.
@@ -448,5 +481,17 @@ mod tests {
         assert_eq!(f64::from_le_bytes(page.entry.max), 2.5);
         let page = encode(&Column::from_values(vec![f64::NAN]), Hints::default());
         assert_eq!(page.entry.flags, FLAG_NAN);
+        let only_nan = Bounds::Floats {
+            values: None,
+            nan: true,
+        };
+        assert_eq!(page.entry.bounds(ColumnType::F64), Some(only_nan));
+        let page = encode(
+            &Column::from_values(vec![7_u64, u64::MAX]),
+            Hints::default(),
+        );
+        let whole = Bounds::Integers(7, u64::MAX.into());
+        assert_eq!(page.entry.bounds(ColumnType::U64), Some(whole));
+        assert_eq!(page.entry.bounds(ColumnType::Str16), None);
     }
 }

@@ -9,6 +9,7 @@ use crate::catalog::BucketInfo;
 use crate::latest::{self, LastRows};
 use crate::scan::{self, Limit, Scan};
 use crate::view::View;
+use crate::zone::{self, Condition, Zones};
 use crate::{BucketId, Error};
 
 /// A consistent view of some buckets at one LSN. Files it needs live as long as it does.
@@ -49,6 +50,25 @@ impl Snapshot {
     /// If `index` is not below the number of buckets.
     pub fn scan(&self, index: usize, scan: &Scan) -> Result<ColumnBatch, Error> {
         scan::scan(&self.views[index], self.lsn, scan)
+    }
+
+    /// The times in `from..=to` outside of which no row of a bucket meets all `conditions`, by the
+    /// bounds of pages. Rows within may fail them, so whoever asks compares what [`Snapshot::scan`]
+    /// gives. No page is read.
+    ///
+    /// # Errors
+    /// If a page table that is needed is damaged, or a column does not exist.
+    ///
+    /// # Panics
+    /// If `index` is not below the number of buckets.
+    pub fn zones(
+        &self,
+        index: usize,
+        from: i64,
+        to: i64,
+        conditions: &[Condition],
+    ) -> Result<Zones, Error> {
+        zone::zones(&self.views[index], self.lsn, (from, to), conditions)
     }
 
     /// The last row, without a scan: it is kept in memory per bucket.

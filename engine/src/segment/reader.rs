@@ -19,7 +19,7 @@ use crate::catalog::{BucketId, BucketInfo};
 use crate::codec::Codec;
 use crate::latest::Latest;
 use crate::manifest::SegmentEntry;
-use crate::page::{self, Encoded, PageEntry};
+use crate::page::{self, Bounds, Encoded, PageEntry};
 use crate::{Error, tail};
 
 /// An open segment.
@@ -289,6 +289,37 @@ impl Chunk {
         Ok(self.segment.page_entry(self.meta(), 0, page).times())
     }
 
+    /// The pages with times in `from..=to`.
+    pub(crate) fn pages_between(
+        &self,
+        from: i64,
+        to: i64,
+        info: &BucketInfo,
+    ) -> Result<Range<usize>, Error> {
+        let (segment, meta) = (&self.segment, self.meta());
+        segment.table(meta, info)?;
+        let times = |page| segment.page_entry(meta, 0, page).times();
+        let first = partition_point(self.pages(), |page| times(page).1 < from);
+        let end = partition_point(self.pages(), |page| times(page).0 <= to);
+        Ok(first..end.max(first))
+    }
+
+    /// Bounds of the values of a page of a column, if they are known; `ty` is the chunk's.
+    pub(crate) fn page_bounds(
+        &self,
+        column: usize,
+        ty: ColumnType,
+        page: usize,
+        info: &BucketInfo,
+    ) -> Result<Option<Bounds>, Error> {
+        let (segment, meta) = (&self.segment, self.meta());
+        segment.table(meta, info)?;
+        // Whether it is that schema's is found out by whoever reads.
+        let is_there = column < usize::from(meta.entry.columns);
+        let entry = is_there.then(|| segment.page_entry(meta, column + 1, page));
+        Ok(entry.and_then(|entry| entry.bounds(ty)))
+    }
+
     /// A page as it stands, after its checksum, with its bounds; column 0 is time.
     pub(crate) fn page(
         &self,
@@ -348,18 +379,10 @@ impl Chunk {
     ) -> Result<usize, Error> {
         let meta = self.meta();
         let table = self.segment.table(meta, info)?;
-        let pages = meta.entry.pages as usize;
-        let (mut low, mut high) = (0, pages);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            let (_, max) = self.segment.page_entry(meta, 0, middle).times();
-            if before(max) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        if low == pages {
+        let low = partition_point(self.pages(), |page| {
+            before(self.segment.page_entry(meta, 0, page).times().1)
+        });
+        if low == self.pages() {
             return Ok(meta.entry.rows as usize);
         }
         let (entry, bytes) = self.segment.page_bytes(meta, 0, low, info)?;
@@ -395,4 +418,18 @@ impl Chunk {
         }
         Ok(tail::batch(schema, times, read))
     }
+}
+
+/// How many of `0..count` lead with `before`.
+fn partition_point(count: usize, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }

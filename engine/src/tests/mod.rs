@@ -16,6 +16,7 @@ mod model_change;
 mod model_scan;
 mod packed;
 mod restart;
+mod zones;
 
 use std::sync::Arc;
 
