@@ -44,6 +44,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod times;
+mod zones;
 
 pub use caller::{Access, Caller, Dialect, Everyone, Extension, Nothing, Surroundings};
 pub use datafusion;

@@ -28,7 +28,7 @@ use crate::pauses::Pauses;
 use crate::session::{Inner, parameters};
 use crate::shared::SharedRef;
 use crate::tables::Tables;
-use crate::{Error, bounded, change, extend, order, parse, show, tables, times};
+use crate::{Error, bounded, change, extend, fill, order, parse, show, tables, times};
 
 /// What is done for a statement.
 #[derive(Clone)]
@@ -113,7 +113,11 @@ pub(crate) fn with_values(
     }
     match wanted {
         0 => Ok(plan),
-        _ => Ok(plan.with_param_values(ParamValues::from(values))?),
+        _ => {
+            let values = ParamValues::from(values);
+            let plan = fill::with_values(plan, &values)?;
+            Ok(plan.with_param_values(values)?)
+        }
     }
 }
 

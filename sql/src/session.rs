@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -212,6 +212,7 @@ impl Sql {
             now: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
             buckets_max: self.0.options.buckets,
             threads: self.0.options.threads.max(1),
+            snapshot: OnceLock::new(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! What the parts of one statement share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use engine::Engine;
+use engine::{Engine, Snapshot};
 use model::Zone;
 
 use crate::{Caller, Dialect};
@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) buckets_max: usize,
     /// Threads it may use.
     pub(crate) threads: usize,
+    /// All that it reads, once its tables are open.
+    pub(crate) snapshot: OnceLock<Arc<Snapshot>>,
 }
 
 impl Shared {

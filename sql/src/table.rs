@@ -19,6 +19,7 @@ use crate::Error;
 use crate::range::{Range, bounds};
 use crate::scan::{BucketScan, Wanted};
 use crate::times::time_type;
+use crate::zones::{Columns, Zones};
 
 pub(crate) use arrow_batch::{EPOCH, KEY_COLUMNS, data_type};
 
@@ -91,6 +92,13 @@ impl BucketTable {
     /// The bucket of a member.
     pub(crate) fn info(&self, member: &Member) -> &BucketInfo {
         &self.snapshot.buckets()[member.index]
+    }
+
+    fn columns(&self) -> Columns<'_> {
+        Columns {
+            schema: &self.schema,
+            sources: &self.sources,
+        }
     }
 
     /// Whether a filter speaks of keys only, so that it decides about buckets as a whole.
@@ -311,8 +319,9 @@ impl TableProvider for BucketTable {
             let bounds = bounds(filter);
             match bounds.exact || self.is_about_keys(filter) {
                 true => Exact,
-                false if bounds.range == Range::ALL => Unsupported,
-                false => Inexact,
+                false if bounds.range != Range::ALL => Inexact,
+                false if self.columns().understands(filter) => Inexact,
+                false => Unsupported,
             }
         };
         Ok(filters.iter().map(kind).collect())
@@ -336,6 +345,7 @@ impl TableProvider for BucketTable {
             columns,
             range,
             limit,
+            zones: Zones::of(filters, self.columns()),
         };
         let partitions = state.config().target_partitions();
         let scan = BucketScan::new(self, wanted, partitions)?;

@@ -10,6 +10,7 @@ use engine::BucketId;
 use model::{BucketKey, KeyPattern};
 
 use crate::error::nearest;
+use crate::functions::actions_of;
 use crate::shared::Shared;
 use crate::table::BucketTable;
 use crate::{Dialect, Error, ErrorKind};
@@ -50,9 +51,12 @@ pub(crate) fn open(
             Named::Many(many) => ids.extend(many),
         }
     }
+    ids.extend(actions_of(statement, shared));
     ids.sort_unstable();
     ids.dedup();
     let snapshot = Arc::new(shared.engine.snapshot(&ids));
+    // A statement opens its tables once.
+    let _ = shared.snapshot.set(snapshot.clone());
     // Buckets that were dropped meanwhile are not in it.
     let mut positions: foldhash::HashMap<BucketId, usize> = Default::default();
     for (position, info) in snapshot.buckets().iter().enumerate() {

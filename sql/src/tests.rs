@@ -83,6 +83,30 @@ impl Bench {
         }
     }
 
+    pub(crate) fn prepare(&self, text: &str) -> Statement {
+        let caller = Caller::anyone();
+        let prepared = self.sql.prepare(text, &caller);
+        let prepared = self.threads.block_on(prepared);
+        prepared.unwrap_or_else(|error| panic!("{text}\n{}", error.pretty(text)))
+    }
+
+    pub(crate) fn try_execute(
+        &self,
+        statement: &Statement,
+        values: Vec<ScalarValue>,
+    ) -> Result<String, Error> {
+        let rows = self.threads.block_on(async {
+            let rows = statement.execute(values).await?;
+            rows.collect().await
+        });
+        rows.map(|rows| lines(&rows))
+    }
+
+    pub(crate) fn execute(&self, statement: &Statement, values: Vec<ScalarValue>) -> String {
+        let found = self.try_execute(statement, values);
+        found.unwrap_or_else(|error| panic!("{error}"))
+    }
+
     pub(crate) fn error(&self, text: &str) -> Error {
         match self.run(text) {
             Ok(batches) => panic!("{text}\n{}", lines(&batches)),

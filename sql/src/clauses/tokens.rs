@@ -10,6 +10,7 @@
 //! | `[WHERE c] LATEST ON t PARTITION BY a` | `WHERE [(c) AND] __latest_on(t, a)` |
 //! | `LATEST BY a WHERE c` | `WHERE __latest_by(a) AND (c)` |
 //! | `GROUP BY t [HAVING c] FILL (prev)` | `GROUP BY t HAVING [(c) AND] __fill(prev)` |
+//! | `SELECT ohlcv('5Min') FROM x FILL (prev)` | `SELECT ohlcv('5Min') FROM x HAVING __fill(prev)` |
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan, Word};
@@ -49,6 +50,9 @@ pub(crate) fn rewrite_tokens(
 /// Words that begin what is rewritten. GLOBAL is refused: it is our marker.
 const CLAUSES: [&str; 4] = ["ASOF", "LATEST", "FILL", "GLOBAL"];
 
+/// Functions of buckets of time, which a FILL may follow without GROUP BY.
+const CANDLES: [&str; 3] = ["OHLCV", "CANDLECANDLER", "TICKCANDLER"];
+
 /// One SELECT: what was seen of it. Positions are in the output.
 #[derive(Default)]
 struct Level {
@@ -56,6 +60,8 @@ struct Level {
     /// Behind WHERE.
     condition: Option<usize>,
     grouped: bool,
+    /// Has a function of candles, which groups by itself.
+    candles: bool,
     /// Behind HAVING.
     having: Option<usize>,
     filled: bool,
@@ -162,6 +168,10 @@ impl Rewriter {
             _ if text == "TOLERANCE" && self.level().asof.is_some() => return self.tolerance(),
             _ if text == "LATEST" && self.level().from => return self.latest(),
             _ if text == "FILL" => return self.fill(),
+            _ if CANDLES.contains(&text) && !self.level().from => {
+                let opens = self.peek(1).map(|token| &token.token) == Some(&Token::LParen);
+                self.level().candles |= opens;
+            }
             _ => {}
         }
         Ok(false)
@@ -349,14 +359,16 @@ impl Rewriter {
                 .any(|fill| word.value.eq_ignore_ascii_case(fill))
         });
         let level = self.level();
-        if level.from && !level.grouped && ends_term && opens && fills {
+        let grouped = level.grouped || level.candles && level.from;
+        if level.from && !grouped && ends_term && opens && fills {
             return Err(self.error(
                 "FILL needs GROUP BY with a time bucket, such as GROUP BY time_bucket('5Min', Epoch)",
             ));
         }
-        if !(self.level().grouped && ends_term && opens) {
+        if !(grouped && ends_term && opens) {
             return Ok(false);
         }
+        self.end_of_condition();
         self.mark(Level::having, "HAVING");
         self.put_word(marker::FILL);
         self.at += 1;

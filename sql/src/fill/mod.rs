@@ -12,7 +12,7 @@ mod tests;
 
 pub(crate) use exec::FillPlanner;
 pub(crate) use grid::Grid;
-pub(crate) use node::FillNode;
+pub(crate) use node::{FillNode, with_values};
 
 use datafusion::common::ScalarValue;
 

@@ -3,8 +3,10 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err};
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, DFSchemaRef, ParamValues, Result, internal_err};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use super::{Fill, Role};
 
@@ -37,6 +39,37 @@ impl FillNode {
             schema: Arc::new(schema),
         })
     }
+}
+
+/// The plan with values for parameters in the functions of FILL, which the planner does not know of:
+/// they are expressions of a time that is no column.
+pub(crate) fn with_values(plan: LogicalPlan, values: &ParamValues) -> Result<LogicalPlan> {
+    let plan = plan.transform_up_with_subqueries(|plan| {
+        let node = match &plan {
+            LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<FillNode>(),
+            _ => None,
+        };
+        let Some(node) = node else {
+            return Ok(Transformed::no(plan));
+        };
+        let bucket = node.bucket.clone().transform_up(|expr| match expr {
+            Expr::Placeholder(Placeholder { id, .. }) => {
+                let value = values.get_placeholders_with_values(&id)?;
+                Ok(Transformed::yes(Expr::Literal(value.value, value.metadata)))
+            }
+            expr => Ok(Transformed::no(expr)),
+        })?;
+        if !bucket.transformed {
+            return Ok(Transformed::no(plan));
+        }
+        let node = FillNode {
+            bucket: bucket.data,
+            ..node.clone()
+        };
+        let node = Arc::new(node);
+        Ok(Transformed::yes(LogicalPlan::Extension(Extension { node })))
+    });
+    plan.map(|plan| plan.data)
 }
 
 impl PartialOrd for FillNode {

@@ -8,6 +8,7 @@ use model::functions::{Adjust, FunctionCall, Quantity};
 use model::{ColumnDef, ColumnType};
 
 use super::ast::{binary, call, cast, column, item, text};
+use super::factor::ADJUST_FACTOR;
 use super::rewrite::{Call, Fault, Rewriter, Rewritten, key_columns, only_table, with_items};
 
 pub(super) fn rewrite(
@@ -58,7 +59,7 @@ fn factor(symbol: Expr, which: Adjust) -> Expr {
     let mut args = vec![symbol, column("Epoch")];
     args.extend(which.splits.then(|| text("split")));
     args.extend(which.dividends.then(|| text("dividend")));
-    call("adjust_factor", args)
+    call(ADJUST_FACTOR, args)
 }
 
 fn adjusted(def: &ColumnDef, factor: &Expr) -> Expr {

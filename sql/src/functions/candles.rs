@@ -7,15 +7,15 @@ use std::ops::ControlFlow;
 
 use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, ExactNumberInfo, Expr, GroupByExpr, Select, SelectItem, SetExpr,
-    visit_expressions,
+    BinaryOperator, DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr,
+    FunctionArguments, GroupByExpr, Select, SelectItem, SetExpr, Value, visit_expressions,
 };
 use model::functions::{FunctionCall, Step};
 use model::{ColumnDef, functions};
 
 use super::ast::{binary, call, cast, column, item, number, text};
 use super::rewrite::{
-    Call, Fault, Rewriter, Rewritten, called, key_columns, only_table, with_items,
+    Arguments, Call, Fault, Rewriter, Rewritten, called, key_columns, only_table, with_items,
 };
 
 /// Columns of the result, and what they are.
@@ -34,10 +34,8 @@ pub(super) fn rewrite(
         Some(alias) if rewriter.marketstore => rename(&mut outputs, &alias.value),
         _ => function.no_alias()?,
     }
-    let window = call(
-        "time_bucket",
-        vec![text(&step.to_string()), column("Epoch")],
-    );
+    let length = length(function).unwrap_or_else(|| text(&step.to_string()));
+    let window = call("time_bucket", vec![length, column("Epoch")]);
     let mut items = Vec::new();
     let mut group = vec![window.clone()];
     let mut order = Vec::new();
@@ -112,9 +110,43 @@ fn has_aggregate(expr: &Expr) -> bool {
     found.is_break()
 }
 
+/// The length if it is a parameter, which has its value only when the statement runs.
+fn length(function: &Call<'_>) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.function.args else {
+        return None;
+    };
+    match list.args.first() {
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => {
+            is_parameter(expr).then(|| expr.clone())
+        }
+        _ => None,
+    }
+}
+
+fn is_parameter(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
+}
+
+/// The arguments; for a parameter in the place of the length stands one that is right.
+fn arguments(function: &Call<'_>) -> Result<Arguments, Fault> {
+    let mut copy = function.function.clone();
+    if length(function).is_some()
+        && let FunctionArguments::List(list) = &mut copy.args
+        && let Some(first) = list.args.first_mut()
+    {
+        *first = FunctionArg::Unnamed(FunctionArgExpr::Expr(text("1Min")));
+    }
+    let call = Call {
+        name: function.name.clone(),
+        function: &copy,
+        ..*function
+    };
+    call.arguments()
+}
+
 /// Length and columns of `candlecandler` and `tickcandler`.
 fn candler(function: &Call<'_>) -> Result<(Step, Outputs), Fault> {
-    let given = function.arguments()?;
+    let given = arguments(function)?;
     let parsed = FunctionCall::new(&function.name, given.arguments.clone());
     let parsed = parsed.map_err(|error| {
         // Columns are numbers in the grammar; the caller knows their names.
@@ -195,7 +227,7 @@ fn ohlcv(
     select: &Select,
     function: &Call<'_>,
 ) -> Result<(Step, Outputs), Fault> {
-    let given = function.arguments()?;
+    let given = arguments(function)?;
     let wrong = || {
         function.fault(
             "ohlcv takes a length, and may take the columns: ohlcv('5Min'), ohlcv('5Min', Price, Size) \

@@ -18,6 +18,9 @@ use parking_lot::Mutex;
 use super::Lookup;
 use super::time_bucket::time_type;
 
+/// Its name.
+pub(super) const ADJUST_FACTOR: &str = "adjust_factor";
+
 /// The function; the factors of a symbol are read when they are first wanted, once a statement.
 #[derive(Debug)]
 pub(super) struct AdjustFactor {
@@ -72,7 +75,7 @@ impl AdjustFactor {
 
 impl ScalarUDFImpl for AdjustFactor {
     fn name(&self) -> &str {
-        "adjust_factor"
+        ADJUST_FACTOR
     }
 
     fn signature(&self) -> &Signature {

@@ -7,6 +7,7 @@
 //! | `candlecandler`, `tickcandler`, `ohlcv` | GROUP BY `time_bucket`, with `first`, `high`, `low`, `last`, `sum` |
 //! | `gap` | `lead` over the rows, and a condition |
 //! | `adjust` | all columns, over or by `adjust_factor` |
+//! | one of these in FROM, `gap('AAPL/1Min/OHLCV', '5Min')` | a subquery with it in the select list |
 //! | `count`, `min`, `max`, `avg` in MarketStore's dialect | the same with its names and an `Epoch` of now |
 //!
 //! Invariant: what a rewriting leaves is SQL that streams and runs on all threads; no function here
@@ -22,6 +23,7 @@ mod gaps;
 mod marketstore;
 mod rewrite;
 mod shared;
+mod tables;
 mod time_bucket;
 mod vwap;
 
@@ -35,13 +37,13 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use model::{ColumnBatch, ColumnDef, Zone};
 
 use rewrite::Rewriter;
-pub(crate) use shared::{register, rewrite};
+pub(crate) use shared::{actions_of, register, rewrite};
 
 /// What functions ask the store.
 pub(crate) trait Lookup: Debug + Send + Sync {
     /// The columns of a table by its name, a bucket or a pattern; `None` if there is none.
     fn columns(&self, table: &str) -> Option<Vec<ColumnDef>>;
-    /// The corporate actions of a symbol, if there are any.
+    /// The corporate actions of a symbol at the LSN of the statement, if there are any.
     fn actions(&self, symbol: &str) -> Result<Option<ColumnBatch>, String>;
 }
 

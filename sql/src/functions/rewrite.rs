@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 use model::functions::Argument;
 
-use super::{Lookup, adjust, ast, candles, gaps, marketstore};
+use super::{Lookup, adjust, ast, candles, gaps, marketstore, tables};
 
 /// What is wrong with a call, and where it is in the statement.
 #[derive(Debug)]
@@ -182,7 +182,7 @@ impl Rewriter {
 }
 
 /// Functions that give several columns.
-fn is_wide(name: &str) -> bool {
+pub(super) fn is_wide(name: &str) -> bool {
     matches!(
         name,
         "candlecandler" | "tickcandler" | "ohlcv" | "gap" | "adjust"
@@ -238,6 +238,13 @@ struct Visitor<'a> {
 
 impl VisitorMut for Visitor<'_> {
     type Break = Fault;
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Fault> {
+        match tables::rewrite(factor) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(fault) => ControlFlow::Break(fault),
+        }
+    }
 
     fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Fault> {
         self.depth += 1;

@@ -1,12 +1,17 @@
 //! What functions ask the store, as the caller of a statement may.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::sql::sqlparser::ast::Statement;
-use engine::Scan;
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, visit_expressions,
+};
+use engine::{BucketId, Scan};
 use model::{BucketKey, ColumnBatch, ColumnDef, KeyPattern};
 
+use super::factor::ADJUST_FACTOR;
 use super::{Lookup, Rewriter};
 use crate::shared::{Shared, SharedRef};
 use crate::tables::is_pattern;
@@ -75,20 +80,70 @@ impl Lookup for Shared {
     }
 
     fn actions(&self, symbol: &str) -> Result<Option<ColumnBatch>, String> {
-        let Ok(key) = BucketKey::new(symbol, "1D", "ACTIONS") else {
-            return Ok(None);
-        };
-        let Some(info) = self.engine.bucket(&key) else {
+        let Ok(key) = BucketKey::new(symbol, "1D", ACTIONS) else {
             return Ok(None);
         };
         if !self.caller.access.may_read(&key) {
-            return Err(format!("reading {key} is not allowed"));
+            return match self.engine.bucket(&key) {
+                Some(_) => Err(format!("reading {key} is not allowed")),
+                None => Ok(None),
+            };
         }
-        let snapshot = self.engine.snapshot(&[info.id]);
-        if snapshot.buckets().is_empty() {
+        let Some(snapshot) = self.snapshot.get() else {
             return Ok(None);
-        }
-        let rows = snapshot.scan(0, &Scan::all());
+        };
+        let Some(at) = snapshot.buckets().iter().position(|info| info.key == key) else {
+            return Ok(None);
+        };
+        let rows = snapshot.scan(at, &Scan::all());
         rows.map(Some).map_err(|error| error.to_string())
     }
+}
+
+/// The attribute group of corporate actions.
+const ACTIONS: &str = "ACTIONS";
+
+/// The buckets of corporate actions that a rewritten statement may read: they belong into its
+/// snapshot, so that rows and what they are adjusted by are of one LSN.
+pub(crate) fn actions_of(statement: &Statement, shared: &Shared) -> Vec<BucketId> {
+    let mut symbols = BTreeSet::new();
+    let mut any = false;
+    let _ = visit_expressions(statement, |expr| {
+        if let Expr::Function(function) = expr
+            && function
+                .name
+                .to_string()
+                .eq_ignore_ascii_case(ADJUST_FACTOR)
+            && let FunctionArguments::List(list) = &function.args
+        {
+            let symbol = match list.args.first() {
+                Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))) => {
+                    value.clone().value.into_string()
+                }
+                _ => None,
+            };
+            match symbol {
+                Some(symbol) => drop(symbols.insert(symbol)),
+                None => any = true,
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    let of_symbol = |symbol: &String| {
+        let key = BucketKey::new(symbol, "1D", ACTIONS).ok()?;
+        let info = shared.engine.bucket(&key)?;
+        shared.caller.access.may_read(&key).then_some(info.id)
+    };
+    if !any {
+        return symbols.iter().filter_map(of_symbol).collect();
+    }
+    // Of a column of symbols nobody knows yet which.
+    let buckets = shared.engine.buckets();
+    let actions = buckets.iter().filter(|info| {
+        let key = &info.key;
+        key.timeframe() == "1D"
+            && key.attribute_group() == ACTIONS
+            && shared.caller.access.may_read(key)
+    });
+    actions.map(|info| info.id).collect()
 }

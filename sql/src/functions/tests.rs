@@ -515,3 +515,207 @@ fn gaps_are_filled_by_zone_and_session() {
          2020-04-01T00:00:00Z,11"
     );
 }
+
+#[test]
+fn functions_of_several_columns_are_tables_too() {
+    let bench = bench(&[("A/1Min/OHLCV", 20), ("B/1Min/OHLCV", 12)]);
+    let key = "A/1Min/OHLCV".parse().unwrap();
+    let (from, to) = (START + 5 * MINUTE, START + 9 * MINUTE);
+    let range = engine::DeleteRange { key, from, to };
+    bench.engine.delete(&[range]).unwrap();
+    bench.write(
+        "A/1D/ACTIONS",
+        RowKind::Tick,
+        split(START / NANOS_PER_SECOND + 600, 2.0),
+    );
+    for (table, select) in [
+        (
+            "gap('A/1Min/OHLCV', '2Min')",
+            "gap('2Min') FROM `A/1Min/OHLCV`",
+        ),
+        (
+            "gap(`*/1Min/OHLCV`, '2Min')",
+            "gap('2Min') FROM `*/1Min/OHLCV`",
+        ),
+        ("GAP(\"A/1Min/OHLCV\")", "gap() FROM `A/1Min/OHLCV`"),
+        (
+            "adjust('A/1Min/OHLCV', 'split')",
+            "adjust('split') FROM `A/1Min/OHLCV`",
+        ),
+        ("adjust(A.1Min.OHLCV)", "adjust() FROM `A/1Min/OHLCV`"),
+        (
+            "ohlcv('*/1Min/OHLCV', '5Min')",
+            "ohlcv('5Min') FROM `*/1Min/OHLCV`",
+        ),
+        (
+            "candlecandler('B/1Min/OHLCV', '5Min', Open, High, Low, Close, Sum::Volume)",
+            "candlecandler('5Min', Open, High, Low, Close, Sum::Volume) FROM `B/1Min/OHLCV`",
+        ),
+    ] {
+        let wanted = bench.show(&format!("SELECT {select}"));
+        assert!(!wanted.is_empty(), "{select}");
+        assert_eq!(
+            bench.show(&format!("SELECT * FROM {table}")),
+            wanted,
+            "{table}"
+        );
+    }
+    let joined = bench.show(
+        "SELECT g.Epoch, a.Close FROM gap('A/1Min/OHLCV', '2Min') g \
+         JOIN adjust('A/1Min/OHLCV', 'split') AS a ON a.Epoch = g.End WHERE g.Length > 60",
+    );
+    assert_eq!(joined, "2020-01-02T00:04:00Z,167.5");
+    // Who names none is called like the function.
+    let named = bench.show("SELECT gap.Length FROM gap('A/1Min/OHLCV', '2Min')");
+    assert_eq!(named, "360");
+    for (table, wanted) in [
+        ("gap()", "takes the bucket or the pattern first"),
+        ("gap(5)", "takes the bucket or the pattern first"),
+        ("adjust('A/1Min/OHLCV', 'merger')", "adjust('merger')"),
+        ("gap('Z/1Min/OHLCV')", "no table \"Z/1Min/OHLCV\" at 1:19"),
+    ] {
+        let error = bench.error(&format!("SELECT * FROM {table}"));
+        assert!(error.to_string().contains(wanted), "{table}: {error}");
+        assert!(error.position.is_some(), "{table}: {error}");
+    }
+}
+
+/// Rows and actions are of one LSN, however late the statement runs.
+#[test]
+fn actions_are_those_of_the_snapshot() {
+    let bench = bench(&[("A/1Min/OHLCV", 2), ("B/1Min/OHLCV", 2)]);
+    let texts = [
+        "SELECT adjust('split') FROM `A/1Min/OHLCV`",
+        "SELECT * FROM adjust('{A,B}/1Min/OHLCV', 'split') WHERE symbol = 'A'",
+        "SELECT Close / adjust_factor('A', Epoch) FROM `A/1Min/OHLCV`",
+        "SELECT adjust_factor(symbol, Epoch) FROM `{A,B}/1Min/OHLCV`",
+    ];
+    let second = START / NANOS_PER_SECOND + 600;
+    bench.write("A/1D/ACTIONS", RowKind::Tick, split(second, 2.0));
+    let before = texts.map(|text| bench.show(text));
+    let prepared = texts.map(|text| bench.prepare(text));
+    let key = "A/1D/ACTIONS".parse().unwrap();
+    let (from, to) = (i64::MIN, i64::MAX);
+    let range = engine::DeleteRange { key, from, to };
+    bench.engine.delete(&[range]).unwrap();
+    for (statement, wanted) in prepared.iter().zip(&before) {
+        assert_eq!(&bench.execute(statement, Vec::new()), wanted);
+    }
+    for (text, before) in texts.iter().zip(&before) {
+        assert_ne!(
+            &bench.show(text),
+            before,
+            "the next statement sees it: {text}"
+        );
+    }
+}
+
+#[test]
+fn lengths_zones_and_anchors_may_be_parameters() {
+    use crate::ScalarValue::Utf8;
+    let bench = bench(&[("A/1Min/OHLCV", 500)]);
+    let text = |text: &str| Utf8(Some(text.to_owned()));
+    for (given, values, literal) in [
+        (
+            "SELECT time_bucket($1, Epoch) AS t, count(*) FROM `A/1Min/OHLCV` GROUP BY t ORDER BY t",
+            vec![text("1H")],
+            "SELECT time_bucket('1H', Epoch) AS t, count(*) FROM `A/1Min/OHLCV` GROUP BY t ORDER BY t",
+        ),
+        (
+            "SELECT time_bucket($2, Epoch, $1, $3) AS t, max(High) FROM `A/1Min/OHLCV` GROUP BY 1 ORDER BY 1",
+            vec![text("America/New_York"), text("2H"), text("09:30")],
+            "SELECT time_bucket('2H', Epoch, 'America/New_York', '09:30') AS t, max(High) \
+             FROM `A/1Min/OHLCV` GROUP BY 1 ORDER BY 1",
+        ),
+        (
+            "SELECT time_bucket($1, Epoch) AS t, count(*) AS n FROM `A/1Min/OHLCV` WHERE High > $2 \
+             GROUP BY t FILL(0) ORDER BY t",
+            vec![text("1Min"), crate::ScalarValue::Float32(Some(195.0))],
+            "SELECT time_bucket('1Min', Epoch) AS t, count(*) AS n FROM `A/1Min/OHLCV` WHERE High > 195 \
+             GROUP BY t FILL(0) ORDER BY t",
+        ),
+        (
+            "SELECT ohlcv($1) FROM `A/1Min/OHLCV`",
+            vec![text("7Min")],
+            "SELECT ohlcv('7Min') FROM `A/1Min/OHLCV`",
+        ),
+        (
+            "SELECT candlecandler($1, Open, High, Low, Close, Sum::Volume) FROM `A/1Min/OHLCV`",
+            vec![text("7Min")],
+            "SELECT candlecandler('7Min', Open, High, Low, Close, Sum::Volume) FROM `A/1Min/OHLCV`",
+        ),
+    ] {
+        let statement = bench.prepare(given);
+        assert_eq!(statement.parameters().len(), values.len(), "{given}");
+        assert_eq!(
+            bench.execute(&statement, values),
+            bench.show(literal),
+            "{given}"
+        );
+    }
+    let statement = bench.prepare("SELECT time_bucket($1, Epoch) FROM `A/1Min/OHLCV`");
+    for (value, wanted) in [
+        (text("5min"), "unable to get timeframe from \"5min\""),
+        (Utf8(None), "texts like '5Min'"),
+    ] {
+        let error = bench.try_execute(&statement, vec![value]).unwrap_err();
+        assert!(error.to_string().contains(wanted), "{error}");
+    }
+}
+
+#[test]
+fn candles_are_filled() {
+    let bench = bench(&[]);
+    let rows = ohlcv(12);
+    for (key, parts) in [
+        ("A/1Min/OHLCV", [0..2, 9..11]),
+        ("B/1Min/OHLCV", [3..4, 10..11]),
+    ] {
+        for part in parts {
+            bench.write(key, RowKind::Bar, rows.slice(part));
+        }
+    }
+    let filled = |with: &str| {
+        bench.show(&format!(
+            "SELECT ohlcv('3Min') FROM `A/1Min/OHLCV` FILL({with})"
+        ))
+    };
+    let (first, last) = (
+        "2020-01-02T00:00:00Z,100.0,139.0,98.5,137.5,21",
+        "2020-01-02T00:09:00Z,130.0,169.0,128.5,167.5,39",
+    );
+    let gap = |at: u8, values: &str| format!("2020-01-02T00:0{at}:00Z,{values}");
+    let whole = |three: &str, six: &str| [first, &gap(3, three), &gap(6, six), last].join("\n");
+    assert_eq!(filled("none"), format!("{first}\n{last}"));
+    assert_eq!(filled("null"), whole(",,,,", ",,,,"));
+    let before = "100.0,139.0,98.5,137.5,21";
+    assert_eq!(filled("prev"), whole(before, before));
+    assert_eq!(
+        filled("linear"),
+        whole("110.0,149.0,108.5,147.5,27", "120.0,159.0,118.5,157.5,33")
+    );
+    let mixed = "100.0,139.0,98.5,137.5,0";
+    assert_eq!(filled("prev, prev, prev, prev, 0"), whole(mixed, mixed));
+    // Behind WHERE, of a pattern, and in a subquery; each symbol by itself.
+    let shown = bench.show(
+        "SELECT * FROM (SELECT ohlcv('3Min') FROM `*/1Min/OHLCV` WHERE High > 0 FILL(prev, prev, prev, prev, 0)) \
+         WHERE Volume = 0",
+    );
+    assert_eq!(
+        shown.lines().map(|line| &line[..22]).collect::<Vec<_>>(),
+        [
+            "A,2020-01-02T00:03:00Z",
+            "A,2020-01-02T00:06:00Z",
+            "B,2020-01-02T00:06:00Z"
+        ]
+    );
+    let candles = bench.show(
+        "SELECT tickcandler('3Min', Close) FROM `A/1Min/OHLCV` FILL(prev) ORDER BY Epoch DESC LIMIT 2",
+    );
+    assert_eq!(
+        candles,
+        "2020-01-02T00:09:00Z,130.5,167.5,130.5,167.5\n2020-01-02T00:06:00Z,100.5,137.5,100.5,137.5"
+    );
+    let error = bench.error("SELECT Open FROM `A/1Min/OHLCV` FILL(prev)");
+    assert!(error.to_string().contains("FILL needs GROUP BY"), "{error}");
+}

@@ -98,7 +98,7 @@ fn text(value: &ColumnarValue) -> Result<String> {
             | ScalarValue::Utf8View(Some(text))
             | ScalarValue::LargeUtf8(Some(text)),
         ) => Ok(text.clone()),
-        _ => plan_err!("time_bucket: length, zone and anchor are literals like '5Min'"),
+        _ => plan_err!("time_bucket: length, zone and anchor are texts like '5Min', or parameters"),
     }
 }
 
@@ -124,7 +124,10 @@ impl ScalarUDFImpl for TimeBucket {
         }
         let length = match &types[0] {
             DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
-            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+            // A parameter has no type before it has its value.
+            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => {
+                DataType::Utf8
+            }
             other => {
                 return plan_err!(
                     "time_bucket: the length is a text like '5Min' or an INTERVAL, not {other}"
@@ -132,7 +135,11 @@ impl ScalarUDFImpl for TimeBucket {
             }
         };
         match &types[1] {
-            DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 | DataType::Int64 => {}
+            DataType::Timestamp(..)
+            | DataType::Date32
+            | DataType::Date64
+            | DataType::Int64
+            | DataType::Null => {}
             other => return plan_err!("time_bucket: the second argument is a time, not {other}"),
         }
         let mut out = vec![length, time_type()];

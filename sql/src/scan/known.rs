@@ -122,6 +122,10 @@ impl BucketScan {
             (true, Some(limit)) => Precision::Inexact(limit),
             _ => Precision::Exact(rows),
         };
+        if !self.wanted.zones.is_empty() {
+            statistics.num_rows = statistics.num_rows.to_inexact();
+            return Ok(statistics);
+        }
         if !limited && let Some((min, max)) = times {
             for (column, statistics) in self.columns.iter().zip(&mut statistics.column_statistics) {
                 if *column == Source::Epoch {

@@ -17,6 +17,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -30,6 +31,7 @@ pub(crate) use self::read::{fitted, times};
 use crate::Error;
 use crate::range::Range;
 use crate::table::{BucketTable, Member, Source};
+use crate::zones::Zones;
 
 /// Rows below which a bucket is not cut into parts: a part should outlast starting it.
 const PART_ROWS_MIN: u64 = 131_072;
@@ -46,6 +48,8 @@ pub(crate) struct Wanted {
     pub(crate) range: Range,
     /// Rows of each partition at most.
     pub(crate) limit: Option<usize>,
+    /// What the rows that are wanted have; others may come.
+    pub(crate) zones: Zones,
 }
 
 /// A bucket (position in `Wanted::members`) and a span of its time.
@@ -68,6 +72,7 @@ pub(crate) struct BucketScan {
     backwards: bool,
     properties: Arc<PlanProperties>,
     statistics: Arc<OnceLock<Arc<Statistics>>>,
+    metrics: ExecutionPlanMetricsSet,
 }
 
 impl BucketScan {
@@ -82,6 +87,7 @@ impl BucketScan {
             backwards: false,
             properties: Arc::new(properties(&schema, None, 1)),
             statistics: Arc::default(),
+            metrics: ExecutionPlanMetricsSet::new(),
             schema,
             wanted,
         };
@@ -135,6 +141,9 @@ impl DisplayAs for BucketScan {
         }
         if self.backwards {
             write!(f, ", newest first")?;
+        }
+        if !self.wanted.zones.is_empty() {
+            write!(f, ", zones=[{}]", self.wanted.zones.names.join(", "))?;
         }
         Ok(())
     }
@@ -202,6 +211,10 @@ impl ExecutionPlan for BucketScan {
         }
         let counted = Arc::new(self.counted()?);
         Ok(self.statistics.get_or_init(|| counted).clone())
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
     }
 
     fn fetch(&self) -> Option<usize> {

@@ -11,10 +11,11 @@ use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::error::Result;
 use model::{ColumnBatch, NANOS_PER_SECOND};
 
-use super::{BucketScan, Piece, failed};
+use super::{BucketScan, Piece, Wanted, failed};
 use crate::Error;
 use crate::cursor::Cursor;
 use crate::table::{Source, key_part};
+use crate::zones::Counts;
 
 impl BucketScan {
     pub(super) fn reader(&self, partition: usize) -> Reader {
@@ -26,6 +27,8 @@ impl BucketScan {
         Reader {
             scan: self.clone(),
             pieces,
+            spans: Vec::new(),
+            counts: Counts::new(&self.wanted.zones, &self.metrics, partition),
             current: None,
             ready: Vec::new(),
             left: self.wanted.limit.unwrap_or(usize::MAX),
@@ -38,6 +41,9 @@ pub(super) struct Reader {
     scan: BucketScan,
     /// Still to do; the next is the last.
     pub(super) pieces: Vec<Piece>,
+    /// Of the piece that was begun, what may have rows that are wanted; the next is the last.
+    spans: Vec<Piece>,
+    counts: Counts,
     current: Option<(usize, Cursor)>,
     /// Batches of the last pull; the next is the last.
     ready: Vec<RecordBatch>,
@@ -51,7 +57,7 @@ impl Reader {
                 return Ok(Some(batch));
             }
             let Some((member, cursor)) = &mut self.current else {
-                let Some(piece) = self.pieces.pop() else {
+                let Some(piece) = self.next_piece()? else {
                     return Ok(None);
                 };
                 self.current = Some((piece.member, self.cursor(piece)));
@@ -68,9 +74,32 @@ impl Reader {
             }
             if self.left == 0 {
                 self.pieces.clear();
+                self.spans.clear();
                 self.current = None;
             }
         }
+    }
+
+    /// What is read next: a piece, or the parts of it that zone maps leave.
+    fn next_piece(&mut self) -> Result<Option<Piece>> {
+        let Wanted { zones, members, .. } = &self.scan.wanted;
+        if zones.is_empty() {
+            return Ok(self.pieces.pop());
+        }
+        while self.spans.is_empty() {
+            let Some(piece) = self.pieces.pop() else {
+                return Ok(None);
+            };
+            let member = &members[piece.member];
+            let spans = zones.spans(&self.scan.snapshot, member, piece.range, &self.counts);
+            let spans = spans.map_err(Error::wrap)?.into_iter();
+            self.spans
+                .extend(spans.map(|range| Piece { range, ..piece }));
+            if !self.scan.backwards {
+                self.spans.reverse();
+            }
+        }
+        Ok(self.spans.pop())
     }
 
     fn cursor(&self, piece: Piece) -> Cursor {
