@@ -1,4 +1,5 @@
-//! Groups of several partitions, brought together without waiting for each other.
+//! Groups of several partitions, brought together without waiting for each other, where they are not
+//! made piece by piece (see `pieces`).
 //!
 //! Partitions of a bucket are stretches of time, so groups of time come out of each in order, and
 //! DataFusion merges them in that order: the second partition then waits until the first is read to
@@ -29,6 +30,8 @@ use datafusion::physical_plan::{
     PlanProperties, replace_children_if_necessary,
 };
 
+use crate::pieces::by_pieces;
+
 /// Hides the order of groups where it would make partitions wait.
 #[derive(Debug)]
 pub(crate) struct Apart;
@@ -42,9 +45,9 @@ impl PhysicalOptimizerRule for Apart {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
-        _config: &ConfigOptions,
+        config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        apart(plan, false)
+        apart(plan, false, config)
     }
 
     fn name(&self) -> &str {
@@ -57,13 +60,20 @@ impl PhysicalOptimizerRule for Apart {
 }
 
 /// `limited`: not all rows of the plan are asked for.
-fn apart(plan: Arc<dyn ExecutionPlan>, limited: bool) -> Result<Arc<dyn ExecutionPlan>> {
+fn apart(
+    plan: Arc<dyn ExecutionPlan>,
+    limited: bool,
+    config: &ConfigOptions,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let limited = limited || plan.fetch().is_some();
+    if !limited && let Some(pieces) = by_pieces(&plan, config)? {
+        return Ok(pieces);
+    }
     let hides = !limited && has_groups_in_order(&plan);
     let limited = limited && passes_on(&plan)?;
     let mut children = Vec::with_capacity(plan.children().len());
     for child in plan.children() {
-        let new = apart(Arc::clone(child), limited)?;
+        let new = apart(Arc::clone(child), limited, config)?;
         children.push(match hides {
             true => Arc::new(UnorderedExec::new(new)),
             false => new,

@@ -27,9 +27,9 @@ mod functions;
 mod latest;
 mod limits;
 mod order;
-mod ordered;
 mod parse;
 mod pauses;
+mod pieces;
 mod plan;
 #[cfg(test)]
 mod proofs;

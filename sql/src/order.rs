@@ -6,7 +6,11 @@ use datafusion::logical_expr::LogicalPlan;
 /// Whether a plan hands out rows as they stand, or cuts them off without an order: then they come in
 /// order of time, as MarketStore gives them, and a LIMIT is that of the oldest.
 pub(crate) fn is_from_the_start(plan: &LogicalPlan) -> bool {
-    is_plain(plan) || has_unordered_limit(plan)
+    match plan {
+        LogicalPlan::Explain(explain) => is_from_the_start(&explain.plan),
+        LogicalPlan::Analyze(analyze) => is_from_the_start(&analyze.input),
+        _ => is_plain(plan) || has_unordered_limit(plan),
+    }
 }
 
 /// Only nodes that keep the order of one table.

@@ -25,6 +25,7 @@ use crate::apart::Apart;
 use crate::catalog::Catalog;
 use crate::change::Change;
 use crate::pauses::Pauses;
+use crate::pieces::{Pieces, Shown};
 use crate::session::{Inner, parameters};
 use crate::shared::SharedRef;
 use crate::tables::Tables;
@@ -89,7 +90,7 @@ pub(crate) async fn query(
     let plan = extend::replan(plan, &shared)?;
     allowed(&plan)?;
     if order::is_from_the_start(&plan) {
-        // One reader gives the rows in their order; several would race.
+        // Partitions would race; pieces come in their order, by all threads.
         let options = state.config_mut().options_mut();
         options.execution.target_partitions = 1;
     }
@@ -149,6 +150,10 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let before = rules.iter().position(|rule| rule.name() == Apart::BEFORE);
     debug_assert!(before.is_some(), "{} has another name", Apart::BEFORE);
     rules.insert(before.unwrap_or(0), Arc::new(Apart));
+    let before = rules.iter().position(|rule| rule.name() == Pieces::BEFORE);
+    debug_assert!(before.is_some(), "{} has another name", Pieces::BEFORE);
+    rules.insert(before.unwrap_or(0), Arc::new(Pieces));
+    rules.push(Arc::new(Shown));
     rules.push(Arc::new(Pauses));
     rules
 }
@@ -170,9 +175,13 @@ pub(crate) fn state(inner: &Inner, tables: Tables, shared: &SharedRef) -> Sessio
     builder.build()
 }
 
+/// Threads that a statement may be run by, however many partitions its plan has.
+pub(crate) struct Threads(pub(crate) usize);
+
 fn config(shared: &SharedRef) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_target_partitions(shared.threads)
+        .with_extension(Arc::new(Threads(shared.threads)))
         .with_information_schema(true)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(parse::CATALOG, parse::SCHEMA);

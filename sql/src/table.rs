@@ -16,6 +16,7 @@ use engine::{BucketInfo, Snapshot};
 use model::{ColumnType, RowKind};
 
 use crate::Error;
+use crate::plan::Threads;
 use crate::range::{Range, bounds};
 use crate::scan::{BucketScan, Wanted};
 use crate::times::time_type;
@@ -348,7 +349,9 @@ impl TableProvider for BucketTable {
             zones: Zones::of(filters, self.columns()),
         };
         let partitions = state.config().target_partitions();
-        let scan = BucketScan::new(self, wanted, partitions)?;
+        let threads = state.config().get_extension::<Threads>();
+        let threads = threads.map_or(1, |threads| threads.0);
+        let scan = BucketScan::new(self, wanted, partitions, threads)?;
         Ok(Arc::new(scan))
     }
 }

@@ -29,7 +29,7 @@ use futures::stream;
 use super::sorted::{ORDER, Sorted, Terms};
 use super::walk::{Source, Step, Walk};
 use super::{AsofNode, Rule};
-use crate::ordered::OrderedScan;
+use crate::pieces;
 
 /// Batches of a partition that are read ahead.
 const READ_AHEAD: usize = 2;
@@ -318,10 +318,9 @@ impl ExtensionPlanner for AsofPlanner {
             time: term(&node.times.1, right_plan)?,
         };
         let schema: Schema = node.schema().as_arrow().clone();
-        let ahead = session.config().target_partitions();
         let sides = [
-            OrderedScan::instead(left, ordering(&left_terms), ahead)?,
-            OrderedScan::instead(right, ordering(&right_terms), ahead)?,
+            pieces::instead(left, ordering(&left_terms))?,
+            pieces::instead(right, ordering(&right_terms))?,
         ];
         let exec = AsofExec::new(
             sides,

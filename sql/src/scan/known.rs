@@ -87,7 +87,7 @@ impl BucketScan {
     }
 
     /// Whether all buckets have this part of the key in common.
-    fn is_same(&self, part: usize) -> bool {
+    pub(crate) fn is_same(&self, part: usize) -> bool {
         let infos = self.snapshot.buckets();
         let members = self.wanted.members.iter();
         let mut parts = members.map(|member| key_part(&infos[member.index], part));

@@ -34,7 +34,7 @@ use crate::table::{BucketTable, Member, Source};
 use crate::zones::Zones;
 
 /// Rows below which a bucket is not cut into parts: a part should outlast starting it.
-const PART_ROWS_MIN: u64 = 131_072;
+pub(crate) const PART_ROWS_MIN: u64 = if cfg!(test) { 2048 } else { 131_072 };
 
 /// Buckets up to which statistics are worth their look-ups.
 const COUNTED_MAX: usize = 4096;
@@ -70,13 +70,22 @@ pub(crate) struct BucketScan {
     partitions: Arc<Vec<Vec<Piece>>>,
     /// The newest first.
     backwards: bool,
+    /// Partitions follow each other, and are not read all at a time.
+    is_cut: bool,
+    /// Threads that there are to read it.
+    pub(crate) threads: usize,
     properties: Arc<PlanProperties>,
     statistics: Arc<OnceLock<Arc<Statistics>>>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl BucketScan {
-    pub(crate) fn new(table: &BucketTable, wanted: Wanted, partitions: usize) -> Result<Self> {
+    pub(crate) fn new(
+        table: &BucketTable,
+        wanted: Wanted,
+        partitions: usize,
+        threads: usize,
+    ) -> Result<Self> {
         let schema = Arc::new(table.schema.project(&wanted.columns)?);
         let columns = wanted.columns.iter().map(|at| table.sources[*at]).collect();
         let mut scan = Self {
@@ -85,6 +94,8 @@ impl BucketScan {
             columns,
             partitions: Arc::default(),
             backwards: false,
+            is_cut: false,
+            threads,
             properties: Arc::new(properties(&schema, None, 1)),
             statistics: Arc::default(),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -102,11 +113,6 @@ impl BucketScan {
         });
         scan.properties = Arc::new(scan.declared());
         Ok(scan)
-    }
-
-    /// Whether a limit or the order from the newest on says how it is read.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.wanted.limit.is_none() && !self.backwards
     }
 }
 
@@ -133,7 +139,7 @@ impl DisplayAs for BucketScan {
             .iter()
             .map(|field| field.name().as_str());
         write!(f, ", columns=[{}]", names.collect::<Vec<_>>().join(", "))?;
-        if self.partitions.len() > 1 {
+        if self.partitions.len() > 1 && !self.is_cut {
             write!(f, ", {} at a time", self.partitions.len())?;
         }
         if let Some(limit) = self.wanted.limit {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::error::Result;
 
-use super::{BucketScan, PART_ROWS_MIN, Piece};
+use super::{BucketScan, COUNTED_MAX, PART_ROWS_MIN, Piece};
 use crate::Error;
 use crate::range::Range;
+
+/// Parts for each thread of a table of so many buckets that they are not counted.
+const PARTS_OF_UNCOUNTED: usize = 16;
 
 impl BucketScan {
     /// All members, one piece each.
@@ -67,29 +69,137 @@ impl BucketScan {
         Ok(pieces)
     }
 
-    /// The same rows in one partition, cut into pieces that can be read at the same time.
-    pub(crate) fn in_pieces(&self) -> Result<Self> {
-        let mut pieces = Vec::new();
+    /// The same rows in one partition.
+    pub(crate) fn in_one(&self) -> Self {
+        self.in_partitions(vec![self.pieces()])
+    }
+
+    /// The same rows in many partitions that follow each other, each of about [`PART_ROWS_MIN`] to twice
+    /// as many rows. `moved` says for a bucket and the first time that is wanted of it where else it may
+    /// be cut than at these times.
+    pub(crate) fn in_parts(&self, moved: &Moved<'_>) -> Result<Parts> {
+        let mut parts: Vec<Vec<Piece>> = Vec::new();
+        let mut wanted = 0;
+        // Of neighbouring buckets, until they are enough for a part.
+        let (mut small, mut small_rows) = (Vec::new(), 0);
         for piece in self.pieces() {
-            pieces.extend(self.cut(piece, usize::MAX)?);
+            let rows = self.rows(piece)?;
+            if small_rows + rows > PART_ROWS_MIN && !small.is_empty() {
+                parts.push(std::mem::take(&mut small));
+                (wanted, small_rows) = (wanted + 1, 0);
+            }
+            if rows < 2 * PART_ROWS_MIN {
+                small.push(piece);
+                small_rows += rows;
+                continue;
+            }
+            let (range, borders) = self.borders(piece, rows)?;
+            wanted += borders.len() + 1;
+            let borders = moved(piece.member, (range.from, borders))?;
+            parts.extend(between(piece, &borders).map(|piece| vec![piece]));
         }
+        if !small.is_empty() {
+            parts.push(small);
+            wanted += 1;
+        }
+        if self.backwards {
+            parts.reverse();
+        }
+        Ok(Parts {
+            scan: self.in_partitions(parts),
+            wanted,
+        })
+    }
+
+    fn in_partitions(&self, partitions: Vec<Vec<Piece>>) -> Self {
         let mut scan = self.clone();
-        scan.partitions = Arc::new(vec![pieces]);
+        scan.partitions = Arc::new(partitions);
+        scan.is_cut = true;
         scan.properties = Arc::new(scan.declared());
-        Ok(scan)
+        scan
     }
 
-    /// How many pieces the first partition has.
-    pub(crate) fn piece_count(&self) -> usize {
-        self.partitions.first().map_or(0, Vec::len)
+    pub(crate) fn partition_count(&self) -> usize {
+        self.partitions.len()
     }
 
-    /// All rows of a piece of the first partition.
-    pub(crate) fn read_piece(&self, piece: usize, rows: usize) -> Result<Vec<RecordBatch>> {
-        let mut reader = self.reader(0);
-        let pieces = self.partitions.first();
-        let piece = pieces.and_then(|pieces| pieces.get(piece).copied());
-        reader.pieces = piece.into_iter().collect();
-        std::iter::from_fn(|| reader.next(rows).transpose()).collect()
+    /// How many parts are worked on at once: while the first is handed out, no thread stands still.
+    pub(crate) fn ahead(&self) -> usize {
+        2 * self.threads
     }
+
+    /// Rows of a piece; a guess if there are many buckets.
+    fn rows(&self, piece: Piece) -> Result<u64> {
+        let members = self.wanted.members.len();
+        if members > COUNTED_MAX {
+            let parts = PARTS_OF_UNCOUNTED * self.threads;
+            return Ok(PART_ROWS_MIN * parts as u64 / members as u64);
+        }
+        self.count(piece.member, piece.range)
+    }
+
+    fn count(&self, member: usize, range: Range) -> Result<u64> {
+        let index = self.wanted.members[member].index;
+        let rows = self.snapshot.count(index, range.from, range.to);
+        rows.map_err(|error| Error::from(error).wrap())
+    }
+
+    /// The times of a piece that may have rows, and where to cut it: in halves, until they are short
+    /// enough.
+    fn borders(&self, piece: Piece, rows: u64) -> Result<(Range, Vec<i64>)> {
+        let index = self.wanted.members[piece.member].index;
+        let (min, max) = self.snapshot.time_range(index).unwrap_or((0, 0));
+        let all = piece.range.and(Range { from: min, to: max });
+        let mut borders = Vec::new();
+        // The first comes out first.
+        let mut left = vec![(all, rows)];
+        while let Some((range, rows)) = left.pop() {
+            if rows <= 2 * PART_ROWS_MIN || range.from >= range.to {
+                borders.push(range.from);
+                continue;
+            }
+            let middle = range.from + (range.to.abs_diff(range.from) / 2) as i64;
+            let first = Range {
+                to: middle,
+                ..range
+            };
+            let second = Range {
+                from: middle + 1,
+                ..range
+            };
+            let before = self.count(piece.member, first)?;
+            // A half without rows belongs to the other.
+            if before < rows {
+                left.push((second, rows - before));
+            }
+            if before > 0 {
+                left.push((first, before));
+            }
+        }
+        borders.retain(|border| *border > all.from);
+        Ok((all, borders))
+    }
+}
+
+/// See [`BucketScan::in_parts`].
+pub(crate) type Moved<'a> = dyn Fn(usize, (i64, Vec<i64>)) -> Result<Vec<i64>> + 'a;
+
+/// A scan whose partitions follow each other.
+pub(crate) struct Parts {
+    pub(crate) scan: BucketScan,
+    /// How many there would be if all could be cut anywhere.
+    pub(crate) wanted: usize,
+}
+
+/// The pieces of a piece, of which all but the first begin at a border.
+fn between(piece: Piece, borders: &[i64]) -> impl Iterator<Item = Piece> {
+    let starts = [piece.range.from]
+        .into_iter()
+        .chain(borders.iter().copied());
+    let ends = borders.iter().map(|border| border - 1);
+    let ends = ends.chain([piece.range.to]);
+    starts.zip(ends).map(move |(from, to)| {
+        let range = Range { from, to };
+        Piece { range, ..piece }
+    })
 }
