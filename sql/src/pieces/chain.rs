@@ -30,6 +30,11 @@ fn input(plan: &Arc<dyn ExecutionPlan>) -> Option<&Arc<dyn ExecutionPlan>> {
     known.then(|| plan.children().pop()).flatten()
 }
 
+/// Whether rows are left out.
+pub(super) fn has_filter(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<FilterExec>() || input(plan).is_some_and(has_filter)
+}
+
 /// Whether it hands out what it gets.
 fn is_passing(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.is::<CooperativeExec>() || plan.is::<BufferExec>()

@@ -7,10 +7,11 @@
 //! `sql.memory`, and where that is short the pieces are done one after the other as their rows are taken.
 //!
 //! [`groups`]: pieces that begin and end with a group need nothing put together afterwards.
-//! [`plain`]: rows as they stand, filtered and projected.
+//! [`plain`]: rows as they stand, filtered and projected. [`ends`]: the first or last of many buckets.
 
 mod ahead;
 mod chain;
+mod ends;
 mod groups;
 mod plain;
 
@@ -29,6 +30,7 @@ use datafusion::physical_plan::{
 use futures::stream;
 
 use self::ahead::Ahead;
+pub(crate) use self::ends::nearness;
 pub(crate) use self::groups::by_pieces;
 pub(crate) use self::plain::{Pieces, Shown, instead};
 

@@ -8,12 +8,15 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::LexOrdering;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{
     ExecutionPlan, ExecutionPlanProperties, replace_children_if_necessary,
 };
 
-use super::{PiecesExec, chain};
+use super::{PiecesExec, chain, ends};
+use crate::scan::BucketScan;
 
 /// Puts pieces in.
 #[derive(Debug)]
@@ -45,6 +48,12 @@ impl PhysicalOptimizerRule for Pieces {
 /// `limited`: not all rows of the plan are asked for.
 fn replaced(plan: Arc<dyn ExecutionPlan>, limited: bool) -> Result<Arc<dyn ExecutionPlan>> {
     let limited = limited || plan.fetch().is_some();
+    if let Some(newest) = newest(&plan)? {
+        return Ok(newest);
+    }
+    if let Some(sort) = ends::of_buckets(&plan)? {
+        return Ok(sort);
+    }
     let merge = plan.downcast_ref::<SortPreservingMergeExec>();
     let pieces = match merge.filter(|merge| merge.fetch().is_none()) {
         Some(merge) => pieces(merge.input(), Some(merge.expr()), limited)?,
@@ -58,6 +67,52 @@ fn replaced(plan: Arc<dyn ExecutionPlan>, limited: bool) -> Result<Arc<dyn Execu
     let children = children.map(|child| replaced(child, limited));
     let children = children.collect::<Result<Vec<_>>>()?;
     replace_children_if_necessary(plan, children)
+}
+
+/// The last rows of a bucket that pass a filter, in pieces from the end, if that is what is wanted: other
+/// than a bare scan, a filter does not turn round on its own.
+fn newest(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let merge = plan.downcast_ref::<SortPreservingMergeExec>();
+    let below = merge.map_or(plan, |merge| merge.input());
+    let Some((sort, rows, scan)) = ends::limited(below_projections(below)) else {
+        return Ok(None);
+    };
+    let is_one = scan.wanted.members.len() == 1 && sort.expr().len() == 1;
+    let is_whole = merge.is_some() || plan.output_partitioning().partition_count() == 1;
+    if !is_one || !is_whole || !ends::is_by_time(sort, scan)? || !sort.expr()[0].options.descending
+    {
+        return Ok(None);
+    }
+    let rows = merge
+        .and_then(ExecutionPlan::fetch)
+        .unwrap_or(rows)
+        .min(rows);
+    let scan = scan.newest_first();
+    let turned = match in_order(sort.input(), &scan, Some(sort.expr()), true)? {
+        Some(pieces) => pieces,
+        None => chain::over(sort.input(), scan.in_one())?,
+    };
+    let limited = Arc::new(GlobalLimitExec::new(turned, 0, Some(rows)));
+    projected(below, limited).map(Some)
+}
+
+fn below_projections(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
+    match plan.downcast_ref::<ProjectionExec>() {
+        Some(projection) => below_projections(projection.input()),
+        None => plan,
+    }
+}
+
+/// The projections of a plan over something else.
+fn projected(
+    plan: &Arc<dyn ExecutionPlan>,
+    input: Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(projection) = plan.downcast_ref::<ProjectionExec>() else {
+        return Ok(input);
+    };
+    let input = projected(projection.input(), input)?;
+    replace_children_if_necessary(Arc::clone(plan), vec![input])
 }
 
 /// The rows of a scan, filtered and projected, in one partition, if they are such rows and have this
@@ -78,9 +133,22 @@ fn pieces(
     order: Option<&LexOrdering>,
     limited: bool,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let Some(scan) = chain::scan(plan).filter(|scan| scan.threads > 1) else {
+    match chain::scan(plan) {
+        Some(scan) => in_order(plan, scan, order, limited),
+        None => Ok(None),
+    }
+}
+
+/// The same over `scan`, which may stand in another order than that of the plan.
+fn in_order(
+    plan: &Arc<dyn ExecutionPlan>,
+    scan: &BucketScan,
+    order: Option<&LexOrdering>,
+    limited: bool,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    if scan.threads < 2 {
         return Ok(None);
-    };
+    }
     let whole = chain::over(plan, scan.in_one())?;
     if let Some(order) = order
         && !whole

@@ -252,3 +252,75 @@ fn grouping_by_pieces_is_grouping() {
     }
     assert!(by_pieces.get() > 2 * 10, "{by_pieces:?} of them");
 }
+
+#[test]
+fn the_last_rows_of_a_pattern_are_those_at_the_ends_of_its_buckets() {
+    let bench = with_threads(2);
+    // Most end at another time.
+    for (at, rows) in [3000, 10, 5001, 5000, 4999, 4999].into_iter().enumerate() {
+        bench.bars(&format!("S{at}/1Min/X"), rows);
+    }
+    let columns = "SELECT symbol, Epoch, \"Volume\" FROM \"*/1Min/X\"";
+    let newest = format!("{columns} ORDER BY Epoch DESC LIMIT 3");
+    let plan = bench.show(&format!("EXPLAIN {newest}"));
+    assert!(
+        plan.contains("EndsExec: the last 3 of each of 6 buckets"),
+        "{plan}"
+    );
+    assert!(plan.contains("limit=3, newest first"), "{plan}");
+    assert_eq!(
+        bench.show(&format!("SELECT \"Volume\" FROM ({newest})")),
+        "50010\n50000\n50000"
+    );
+    let analyzed = bench.show(&format!(
+        "EXPLAIN ANALYZE {columns} ORDER BY Epoch DESC LIMIT 1"
+    ));
+    let ends = analyzed
+        .lines()
+        .find(|line| line.contains("EndsExec"))
+        .unwrap();
+    assert!(
+        ends.contains("buckets_read=2"),
+        "one of each partition: {analyzed}"
+    );
+    for text in [
+        format!("{columns} ORDER BY Epoch DESC, symbol LIMIT 20"),
+        format!("{columns} ORDER BY Epoch DESC, symbol DESC LIMIT 1"),
+        format!("{columns} ORDER BY Epoch DESC, \"Volume\", symbol LIMIT 7"),
+        format!("{columns} ORDER BY Epoch, symbol LIMIT 7"),
+        format!("{columns} WHERE \"Volume\" % 1700 = 0 ORDER BY Epoch DESC, symbol LIMIT 9"),
+        format!("{columns} WHERE Epoch < '2020-01-04' ORDER BY Epoch DESC, symbol LIMIT 9"),
+        format!("{columns} ORDER BY symbol, Epoch DESC LIMIT 3"),
+        format!("{columns} ORDER BY \"Volume\" DESC, symbol LIMIT 3"),
+        format!("{columns} ORDER BY Epoch DESC, symbol LIMIT 3 OFFSET 4"),
+    ] {
+        let (sorted, limit) = text.split_once(" LIMIT ").unwrap();
+        let mut limit = limit.split(" OFFSET ").map(|n| n.parse::<usize>().unwrap());
+        let (limit, offset) = (limit.next().unwrap(), limit.next().unwrap_or(0));
+        let all = bench.show(sorted);
+        let wanted: Vec<&str> = all.lines().skip(offset).take(limit).collect();
+        assert_eq!(bench.show(&text), wanted.join("\n"), "{text}");
+        let plan = bench.show(&format!("EXPLAIN {text}"));
+        let by_time = text.contains("ORDER BY Epoch");
+        assert_eq!(plan.contains("EndsExec"), by_time, "{text}: {plan}");
+    }
+}
+
+#[test]
+fn the_last_rows_that_pass_a_filter_are_looked_for_from_the_end() {
+    let bench = with_threads(2);
+    bench.bars("A/1Min/X", 20_000);
+    bench.bars("B/1Min/X", 10);
+    for (bucket, last) in [("A", 200_000), ("B", 100)] {
+        let text = format!(
+            "SELECT \"Volume\" AS v FROM \"{bucket}/1Min/X\" WHERE \"Volume\" % 50 = 0 ORDER BY Epoch DESC LIMIT 2"
+        );
+        let plan = bench.show(&format!("EXPLAIN {text}"));
+        assert!(
+            plan.contains("newest first") && !plan.contains("SortExec"),
+            "{plan}"
+        );
+        assert_eq!(plan.contains("PiecesExec"), bucket == "A", "{plan}");
+        assert_eq!(bench.show(&text), format!("{last}\n{}", last - 50));
+    }
+}

@@ -6,6 +6,7 @@ use datafusion::error::Result;
 
 use super::{BucketScan, COUNTED_MAX, PART_ROWS_MIN, Piece};
 use crate::Error;
+use crate::pieces::nearness;
 use crate::range::Range;
 
 /// Parts for each thread of a table of so many buckets that they are not counted.
@@ -109,6 +110,36 @@ impl BucketScan {
             scan: self.in_partitions(parts),
             wanted,
         })
+    }
+
+    /// A partition for each bucket, with its first rows or, the newest first, its last ones.
+    pub(crate) fn by_bucket(&self, newest: bool, limit: Option<usize>) -> Self {
+        let mut scan = self.clone();
+        scan.backwards = newest;
+        scan.wanted.limit = limit;
+        scan.statistics = Arc::default();
+        scan.in_partitions(scan.pieces().into_iter().map(|piece| vec![piece]).collect())
+    }
+
+    /// The same rows, the newest first.
+    pub(crate) fn newest_first(&self) -> Self {
+        let mut scan = self.clone();
+        scan.backwards = true;
+        scan
+    }
+
+    /// The buckets of a partition that may have rows: how near they are to the wanted end of time, and
+    /// their places.
+    pub(crate) fn bucket_ends(&self, partition: usize, newest: bool) -> Vec<(i64, usize)> {
+        let pieces = self.partitions.get(partition).into_iter().flatten();
+        let ends = pieces.filter_map(|piece| {
+            let index = self.wanted.members[piece.member].index;
+            let (min, max) = self.snapshot.time_range(index)?;
+            let range = piece.range.and(Range { from: min, to: max });
+            let end = if newest { range.to } else { range.from };
+            (!range.is_empty()).then(|| (nearness(end, newest), piece.member))
+        });
+        ends.collect()
     }
 
     fn in_partitions(&self, partitions: Vec<Vec<Piece>>) -> Self {
