@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use benches::{YEAR_ROWS, commit, minutes};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use engine::{BucketId, Engine, Limit, NoHook, Options, Scan};
-use model::{BucketKey, ColumnBatch};
+use engine::{BucketId, Condition, Engine, Limit, NoHook, Options, Scan, Values};
+use model::{BucketKey, Column, ColumnBatch};
 
 /// Sixteen sums side by side: in a single one each addition waits for the one before, which takes
 /// as long as reading the values did.
@@ -153,12 +153,73 @@ fn large(criterion: &mut Criterion) {
     engine.close().expect("closed");
 }
 
+/// Ten years of a price that rises, and the rows above what it had at the end of 19 parts of 20: with
+/// zone maps and without. Both compare each row that they read.
+fn zones(criterion: &mut Criterion) {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let opened = Engine::open(directory.path(), Options::default(), Arc::new(NoHook));
+    let (engine, _) = opened.expect("an empty store opens");
+    let plain = minutes::<f32>(10 * YEAR_ROWS);
+    let rows = plain.rows();
+    let close = plain.columns()[3].values::<f32>().expect("prices");
+    let level = |row: usize| row as f32 * 1e-3;
+    let rising = close
+        .iter()
+        .enumerate()
+        .map(|(row, price)| price + level(row));
+    let mut columns = plain.columns().to_vec();
+    columns[3] = Column::from_values(rising.collect::<Vec<f32>>());
+    let rising = ColumnBatch::new(plain.schema().clone(), plain.time_column().clone(), columns);
+    let key = BucketKey::parse("RISES/1Min/OHLCV").expect("a key");
+    let loaded = vec![(key.clone(), rising.expect("columns of one length"))];
+    engine.ingest(commit(loaded).rows).expect("the rows fit");
+    let id = [engine.bucket(&key).expect("written").id];
+    let limit = 180.0 + level(rows / 20 * 19);
+    let above = |found: &ColumnBatch| {
+        let close = found.columns()[3].values::<f32>().expect("prices");
+        close.iter().filter(|price| **price > limit).count()
+    };
+    let condition = Condition {
+        column: 3,
+        values: Values::floats(&[(Some(f64::from(limit)), None)]),
+    };
+    let all = engine.snapshot(&id).scan(0, &Scan::all()).expect("read");
+    let wanted = above(&all);
+    assert!(0 < wanted && wanted < rows / 10);
+
+    let mut group = criterion.benchmark_group("zones");
+    group.throughput(Throughput::Elements(rows as u64));
+    group.bench_function("a_twentieth_without", |b| {
+        b.iter(|| {
+            let found = engine.snapshot(&id).scan(0, &Scan::all()).expect("read");
+            assert_eq!(above(&found), wanted);
+        });
+    });
+    group.bench_function("a_twentieth", |b| {
+        b.iter(|| {
+            let snapshot = engine.snapshot(&id);
+            let zones = snapshot.zones(0, i64::MIN, i64::MAX, std::slice::from_ref(&condition));
+            let found = zones.expect("read").spans.into_iter().map(|(from, to)| {
+                let scan = Scan {
+                    from,
+                    to,
+                    ..Scan::all()
+                };
+                above(&snapshot.scan(0, &scan).expect("read"))
+            });
+            assert_eq!(found.sum::<usize>(), wanted);
+        });
+    });
+    group.finish();
+    engine.close().expect("closed");
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(600));
-    targets = scan, large
+    targets = scan, large, zones
 }
 criterion_main!(benches);

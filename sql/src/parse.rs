@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::dialect::{Names, is_blank, join_names};
-use crate::limits::{DEPTH_MAX, NESTING_MAX};
+use crate::limits::{COLUMNS_MAX, DEPTH_MAX, ITEMS_MAX, NESTING_MAX};
 use crate::{Dialect, Error, ErrorKind};
 
 /// The tokens of a statement, without spaces, comments and the semicolon at its end.
@@ -32,6 +32,7 @@ pub(crate) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>,
             .with_hint("send them one by one"));
     }
     check_depth(&tokens)?;
+    check_lists(&tokens)?;
     Ok(tokens)
 }
 
@@ -88,6 +89,55 @@ fn check_depth(tokens: &[TokenWithSpan]) -> Result<(), Error> {
             .at(start.line, start.column)
             .with_hint("use IN for long lists of OR"));
         }
+    }
+    Ok(())
+}
+
+/// Refuses lists that would be planned for long: a deadline frees the caller, not the thread.
+fn check_lists(tokens: &[TokenWithSpan]) -> Result<(), Error> {
+    // For each open parenthesis, whether its commas are between columns.
+    let mut columns = vec![false];
+    let (mut listed, mut items) = (0, 0);
+    for token in tokens {
+        let in_columns = columns.last().copied().unwrap_or_default();
+        match &token.token {
+            Token::LParen | Token::LBracket => columns.push(false),
+            Token::RParen | Token::RBracket if columns.len() > 1 => drop(columns.pop()),
+            Token::Word(word)
+                if matches!(
+                    word.keyword,
+                    Keyword::SELECT | Keyword::GROUP | Keyword::ORDER
+                ) =>
+            {
+                if let Some(columns) = columns.last_mut() {
+                    *columns = true;
+                }
+            }
+            Token::Comma if in_columns => listed += 1,
+            Token::Comma => items += 1,
+            _ => {}
+        }
+        let (what, limit, hint) = if listed >= COLUMNS_MAX {
+            (
+                "columns are listed",
+                COLUMNS_MAX,
+                "select * gives all columns of a table",
+            )
+        } else if items >= ITEMS_MAX {
+            (
+                "items are in lists",
+                ITEMS_MAX,
+                "send several statements, or write the items into a bucket and join it",
+            )
+        } else {
+            continue;
+        };
+        let start = token.span.start;
+        return Err(
+            Error::limit(format!("more than {limit} {what} in the statement"))
+                .at(start.line, start.column)
+                .with_hint(hint),
+        );
     }
     Ok(())
 }

@@ -615,3 +615,55 @@ fn parameters_are_typed_by_what_they_are_compared_with() {
         assert!(statement.execute(Vec::new()).await.is_err());
     });
 }
+
+/// What would be planned for longer than its time is refused before it is planned.
+#[test]
+fn long_lists_are_planned_or_refused() {
+    let bench = Bench::new();
+    bench.bars("AAPL/1Min/OHLCV", 100);
+    let list = |count: usize| {
+        let items: Vec<String> = (0..count).map(|i| (i * 10).to_string()).collect();
+        items.join(",")
+    };
+    let of = |count: usize| {
+        let list = list(count);
+        format!("SELECT count(*) FROM \"AAPL/1Min/OHLCV\" WHERE Volume IN ({list})")
+    };
+    // Volumes are 10, 20, .. 1000.
+    assert_eq!(bench.show(&of(51)), "50");
+    assert_eq!(bench.show(&of(5_000)), "100");
+    let ones = |count: usize| vec!["1"; count].join(",");
+    for (text, wanted) in [
+        (
+            format!("SELECT 1 WHERE 1 IN ({})", ones(200_001)),
+            "more than 200000 items are in lists",
+        ),
+        (
+            format!(
+                "SELECT * FROM (SELECT 1 WHERE 1 IN ({0})) x WHERE 1 IN ({0})",
+                ones(100_001)
+            ),
+            "more than 200000 items are in lists",
+        ),
+        (
+            format!("SELECT {}", list(2_501)),
+            "more than 2500 columns are listed",
+        ),
+        (
+            format!("SELECT 1 FROM (SELECT {0}) a, (SELECT {0}) b", list(1_300)),
+            "more than 2500 columns are listed",
+        ),
+        (
+            format!(
+                "SELECT Open FROM \"AAPL/1Min/OHLCV\" ORDER BY {}",
+                list(2_502)
+            ),
+            "more than 2500 columns are listed",
+        ),
+    ] {
+        let error = bench.error(&text);
+        assert_eq!(error.kind, ErrorKind::Limit);
+        assert!(error.to_string().contains(wanted), "{error}");
+        assert!(error.position.is_some() && error.hint.is_some(), "{error}");
+    }
+}
