@@ -142,7 +142,7 @@ impl Host {
             return Err(Error::instance(id, "a backfill is under way"));
         }
         instance.gauges.waiting.store(true, SeqCst);
-        self.inner.order(instance, [Order::Backfill])
+        self.inner.order(&instance, [Order::Backfill])
     }
 }
 

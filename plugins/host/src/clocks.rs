@@ -177,8 +177,8 @@ impl Inner {
         self.running_engine()?;
         let now = self.clock.monotonic();
         let mut tick = TICK_MAX;
-        for instance in &self.instances {
-            let timeout = instance.entry.timeout;
+        for instance in &*self.instances() {
+            let timeout = instance.plan().entry.timeout;
             tick = tick.min(timeout / 4);
             // How long a feed may take to open is its own matter; it is only shown.
             if instance.is_trigger() && instance.plan().host != "process" {

@@ -70,7 +70,7 @@ impl Host {
     /// One instance as [`Host::status`] shows it.
     pub fn instance_status(&self, id: &str) -> Option<InstanceStatus> {
         let instance = self.inner.instance(id).ok()?;
-        Some(self.inner.status(instance))
+        Some(self.inner.status(&instance))
     }
 
     /// Ends the run of an instance behind its window, until [`Host::resume`] or a restart of the
@@ -86,7 +86,7 @@ impl Host {
         match instance.gauges.state() {
             State::Paused => Ok(()),
             state if state.is_live() => {
-                inner.halt(instance, &engine, State::Paused, "by an operator");
+                inner.halt(&instance, &engine, State::Paused, "by an operator");
                 match instance.gauges.state() {
                     State::Paused => Ok(()),
                     _ => Err(instance.conflict("it ended by itself meanwhile")),
@@ -106,7 +106,7 @@ impl Host {
         let _one_verb = instance.control.lock();
         let engine = inner.open_engine()?;
         match instance.gauges.state() {
-            State::Paused => inner.begin(instance, &engine, &Begin::default()),
+            State::Paused => inner.begin(&instance, &engine, &Begin::default()),
             state if state.is_live() => Ok(()),
             State::Stopped => Err(instance.conflict("its work has ended; `restart` begins anew")),
             _ => Err(instance.conflict("it is not paused; `enable` starts it")),
@@ -126,7 +126,7 @@ impl Host {
         // First what survives a crash.
         inner.book.flag(&engine, id, FLAG_DISABLED, 0)?;
         if instance.is_live() {
-            inner.halt(instance, &engine, State::Disabled, OFF_BY_OPERATOR);
+            inner.halt(&instance, &engine, State::Disabled, OFF_BY_OPERATOR);
         }
         let now = inner.clock.now_ns();
         instance.gauges.set(State::Disabled, OFF_BY_OPERATOR, now);
@@ -144,10 +144,11 @@ impl Host {
         let instance = inner.instance(id)?;
         let _one_verb = instance.control.lock();
         let engine = inner.open_engine()?;
-        if instance.entry.enabled == Some(false) {
-            let place = &instance.entry.place;
+        let plan = instance.plan();
+        if plan.entry.enabled == Some(false) {
+            let place = &plan.entry.place;
             return Err(instance.conflict(&format!(
-                "its entry says `enabled: false` ({place}); change it and restart the server"
+                "its entry says `enabled: false` ({place}); change it, then `mkts reload`"
             )));
         }
         let was_quarantined = inner.book.flags(id) & FLAG_QUARANTINED != 0;
@@ -159,11 +160,11 @@ impl Host {
             if !was_quarantined {
                 return Ok(());
             }
-            inner.halt(instance, &engine, State::Stopped, "");
+            inner.halt(&instance, &engine, State::Stopped, "");
         }
-        inner.look_again(instance, &engine)?;
+        inner.look_again(&instance, &engine)?;
         inner.book.set_hold(id, inner.hold(id));
-        inner.begin(instance, &engine, &Begin::default())
+        inner.begin(&instance, &engine, &Begin::default())
     }
 
     /// Ends the run of an instance behind its window and begins another with a new object, in a
@@ -182,17 +183,17 @@ impl Host {
                 return Err(instance.conflict("`enable` starts it"));
             }
             state if state.is_live() => {
-                let ended = inner.halt(instance, &engine, State::Stopped, "");
+                let ended = inner.halt(&instance, &engine, State::Stopped, "");
                 begin = instance.go_on();
                 if ended == Halted::GivenUp {
                     // A module may know of one object for each instance only.
-                    inner.look_again(instance, &engine)?;
+                    inner.look_again(&instance, &engine)?;
                 }
             }
-            State::Failed => inner.look_again(instance, &engine)?,
+            State::Failed => inner.look_again(&instance, &engine)?,
             _ => {}
         }
-        inner.begin(instance, &engine, &begin)
+        inner.begin(&instance, &engine, &begin)
     }
 
     /// Looks for the module of an instance again and runs the newest version that its entry allows.
@@ -206,7 +207,7 @@ impl Host {
         let instance = inner.instance(id)?;
         let _one_verb = instance.control.lock();
         let engine = inner.open_engine()?;
-        let (old, new) = (instance.plan(), inner.plan_again(instance, &engine));
+        let (old, new) = (instance.plan(), inner.plan_again(&instance, &engine));
         if !matches!(new.outcome, Outcome::Ready(_)) {
             return Err(Error::instance(id, new.state().1));
         }
@@ -216,11 +217,11 @@ impl Host {
         };
         let state = instance.gauges.state();
         if state.is_live() {
-            inner.exchange(instance, &engine, new)?;
+            inner.exchange(&instance, &engine, new)?;
         } else {
             instance.set_plan(new);
             if !matches!(state, State::Paused | State::Disabled) {
-                inner.begin(instance, &engine, &Begin::default())?;
+                inner.begin(&instance, &engine, &Begin::default())?;
             }
         }
         tracing::info!(
@@ -310,7 +311,7 @@ impl Host {
         let engine = inner.open_engine()?;
         let before = instance.gauges.standing();
         if before.state.is_live() {
-            inner.halt(instance, &engine, State::Stopped, "");
+            inner.halt(&instance, &engine, State::Stopped, "");
         }
         instance.clear_table();
         if let Some(line) = inner.book.line(id) {
@@ -326,12 +327,12 @@ impl Host {
         if before.is_off() || matches!(before.state, State::Paused | State::Missing) {
             return Ok(());
         }
-        inner.begin(instance, &engine, &Begin::default())
+        inner.begin(&instance, &engine, &Begin::default())
     }
 
     /// Instances that the store keeps and no entry names.
     pub fn orphans(&self) -> Vec<Orphan> {
-        self.inner.book.orphans(&self.inner.ids())
+        self.inner.orphans()
     }
 
     /// Forgets the [`Host::orphans`]: their places, states and dead letters.
@@ -340,8 +341,12 @@ impl Host {
     /// If the store refuses.
     pub fn gc(&self) -> Result<Vec<Orphan>, Error> {
         let inner = &self.inner;
+        // An entry that comes back meanwhile finds its place, or none.
+        let _none_follows = inner.following.lock();
         let engine = inner.open_engine()?;
-        let gone = inner.book.forget(&engine, &inner.ids())?;
+        let instances = inner.instances();
+        let ids: Vec<&str> = instances.iter().map(|i| &*i.id).collect();
+        let gone = inner.book.forget(&engine, &ids)?;
         for orphan in &gone {
             tracing::info!(instance = orphan.id, "forgotten: no entry names it");
         }
@@ -351,15 +356,17 @@ impl Host {
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Halted {
+pub(crate) enum Halted {
     Ended,
     /// Its thread is still in an event, of which nothing will take effect.
     GivenUp,
 }
 
 impl Inner {
-    fn ids(&self) -> Vec<&str> {
-        self.instances.iter().map(|i| &*i.id).collect()
+    fn orphans(&self) -> Vec<Orphan> {
+        let instances = self.instances();
+        let ids: Vec<&str> = instances.iter().map(|i| &*i.id).collect();
+        self.book.orphans(&ids)
     }
 
     pub(crate) fn open_engine(&self) -> Result<Engine, Error> {
@@ -369,7 +376,13 @@ impl Inner {
 
     /// Ends the run of an instance, which is `then` afterwards: behind its window, else in front of
     /// its next event, else it is given up.
-    fn halt(&self, instance: &Instance, engine: &Engine, then: State, reason: &str) -> Halted {
+    pub(crate) fn halt(
+        &self,
+        instance: &Instance,
+        engine: &Engine,
+        then: State,
+        reason: &str,
+    ) -> Halted {
         let (stop, thread) = instance.take_thread();
         stop.set_then(then, reason);
         // A worker has no windows: what it has not committed waits for its next commit anyway.
@@ -400,7 +413,12 @@ impl Inner {
     }
 
     /// Starts an instance that has no run; its state says how that went.
-    fn begin(&self, instance: &Instance, engine: &Engine, begin: &Begin) -> Result<(), Error> {
+    pub(crate) fn begin(
+        &self,
+        instance: &Instance,
+        engine: &Engine,
+        begin: &Begin,
+    ) -> Result<(), Error> {
         let started = self.start(instance, engine, begin)?;
         started.map_err(|reason| Error::instance(&instance.id, format!("cannot run: {reason}")))
     }
@@ -485,13 +503,14 @@ impl Instance {
     }
 
     /// A run that follows the one just ended without a break.
-    fn go_on(&self) -> Begin {
+    pub(crate) fn go_on(&self) -> Begin {
         let cursor = self
             .gauges
             .cursor
             .load(std::sync::atomic::Ordering::Relaxed);
         Begin {
-            volatile_at: Some(Lsn(cursor)),
+            at: Some(Lsn(cursor)),
+            is_newer: self.plan().delivery() == Delivery::Volatile,
         }
     }
 

@@ -124,6 +124,61 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// The keys whose values differ, but not the place of the entry; values are not told, for they may
+    /// be secret. Keys of a config by their path: `config.limit`.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
+        let same = [
+            ("triggers/bgworkers/sources", self.kind == other.kind),
+            ("module", self.module == other.module),
+            ("name", self.name == other.name),
+            ("on", self.on == other.on),
+            ("match", self.match_mode == other.match_mode),
+            ("host", self.host == other.host),
+            ("delivery", self.delivery == other.delivery),
+            ("start", self.start == other.start),
+            ("parallelism", self.parallelism == other.parallelism),
+            ("max_attempts", self.max_attempts == other.max_attempts),
+            ("on_error", self.on_error == other.on_error),
+            ("on_overflow", self.on_overflow == other.on_overflow),
+            ("schedule", self.schedule == other.schedule),
+            ("timezone", self.zone == other.zone),
+            ("timeout", self.timeout == other.timeout),
+            ("window", self.window == other.window),
+            ("required", self.required == other.required),
+            ("enabled", self.enabled == other.enabled),
+            ("fire_on_own", self.fire_on_own == other.fire_on_own),
+            (
+                "wal_hold",
+                (self.wal_hold, self.wal_hold_time) == (other.wal_hold, other.wal_hold_time),
+            ),
+            ("env", self.env == other.env),
+            ("limits", self.limits == other.limits),
+            ("metrics_port", self.metrics_port == other.metrics_port),
+            ("restart", self.restart == other.restart),
+            ("params", self.params == other.params),
+        ];
+        let differing = same.iter().filter(|(_, same)| !same);
+        let mut keys: Vec<String> = differing.map(|(key, _)| (*key).to_owned()).collect();
+        keys.extend(config_differences(&self.config, &other.config));
+        keys
+    }
+}
+
+fn config_differences(old: &serde_json::Value, new: &serde_json::Value) -> Vec<String> {
+    if old == new {
+        return Vec::new();
+    }
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else {
+        return vec!["config".to_owned()];
+    };
+    let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differing = keys
+        .into_iter()
+        .filter(|key| old.get(*key) != new.get(*key));
+    differing.map(|key| format!("config.{key}")).collect()
+}
+
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
@@ -153,6 +208,17 @@ pub enum EntryKind {
     BgWorker,
     /// `sources:`.
     Source,
+}
+
+impl EntryKind {
+    /// The list in mkts.yml.
+    pub const fn list(self) -> &'static str {
+        match self {
+            Self::Trigger => "triggers",
+            Self::BgWorker => "bgworkers",
+            Self::Source => "sources",
+        }
+    }
 }
 
 /// Where a module's code runs.
@@ -246,7 +312,7 @@ pub enum OnError {
 }
 
 /// Limits of one window, or of one batch of a source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowOptions {
     /// Matching rows that close a window.
     pub rows: usize,
@@ -288,4 +354,33 @@ pub enum Join {
     Key,
     /// An event is one commit's rows of one bucket, so bucket and LSN name it for ever.
     Commit,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn entries_differ_by_keys_and_never_by_their_place() {
+        let mut old = Entry::trigger("alerts");
+        old.config = json!({"limit": 1, "token": "secret", "same": true});
+        let mut new = old.clone();
+        new.place = "mkts.yml:99".into();
+        assert!(old.differences(&new).is_empty());
+        new.config = json!({"limit": 2, "same": true});
+        new.timeout = Duration::from_secs(1);
+        new.kind = EntryKind::BgWorker;
+        let keys = old.differences(&new);
+        let all = [
+            "triggers/bgworkers/sources",
+            "timeout",
+            "config.limit",
+            "config.token",
+        ];
+        assert_eq!(keys, all);
+        new.config = json!(["x"]);
+        assert!(old.differences(&new).contains(&"config".to_owned()));
+    }
 }

@@ -1,6 +1,7 @@
 //! The host as the server sees it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
@@ -99,7 +100,10 @@ pub struct Host {
 }
 
 pub(crate) struct Inner {
-    pub(crate) instances: Vec<Instance>,
+    /// In the order of the entries. A list is never changed: [`crate::follow`] puts another one here.
+    instances: RwLock<Instances>,
+    /// Held while that is done, and by whoever must not meet it in the middle.
+    pub(crate) following: Mutex<()>,
     pub(crate) modules: Modules,
     pub(crate) zone: Zone,
     pub(crate) publisher: Arc<dyn Publisher>,
@@ -114,10 +118,12 @@ pub(crate) struct Inner {
     pub(crate) engine: Mutex<Option<Engine>>,
 }
 
+/// All instances at one time.
+pub(crate) type Instances = Arc<[Arc<Instance>]>;
+
 pub(crate) struct Instance {
     pub(crate) id: String,
-    pub(crate) entry: Entry,
-    /// What it runs as; another one after a reload.
+    /// What it runs as, with its entry; another one after a reload.
     plan: RwLock<Arc<Plan>>,
     pub(crate) gauges: Arc<Gauges>,
     /// Held over a whole verb of [`crate::control`]; no thread of an instance takes it.
@@ -125,6 +131,8 @@ pub(crate) struct Instance {
     pub(crate) live: Mutex<Live>,
     pub(crate) orders: Orders,
     pub(crate) recorder: SharedRecorder,
+    /// No entry names it any more, so it does not begin again.
+    pub(crate) is_gone: AtomicBool,
     /// While it runs, or after that.
     table: Mutex<Option<SharedTable>>,
     warnings: Mutex<Vec<String>>,
@@ -198,11 +206,12 @@ impl Host {
         // A library in the server's process may have ended the last one: see `ledger.rs`.
         let instances = plan(&entries, &modules, Natives::Later)
             .into_iter()
-            .map(|plan| Instance::new(plan, now))
+            .map(|plan| Instance::new(plan, now).map(Arc::new))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             inner: Arc::new(Inner {
-                instances,
+                instances: RwLock::new(instances),
+                following: Mutex::default(),
                 modules,
                 zone,
                 publisher,
@@ -220,7 +229,7 @@ impl Host {
     /// What no log line may show: secrets of all configs.
     pub fn secrets(&self) -> Secrets {
         let mut secrets = Secrets::default();
-        for instance in &self.inner.instances {
+        for instance in &*self.inner.instances() {
             secrets.merge(&instance.plan().secrets);
         }
         secrets
@@ -249,8 +258,8 @@ impl Host {
             .spawn(move || Inner::watch(&watched))
             .map_err(|error| Error::Thread(error.to_string()))?;
         // Triggers first: a new one starts in front of what workers and sources write.
-        let (triggers, others): (Vec<_>, Vec<_>) =
-            inner.instances.iter().partition(|i| i.is_trigger());
+        let instances = inner.instances();
+        let (triggers, others): (Vec<_>, Vec<_>) = instances.iter().partition(|i| i.is_trigger());
         let mut all = triggers.into_iter().chain(others);
         all.try_for_each(|instance| {
             instance.compare_readings(&engine);
@@ -267,7 +276,8 @@ impl Host {
     /// (`mkts_plugin_state` and so on): call it before metrics are rendered.
     pub fn status(&self) -> Vec<InstanceStatus> {
         let inner = &self.inner;
-        let status: Vec<_> = inner.instances.iter().map(|i| inner.status(i)).collect();
+        let instances = inner.instances();
+        let status: Vec<_> = instances.iter().map(|i| inner.status(i)).collect();
         status.iter().for_each(meter::refresh);
         status
     }
@@ -302,7 +312,8 @@ impl Host {
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ids = self.inner.instances.iter().map(|i| &i.id);
+        let instances = self.inner.instances();
+        let ids = instances.iter().map(|i| &i.id);
         f.debug_list().entries(ids).finish()
     }
 }
@@ -323,9 +334,21 @@ impl Error {
 }
 
 impl Inner {
-    pub(crate) fn instance(&self, id: &str) -> Result<&Instance, Error> {
-        let found = self.instances.iter().find(|i| i.id == id);
-        found.ok_or_else(|| Error::NoInstance { id: id.into() })
+    /// Those of now.
+    pub(crate) fn instances(&self) -> Instances {
+        Arc::clone(&self.instances.read())
+    }
+
+    pub(crate) fn set_instances(&self, instances: Instances) {
+        *self.instances.write() = instances;
+    }
+
+    pub(crate) fn instance(&self, id: &str) -> Result<Arc<Instance>, Error> {
+        let instances = self.instances();
+        let found = instances.iter().find(|i| i.id == id);
+        found
+            .map(Arc::clone)
+            .ok_or_else(|| Error::NoInstance { id: id.into() })
     }
 
     /// Between start and stop.
@@ -336,12 +359,17 @@ impl Inner {
     /// What an operator has disabled stays so, unless its entry says otherwise.
     fn switch_off(&self) {
         let now = self.clock.now_ns();
-        for instance in &self.instances {
-            let is_flagged = self.book.flags(&instance.id) & FLAG_DISABLED != 0;
-            if is_flagged && instance.entry.enabled.is_none() {
+        for instance in &*self.instances() {
+            if self.is_switched_off(instance) {
                 instance.gauges.set(State::Disabled, OFF_BY_OPERATOR, now);
             }
         }
+    }
+
+    /// Whether an operator has disabled an instance whose entry leaves that to him.
+    pub(crate) fn is_switched_off(&self, instance: &Instance) -> bool {
+        let is_flagged = self.book.flags(&instance.id) & FLAG_DISABLED != 0;
+        is_flagged && instance.plan().entry.enabled.is_none()
     }
 
     /// An instance as it stands now.
@@ -363,18 +391,19 @@ impl Inner {
 
     /// Log is kept for what may run again without being asked.
     pub(crate) fn hold(&self, id: &str) -> Hold {
-        let found = self.instances.iter().find(|i| i.id == id);
+        let found = self.instance(id).ok();
         found.map_or(Hold::NONE, |instance| match instance.gauges.state() {
             State::Disabled => Hold::NONE,
             _ if !instance.is_trigger() => Hold::NONE,
             _ if instance.plan().delivery() == Delivery::Volatile => Hold::NONE,
-            _ => Hold::of(&instance.entry),
+            _ => Hold::of(&instance.plan().entry),
         })
     }
 
     fn wait_for(&self, target: Lsn, until: Instant) -> bool {
         self.progress.wait(until, || {
-            let mut triggers = self.instances.iter().filter(|i| i.is_trigger());
+            let instances = self.instances();
+            let mut triggers = instances.iter().filter(|i| i.is_trigger());
             triggers.all(|instance| {
                 let gauges = &instance.gauges;
                 let is_there =
@@ -388,12 +417,14 @@ impl Inner {
         let Some(engine) = self.engine.lock().take() else {
             return;
         };
-        for instance in &self.instances {
+        // Whoever starts a thread from now on finds no engine.
+        let instances = self.instances();
+        for instance in &*instances {
             instance.live.lock().stop.ask();
         }
         // All of them end at the same time; a process takes its own time to be stopped and killed.
         let began = Instant::now();
-        for instance in &self.instances {
+        for instance in &*instances {
             let until = began + STOP_WAIT + instance.grace();
             let (stop, thread) = instance.take_thread();
             if !self.join(instance, thread, &engine, until) {
@@ -457,7 +488,7 @@ impl Plan {
 }
 
 impl Instance {
-    fn new(plan: Plan, now: i64) -> Result<Self, Error> {
+    pub(crate) fn new(plan: Plan, now: i64) -> Result<Self, Error> {
         let (state, reason) = plan.state();
         let place = &plan.entry.place;
         if matches!(state, State::Failed | State::Missing) {
@@ -469,12 +500,12 @@ impl Instance {
         }
         Ok(Self {
             id: plan.id.clone(),
-            entry: plan.entry.clone(),
             gauges: Arc::new(Gauges::new(state, reason, now)),
             control: Mutex::default(),
             live: Mutex::default(),
             orders: Orders::default(),
             recorder: SharedRecorder::default(),
+            is_gone: AtomicBool::new(false),
             table: Mutex::default(),
             warnings: Mutex::new(plan.warnings.clone()),
             plan: RwLock::new(Arc::new(plan)),
@@ -521,8 +552,9 @@ impl Instance {
 
     /// Warns where MarketStore's reading of `on` and ours differ over the buckets there are.
     pub(crate) fn compare_readings(&self, engine: &Engine) {
-        let entry = &self.entry;
-        let cannot_run = matches!(self.plan().state().0, State::Failed | State::Missing);
+        let plan = self.plan();
+        let entry = &plan.entry;
+        let cannot_run = matches!(plan.state().0, State::Failed | State::Missing);
         if cannot_run || !self.is_trigger() {
             return;
         }
@@ -545,7 +577,7 @@ impl Instance {
     /// Whether a call of its plugin runs for more than twice the time it has.
     pub(crate) fn is_hung(&self, now: Duration) -> bool {
         let stop = Arc::clone(&self.live.lock().stop);
-        stop.clocks.is_hung(now, self.entry.timeout)
+        stop.clocks.is_hung(now, self.plan().entry.timeout)
     }
 
     /// What the module knows of the instance, if it runs in a process.

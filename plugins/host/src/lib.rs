@@ -35,6 +35,7 @@ mod entry;
 mod feed;
 mod find;
 mod fire;
+mod follow;
 #[doc(hidden)]
 pub mod fuzz;
 mod gap;
@@ -81,6 +82,7 @@ pub use entry::{
 pub use find::{
     Found, How, Installed, Modules, NotFound, Removed, Search, install, installed, nearest, remove,
 };
+pub use follow::{Following, Step, What};
 pub use health::{Ailment, Health};
 pub use host::{Error, Host, Publisher};
 pub use lines::Orphan;

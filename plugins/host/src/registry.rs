@@ -253,7 +253,7 @@ pub(crate) fn plan_one(entry: &Entry, modules: &Modules, natives: Natives) -> Pl
 }
 
 /// Finds the module of an entry; nothing of it runs.
-fn look(entry: &Entry, modules: &Modules) -> (Plan, Option<Found>) {
+pub(crate) fn look(entry: &Entry, modules: &Modules) -> (Plan, Option<Found>) {
     let mut plan = Plan {
         id: instance_id(entry),
         entry: entry.clone(),
@@ -511,7 +511,7 @@ fn instance_id(entry: &Entry) -> String {
 }
 
 /// A second entry with an id gets the hash of its config appended; a third with both is refused.
-fn tell_apart(plan: &mut Plan, before: &[Plan]) {
+pub(crate) fn tell_apart(plan: &mut Plan, before: &[Plan]) {
     let taken = |id: &str| before.iter().find(|p| p.id == id);
     let Some(first) = taken(&plan.id) else {
         return;

@@ -34,7 +34,8 @@ impl Inner {
     fn is_settled(&self) -> bool {
         let visible = self.visible();
         let now = self.clock.now_ns();
-        let mut triggers = self.instances.iter().filter(|i| i.is_trigger());
+        let instances = self.instances();
+        let mut triggers = instances.iter().filter(|i| i.is_trigger());
         triggers.all(|instance| {
             !instance.is_live()
                 || instance.gauges.cursor.load(SeqCst) >= visible.0

@@ -58,8 +58,11 @@ fn incomplete(why: &str) -> String {
 /// How a run begins.
 #[derive(Debug, Default)]
 pub(crate) struct Begin {
-    /// Where a `volatile` instance goes on; else at the newest commit.
-    pub(crate) volatile_at: Option<Lsn>,
+    /// Where an instance goes on that has no place of its own, because it was `volatile` or is; else at
+    /// the newest commit.
+    pub(crate) at: Option<Lsn>,
+    /// It was `volatile` until now: a place that is stored is of a time before that.
+    pub(crate) is_newer: bool,
 }
 
 /// An instance of which a run is made.
@@ -152,7 +155,7 @@ impl Inner {
 
     /// Looks at the entry of an instance once more; what runs inside the server is loaded.
     pub(crate) fn plan_again(&self, instance: &Instance, engine: &Engine) -> Plan {
-        let plan = plan_one(&instance.entry, &self.modules, Natives::Later);
+        let plan = plan_one(&instance.plan().entry, &self.modules, Natives::Later);
         let plan = match &plan.outcome {
             Outcome::Later(_) => {
                 let planned = self.plan_native(instance, engine);
@@ -178,7 +181,8 @@ impl Inner {
             slot.forgive();
             tracing::error!(instance = instance.id, "{QUARANTINED}");
         }
-        let plan = |natives| plan_one(&instance.entry, &self.modules, natives);
+        let entry = &instance.plan().entry;
+        let plan = |natives| plan_one(entry, &self.modules, natives);
         if self.book.flags(&instance.id) & FLAG_QUARANTINED != 0 {
             let mut plan = plan(Natives::Quarantined);
             plan.warnings.push(QUARANTINED.into());
@@ -217,6 +221,10 @@ impl Inner {
         let engine = self.engine.lock();
         if engine.is_none() {
             return Err(engine::Error::Closed.into());
+        }
+        if instance.is_gone.load(SeqCst) {
+            let id = instance.id.clone();
+            return Err(Error::NoInstance { id });
         }
         let now = self.clock.now_ns();
         if let Job::Trigger(dispatcher) = &job {
@@ -440,7 +448,7 @@ impl Inner {
         if ready.policy.delivery == Delivery::Volatile {
             return Ok(Place {
                 epoch: 1,
-                cursor: making.begin.volatile_at.unwrap_or(visible),
+                cursor: making.begin.at.unwrap_or(visible),
                 broken: None,
                 has_wrong_state: false,
                 // Its state lives as long as the server.
@@ -450,11 +458,15 @@ impl Inner {
             });
         }
         let recovered = self.book.start(origin, &plan.id, Hold::of(&plan.entry));
-        let cursor = match recovered.cursor {
-            Some(cursor) => cursor,
-            None => {
+        let cursor = match (recovered.cursor, making.begin.at) {
+            (Some(_), Some(cursor)) if making.begin.is_newer => {
+                self.first_commit(engine, origin, recovered.epoch, cursor, Vec::new())?
+            }
+            (Some(cursor), _) => cursor,
+            (None, _) => {
                 let changes = backfill::Place::first(plan.entry.start);
-                self.first_commit(engine, origin, recovered.epoch, visible, changes)?
+                let cursor = making.begin.at.unwrap_or(visible);
+                self.first_commit(engine, origin, recovered.epoch, cursor, changes)?
             }
         };
         Ok(Place {

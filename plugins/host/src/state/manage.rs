@@ -165,7 +165,7 @@ impl Host {
         let orders = chosen
             .into_iter()
             .map(|(id, letter)| Order::Replay(id, letter));
-        self.inner.order(instance, orders)?;
+        self.inner.order(&instance, orders)?;
         Ok(count)
     }
 
@@ -183,7 +183,7 @@ impl Host {
         let count = gone.len();
         match self.inner.instance(id) {
             Ok(instance) if instance.is_live() => {
-                self.inner.order(instance, [Order::Drop(gone)])?;
+                self.inner.order(&instance, [Order::Drop(gone)])?;
             }
             _ => {
                 let changes = gone.into_iter().map(Change::LetterGone).collect();
@@ -253,8 +253,8 @@ impl Host {
     ) -> Result<(), Error> {
         let inner = &self.inner;
         let instance = inner.instance(id).ok();
-        let _one_verb = instance.map(|instance| instance.control.lock());
-        if let Some(instance) = instance.filter(|instance| instance.is_live()) {
+        let _one_verb = instance.as_ref().map(|instance| instance.control.lock());
+        if let Some(instance) = instance.as_ref().filter(|instance| instance.is_live()) {
             return Err(instance.conflict("pause it to change its state"));
         }
         let engine = inner.open_engine()?;
@@ -283,7 +283,7 @@ impl Host {
 impl Inner {
     /// The table of an instance: as it runs, or as it is stored.
     fn table(&self, id: &str) -> Result<SharedTable, Error> {
-        let running = self.instance(id).ok().and_then(Instance::table);
+        let running = self.instance(id).ok().and_then(|instance| instance.table());
         match running {
             Some(table) => Ok(table),
             None => Ok(self.stored(id)?.table),

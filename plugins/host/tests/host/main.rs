@@ -12,6 +12,7 @@ mod crash;
 mod deliver;
 mod entries;
 mod faults;
+mod follow;
 mod hung;
 mod letters;
 mod overflow;
