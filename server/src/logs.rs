@@ -1,9 +1,9 @@
 //! Log lines of instances on their way into memory: whatever is logged with a field `instance`.
 
 use std::fmt::Write as _;
-use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::RwLock;
 use plugin_host::{Logs, Secrets};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -14,17 +14,19 @@ use tracing_subscriber::layer::Context;
 pub(crate) static LOGS: Logs = Logs::new();
 
 /// What no line may show.
-static HIDDEN: OnceLock<Secrets> = OnceLock::new();
+static HIDDEN: RwLock<Option<Secrets>> = RwLock::new(None);
 
-/// Hides secrets in every line from now on, whoever writes it. Once in a process.
-pub(crate) fn hide(secrets: Secrets) {
-    // A second store in one process does not exist outside of tests.
-    let _ = HIDDEN.set(secrets);
+/// Hides secrets in every line from now on, whoever writes it, with those that are hidden already: a
+/// plugin whose entry is gone may have lines on their way.
+pub(crate) fn hide(secrets: &Secrets) {
+    let mut hidden = HIDDEN.write();
+    hidden.get_or_insert_default().merge(secrets);
 }
 
 /// A line without secrets.
 pub(crate) fn scrub(line: String) -> String {
-    match HIDDEN.get().filter(|secrets| !secrets.is_empty()) {
+    let hidden = HIDDEN.read();
+    match hidden.as_ref().filter(|secrets| !secrets.is_empty()) {
         None => line,
         Some(secrets) => secrets.scrub(line),
     }
@@ -113,7 +115,7 @@ mod tests {
     fn no_line_shows_a_secret() {
         let config = serde_json::json!({"token": "s3cret"});
         assert_eq!(scrub("before s3cret".into()), "before s3cret");
-        hide(Secrets::of(&config, &["token".to_owned()]));
+        hide(&Secrets::of(&config, &["token".to_owned()]));
         assert_eq!(scrub("after s3cret".into()), "after ***");
         let subscriber = tracing_subscriber::registry().with(Keeper);
         tracing::subscriber::with_default(subscriber, || {

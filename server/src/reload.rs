@@ -1,13 +1,15 @@
 //! A new mkts.yml for a server that runs: what can change changes, what needs a restart is said.
 //!
 //! Invariants:
-//! * All or nothing up to the first change: configuration, tokens and certificate are read and checked
-//!   before anything is touched. A file that does not hold keeps the old state, and says why.
+//! * All or nothing up to the first change: configuration, tokens, certificate, and the modules and
+//!   configs of new entries of plugins are read and checked before anything is touched. A file that does
+//!   not hold keeps the old state, and says why.
+//! * Plugins change last. An instance that does not begin keeps the old set of them, not the old rest.
 //! * Nothing is stored: a crash in the middle starts with the file, like any start.
 //! * What needs a restart stays in the list of every further reload until that restart.
-//! * Entries of plugins may hold secrets: they are called by their instance, never shown.
+//! * Entries of plugins may hold secrets: they are called by their instance and their keys are named,
+//!   never their values.
 
-mod entries;
 mod keys;
 
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use engine::RetentionRule;
 use parking_lot::Mutex;
+use plugin_host::{Following, Host, Step, What};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -23,7 +26,6 @@ use crate::auth::Tokens;
 use crate::config::{self, Config, LogLevel};
 use crate::http::App;
 use crate::tls::Tls;
-use entries::Entries;
 
 /// What became of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +57,6 @@ pub(crate) struct Reload {
 struct Running {
     /// All keys but those of plugins, by their path.
     keys: BTreeMap<String, Value>,
-    entries: Entries,
     grace: Duration,
 }
 
@@ -75,7 +76,6 @@ impl Reload {
             rules,
             running: Mutex::new(Running {
                 keys: keys::flat(value),
-                entries: Entries::of(value),
                 grace: config.stop_grace_period,
             }),
         }
@@ -92,7 +92,8 @@ impl Reload {
     /// All that is wrong with the file; nothing has changed then.
     pub(crate) fn run(&self, app: &App, dry_run: bool) -> Result<Value, String> {
         let mut running = self.running.lock();
-        let new = Checked::read(&self.file)?;
+        let mut new = Checked::read(&self.file)?;
+        let following = look_at_entries(&app.host, &mut new)?;
         let mut changes = Vec::new();
         let wanted = keys::flat(&new.value);
         for (key, old, new) in keys::differences(&running.keys, &wanted) {
@@ -115,11 +116,7 @@ impl Reload {
                 };
             }
         }
-        changes.extend(
-            running
-                .entries
-                .follow(&app.host, &Entries::of(&new.value), dry_run),
-        );
+        changes.extend(follow(&app.host, following, dry_run));
         Ok(self.report(&changes, &new, dry_run))
     }
 
@@ -176,6 +173,48 @@ impl Reload {
             "warnings": new.warnings,
         })
     }
+}
+
+/// What differs in the entries of plugins; nothing has changed if one of the new ones cannot run.
+fn look_at_entries(host: &Host, new: &mut Checked) -> Result<Following, String> {
+    let following = host.compare(&new.config.plugins.entries);
+    let following = following.map_err(|problems| {
+        let lines = problems
+            .iter()
+            .map(|p| format!("{}: {}", p.place, p.message));
+        lines.collect::<Vec<_>>().join("\n")
+    })?;
+    let odd = following.warnings().iter();
+    new.warnings
+        .extend(odd.map(|(place, text)| format!("warning: {place}: {text}")));
+    Ok(following)
+}
+
+/// Makes the instances follow their entries.
+fn follow(host: &Host, following: Following, dry_run: bool) -> Vec<Change> {
+    let steps = following.steps().to_vec();
+    // Also if there is no step: entries that have moved in the file are shown where they are now.
+    let done = match dry_run {
+        true => Ok(()),
+        false => {
+            crate::logs::hide(following.secrets());
+            host.follow(following)
+        }
+    };
+    let outcome = match done {
+        Ok(()) => Outcome::Applied,
+        Err(error) => Outcome::Failed(format!("{error}; the old entries go on")),
+    };
+    let change = |step: Step| Change {
+        key: format!("{}[{}]", step.list, step.id),
+        what: match step.what {
+            What::Added => "is new".into(),
+            What::Changed(keys) => format!("has changed: {}", keys.join(", ")),
+            What::Removed => "is gone: what is stored of it stays until `mkts plugin gc`".into(),
+        },
+        outcome: outcome.clone(),
+    };
+    steps.into_iter().map(change).collect()
 }
 
 impl std::fmt::Debug for Reload {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::entries::LISTS;
+/// Lists of entries, which the host follows.
+const LISTS: [&str; 3] = ["triggers", "bgworkers", "sources"];
 
 /// Keys that a running server takes over, with all below them.
 const LIVE: &[&str] = &[
@@ -21,6 +22,8 @@ const LIVE: &[&str] = &[
     "limits.streams_per_subscriber",
     "limits.ws_message_bytes",
     "log_level",
+    // Entries have taken them over.
+    "plugins.defaults",
     "retention",
     "stop_grace_period",
     "tls",
