@@ -400,11 +400,14 @@ async fn admin(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply
         drop((asked, room));
         answer
     });
-    let Ok((code, answer)) = answered.await else {
+    let Ok(answered) = answered.await else {
         metrics::counter!("mkts_panics_total").increment(1);
         return text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
     };
-    json(code, answer)
+    let mut reply = text(answered.code, answered.body);
+    let kind = HeaderValue::from_static(answered.kind);
+    reply.headers_mut().insert(header::CONTENT_TYPE, kind);
+    reply
 }
 
 async fn rpc(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply {
@@ -505,8 +508,8 @@ pub(crate) fn foreign() -> Reply {
     )
 }
 
-pub(crate) fn text(code: StatusCode, body: impl Into<String>) -> Reply {
-    let body = Body::new(vec![Bytes::from(body.into())]);
+pub(crate) fn text(code: StatusCode, body: impl Into<Bytes>) -> Reply {
+    let body = Body::new(vec![body.into()]);
     let mut reply = Response::new(Chunks::new(body).into());
     *reply.status_mut() = code;
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");

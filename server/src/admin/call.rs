@@ -28,6 +28,14 @@ pub(super) struct Call<'a> {
 /// What a call comes to.
 pub(super) type Answer = Result<Value, Refusal>;
 
+/// What a call gives that is no JSON.
+#[derive(Debug)]
+pub(super) struct File {
+    /// Its media type.
+    pub(super) kind: &'static str,
+    pub(super) body: bytes::Bytes,
+}
+
 /// Why a call is refused.
 #[derive(Debug)]
 pub(super) struct Refusal {

@@ -4,7 +4,7 @@
 //! Whoever asks is on this machine, and shows a token with the right `admin` if there are tokens. A
 //! request that a proxy passed on comes from elsewhere, whatever its address says.
 //!
-//! Every answer is JSON and passes [`answer`], which hides the secrets of all instances in every
+//! Every answer but stacks is JSON and passes [`answer`], which hides the secrets of all instances in every
 //! text of it: no call has to think of them.
 
 mod bytes;
@@ -15,11 +15,16 @@ mod plugins;
 mod profile;
 mod replay;
 mod routes;
+#[cfg(feature = "profile")]
+mod stack_formats;
+#[cfg(feature = "profile")]
+mod stacks;
 mod state;
 mod store;
 
 use std::net::IpAddr;
 
+use ::bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
 use plugin_host::Secrets;
 use serde_json::{Value, json};
@@ -27,6 +32,7 @@ use serde_json::{Value, json};
 use crate::http::App;
 pub(crate) use call::Request;
 pub(crate) use plugins::summary;
+use routes::Given;
 
 /// Where the calls begin.
 pub(crate) const PREFIX: &str = "/admin/v1/";
@@ -45,10 +51,27 @@ pub(crate) fn refusal(text: &str) -> String {
     format!("{}\n", json!({ "error": text, "exit_code": 1 }))
 }
 
+/// The answer to a call.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) code: StatusCode,
+    /// Its media type.
+    pub(crate) kind: &'static str,
+    pub(crate) body: Bytes,
+}
+
 /// Answers a call; blocks as long as it takes.
-pub(crate) fn answer(app: &App, request: &Request) -> (StatusCode, String) {
+pub(crate) fn answer(app: &App, request: &Request) -> Answered {
     let (code, mut value) = match routes::run(app, request) {
-        Ok(value) => (StatusCode::OK, value),
+        Ok(Given::Json(value)) => (StatusCode::OK, value),
+        // Names of functions: nothing to hide.
+        Ok(Given::File(file)) => {
+            return Answered {
+                code: StatusCode::OK,
+                kind: file.kind,
+                body: file.body,
+            };
+        }
         Err(refusal) => {
             let value = json!({ "error": refusal.text, "exit_code": refusal.exit });
             (refusal.code, value)
@@ -58,7 +81,11 @@ pub(crate) fn answer(app: &App, request: &Request) -> (StatusCode, String) {
     if !secrets.is_empty() {
         hide(&secrets, &mut value);
     }
-    (code, format!("{value}\n"))
+    Answered {
+        code,
+        kind: "application/json",
+        body: format!("{value}\n").into(),
+    }
 }
 
 /// Hides secrets in every text, also where the text is in base64. Not in the JSON as a whole: a

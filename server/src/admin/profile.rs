@@ -1,8 +1,7 @@
 //! Calls about what the process spends: processor time of each thread, memory.
 //!
 //! Threads have names and one task each (`mkts-io`, the committer, merges, an instance), so time by
-//! thread says which part of the server works. Stacks are the affair of `perf`, which needs nothing of
-//! us: the program keeps its symbols.
+//! thread says which part of the server works; `stacks` says which functions.
 
 use std::collections::BTreeMap;
 use std::fs;

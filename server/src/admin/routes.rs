@@ -5,7 +5,11 @@
 
 use hyper::{Method, StatusCode};
 
-use super::call::{Answer, Call, Refusal, Request};
+use serde_json::Value;
+
+use super::call::{Answer, Call, File, Refusal, Request};
+#[cfg(feature = "profile")]
+use super::stacks;
 use super::{control, letters, plugins, profile, replay, state, store};
 use crate::http::App;
 use crate::percent;
@@ -14,21 +18,38 @@ use crate::percent;
 struct Route {
     method: Method,
     path: &'static str,
-    run: fn(&Call<'_>) -> Answer,
+    run: Run,
+}
+
+enum Run {
+    Json(fn(&Call<'_>) -> Answer),
+    File(fn(&Call<'_>) -> Result<File, Refusal>),
+}
+
+/// What a route gave.
+#[derive(Debug)]
+pub(super) enum Given {
+    Json(Value),
+    File(File),
 }
 
 const fn get(path: &'static str, run: fn(&Call<'_>) -> Answer) -> Route {
-    let method = Method::GET;
+    let (method, run) = (Method::GET, Run::Json(run));
+    Route { method, path, run }
+}
+
+const fn get_file(path: &'static str, run: fn(&Call<'_>) -> Result<File, Refusal>) -> Route {
+    let (method, run) = (Method::GET, Run::File(run));
     Route { method, path, run }
 }
 
 const fn post(path: &'static str, run: fn(&Call<'_>) -> Answer) -> Route {
-    let method = Method::POST;
+    let (method, run) = (Method::POST, Run::Json(run));
     Route { method, path, run }
 }
 
 const fn put(path: &'static str, run: fn(&Call<'_>) -> Answer) -> Route {
-    let method = Method::PUT;
+    let (method, run) = (Method::PUT, Run::Json(run));
     Route { method, path, run }
 }
 
@@ -40,6 +61,7 @@ static ROUTES: &[Route] = &[
     post("reload", store::reload),
     get("profile/threads", profile::threads),
     get("profile/memory", profile::memory),
+    get_file("profile/cpu", stacks::cpu),
     get("plugins", plugins::list),
     get("plugins/{id}", plugins::describe),
     post("plugins:gc", control::gc),
@@ -68,8 +90,20 @@ static ROUTES: &[Route] = &[
     post("plugins/{id}/dlq/{letter}:drop", letters::discard),
 ];
 
+#[cfg(not(feature = "profile"))]
+mod stacks {
+    use hyper::StatusCode;
+
+    use super::{Call, File, Refusal};
+
+    pub(super) fn cpu(_: &Call<'_>) -> Result<File, Refusal> {
+        let what = "this mkts was built without the sampling of stacks (feature profile)";
+        Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, what))
+    }
+}
+
 /// Runs what was asked for.
-pub(super) fn run(app: &App, request: &Request) -> Answer {
+pub(super) fn run(app: &App, request: &Request) -> Result<Given, Refusal> {
     let path = &*request.path;
     let fitting = ROUTES
         .iter()
@@ -79,7 +113,11 @@ pub(super) fn run(app: &App, request: &Request) -> Answer {
         if route.method == request.method {
             let parts: Result<_, String> = parts.into_iter().map(percent::decode).collect();
             let parts = parts.map_err(Refusal::bad)?;
-            return (route.run)(&Call::new(app, request, parts));
+            let call = Call::new(app, request, parts);
+            return match route.run {
+                Run::Json(run) => run(&call).map(Given::Json),
+                Run::File(run) => run(&call).map(Given::File),
+            };
         }
         methods.push(route.method.as_str());
     }
