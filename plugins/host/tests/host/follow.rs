@@ -60,7 +60,7 @@ fn entries_come_change_and_go() {
     let store = open(&disk, vec![one.clone()]);
     store.write("A/1Min/T", &[1]);
     store.drain();
-    assert!(follow(&store, &[one.clone()]).is_empty());
+    assert!(follow(&store, std::slice::from_ref(&one)).is_empty());
 
     // New ones begin at the newest commit; the order is that of the entries.
     let steps = follow(&store, &[two.clone(), one.clone()]);
@@ -93,7 +93,7 @@ fn entries_come_change_and_go() {
     );
 
     // What is gone does not fire, is kept, and goes on if it comes back in time.
-    let steps = follow(&store, &[other.clone()]);
+    let steps = follow(&store, std::slice::from_ref(&other));
     assert_eq!(whats(&steps), [("two", &What::Removed)]);
     assert_eq!(ids(&store), ["one"]);
     assert_eq!(store.host.orphans()[0].id, "two");
