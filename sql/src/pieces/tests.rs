@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
+use futures::StreamExt;
 use model::{Column, ColumnBatch, ColumnDef, ColumnType, RowKind, Schema};
 use proptest::prelude::*;
 
@@ -323,4 +324,23 @@ fn the_last_rows_that_pass_a_filter_are_looked_for_from_the_end() {
         assert_eq!(plan.contains("PiecesExec"), bucket == "A", "{plan}");
         assert_eq!(bench.show(&text), format!("{last}\n{}", last - 50));
     }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_pieces_under_way() {
+    let bench = with_threads(2);
+    bench.bars("A/1Min/X", 60_000);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let text = "SELECT * FROM \"A/1Min/X\"";
+        let mut rows = bench.sql.run(text, &Caller::anyone()).await.unwrap();
+        rows.next().await.unwrap().unwrap();
+        assert!(bench.sql.memory_used() > 0, "pieces are counted");
+        drop(rows);
+        while bench.sql.memory_used() > 0 || bench.sql.running() > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
 }
