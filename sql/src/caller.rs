@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use datafusion::catalog::SchemaProvider;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::sql::sqlparser::ast::Statement;
 use model::{BucketKey, Zone};
+
+use crate::Error;
 
 /// Rights per bucket. Everything the caller may not read does not exist for patterns, and is refused
 /// by name.
@@ -43,6 +46,9 @@ pub enum Dialect {
     /// What clients of MarketStore send on `/rpc` and gRPC: tables of ticks have a column
     /// `Nanoseconds`, and functions without GROUP BY have MarketStore's results.
     MarketStore,
+    /// What clients of PostgreSQL ask its catalog: its operators, casts and names. The caller's
+    /// [`Extension`] makes plain SQL of the tree.
+    Postgres,
 }
 
 /// Whom a statement runs for.
@@ -64,6 +70,11 @@ pub struct Caller {
 pub trait Extension: Send + Sync + Debug {
     /// Schemas beside `public`, by name.
     fn schemas(&self) -> Vec<(String, Arc<dyn SchemaProvider>)>;
+    /// Changes the tree of a statement, before its tables are looked up.
+    ///
+    /// # Errors
+    /// If it asks for something that is not there.
+    fn rewrite(&self, statement: &mut Statement) -> Result<(), Error>;
     /// Adds functions and rules.
     fn register(&self, builder: SessionStateBuilder) -> SessionStateBuilder;
 }

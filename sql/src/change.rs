@@ -115,7 +115,9 @@ impl Change {
     pub(crate) fn schema(&self) -> SchemaRef {
         let (name, ty) = match (&self.what, self.shared.dialect()) {
             (What::Insert(..), Dialect::MarketStore) => ("Rows Written", DataType::Float32),
-            (What::Insert(..), Dialect::Standard) => ("Rows Written", DataType::UInt64),
+            (What::Insert(..), Dialect::Standard | Dialect::Postgres) => {
+                ("Rows Written", DataType::UInt64)
+            }
             (What::Delete, _) => ("Rows Deleted", DataType::UInt64),
         };
         let epoch = Field::new(crate::table::EPOCH, time_type(), false);

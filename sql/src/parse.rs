@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Spanned, Statement, visit_relations_mut};
+use datafusion::sql::sqlparser::dialect::{Dialect as Parsing, PostgreSqlDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -13,10 +14,14 @@ use crate::{Dialect, Error, ErrorKind};
 
 /// The tokens of a statement, without spaces, comments and the semicolon at its end.
 pub(crate) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>, Error> {
-    let tokens = Tokenizer::new(&Names, text).tokenize_with_location();
+    let tokens = Tokenizer::new(parsing(dialect), text).tokenize_with_location();
     let mut tokens = tokens.map_err(|e| Error::from(ParserError::from(e)))?;
-    // Names are joined before spaces go: `a :: b` is not `a::b`.
-    tokens = join_names(tokens, dialect == Dialect::MarketStore);
+    if dialect != Dialect::Postgres {
+        // Names are joined before spaces go: `a :: b` is not `a::b`.
+        tokens = join_names(tokens, dialect == Dialect::MarketStore);
+    } else {
+        tokens.iter_mut().for_each(lower);
+    }
     tokens.retain(|token| !is_blank(&token.token));
     while tokens.last().is_some_and(|t| t.token == Token::SemiColon) {
         tokens.pop();
@@ -34,6 +39,22 @@ pub(crate) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>,
     check_depth(&tokens)?;
     check_lists(&tokens)?;
     Ok(tokens)
+}
+
+/// Names without quotes are in small letters there.
+fn lower(token: &mut TokenWithSpan) {
+    if let Token::Word(word) = &mut token.token
+        && word.quote_style.is_none()
+    {
+        word.value.make_ascii_lowercase();
+    }
+}
+
+fn parsing(dialect: Dialect) -> &'static dyn Parsing {
+    match dialect {
+        Dialect::Standard | Dialect::MarketStore => &Names,
+        Dialect::Postgres => &PostgreSqlDialect {},
+    }
 }
 
 /// Refuses what would make too deep a tree, before anything recurses over it.
@@ -143,9 +164,9 @@ fn check_lists(tokens: &[TokenWithSpan]) -> Result<(), Error> {
 }
 
 /// The tree of a statement. `a.b.c` for a table is the bucket `a/b/c`.
-pub(crate) fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement, Error> {
+pub(crate) fn statement(tokens: Vec<TokenWithSpan>, dialect: Dialect) -> Result<Statement, Error> {
     let end = tokens.last().map(|token| token.span.end);
-    let parser = Parser::new(&Names).with_recursion_limit(NESTING_MAX);
+    let parser = Parser::new(parsing(dialect)).with_recursion_limit(NESTING_MAX);
     let mut parser = parser.with_tokens_with_locations(tokens);
     let at_end = |error: Error| match end {
         // The parser knows no place for what is missing at the end.

@@ -29,7 +29,9 @@ use crate::pieces::{Pieces, Shown};
 use crate::session::{Inner, parameters};
 use crate::shared::SharedRef;
 use crate::tables::Tables;
-use crate::{Error, bounded, change, extend, fill, order, parse, show, tables, times};
+use crate::{
+    Dialect, Error, bounded, change, extend, fill, order, parse, show, tables, times,
+};
 
 /// What is done for a statement.
 #[derive(Clone)]
@@ -51,10 +53,17 @@ pub(crate) enum Planned {
 
 pub(crate) async fn plan(inner: &Inner, text: &str, shared: SharedRef) -> Result<Planned, Error> {
     let tokens = parse::tokens(text, shared.dialect())?;
+    if shared.dialect() == Dialect::Postgres {
+        let statement = parse::statement(tokens, shared.dialect())?;
+        return match statement {
+            ast::Statement::Query(_) => query(inner, statement, shared).await,
+            other => Err(refused(&other)),
+        };
+    }
     if let Some(ready) = show::plan(inner, &tokens, &shared)? {
         return Ok(ready);
     }
-    let statement = parse::statement(extend::tokens(tokens)?)?;
+    let statement = parse::statement(extend::tokens(tokens)?, shared.dialect())?;
     match statement {
         ast::Statement::Query(_)
         | ast::Statement::Explain { .. }
@@ -71,6 +80,9 @@ pub(crate) async fn query(
     mut statement: ast::Statement,
     shared: SharedRef,
 ) -> Result<Planned, Error> {
+    if let Some(extension) = &shared.caller.extension {
+        extension.rewrite(&mut statement)?;
+    }
     extend::rewrite(&mut statement, &shared)?;
     let statement = DfStatement::Statement(Box::new(statement));
     let (mut references, _) = resolve_table_references(&statement, false)?;

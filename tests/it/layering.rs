@@ -43,11 +43,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("client", &["model"]),
     ("client-proto", &[]),
     ("sql", &["engine", "model", "arrow-batch"]),
+    ("pg-catalog", &["sql", "engine", "model", "arrow-batch"]),
     (
         "server",
         &[
             "engine",
             "sql",
+            "pg-catalog",
             "arrow-batch",
             "plugin-host",
             "plugin-sdk",
@@ -80,7 +82,13 @@ const FENCED: &[(&str, &[&str])] = &[
     ("datafusion", CORE),
     (
         "datafusion",
-        &["server", "client", "plugin-host", "arrow-batch"],
+        &[
+            "server",
+            "client",
+            "plugin-host",
+            "arrow-batch",
+            "pg-catalog",
+        ],
     ),
     ("futures-util", CORE),
     ("serde_yaml", CORE),

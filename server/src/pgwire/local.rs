@@ -1,5 +1,7 @@
 //! Statements that concern the session alone, and how a text is cut into statements.
 
+use super::cursors::{Declared, Fetch, declared, fetched, folded};
+
 /// What a statement is, before anybody plans it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Meaning {
@@ -15,10 +17,19 @@ pub(super) enum Meaning {
     Nothing(&'static str),
     /// The rows of a statement as COPY gives them.
     Copy { query: String, binary: bool },
-    /// COPY with words that are not understood.
-    BadCopy(String),
-    /// A question about the catalog, by its text. Nobody finds this by the first words.
-    Catalog,
+    /// Settings are as in the beginning again: one, or all.
+    Reset {
+        name: Option<String>,
+        tag: &'static str,
+    },
+    /// A cursor is made.
+    Declare(Declared),
+    /// Rows of a cursor.
+    Fetch(Fetch),
+    /// A cursor ends, or all.
+    Close(Option<String>),
+    /// It is refused, with a code of SQLSTATE.
+    Bad(&'static str, String),
     /// SQL.
     Sql,
 }
@@ -34,10 +45,22 @@ pub(super) fn meaning(text: &str) -> Meaning {
         ["ROLLBACK", ..] | ["ABORT", ..] => Meaning::End("ROLLBACK"),
         ["SAVEPOINT", ..] => Meaning::Nothing("SAVEPOINT"),
         ["RELEASE", ..] => Meaning::Nothing("RELEASE"),
-        ["DISCARD", ..] => Meaning::Nothing("DISCARD ALL"),
+        ["DISCARD", ..] => Meaning::Reset {
+            name: None,
+            tag: "DISCARD ALL",
+        },
         ["DEALLOCATE", ..] => Meaning::Nothing("DEALLOCATE"),
-        ["RESET", ..] => Meaning::Nothing("RESET"),
-        ["CLOSE", ..] => Meaning::Nothing("CLOSE CURSOR"),
+        ["RESET", name, ..] => Meaning::Reset {
+            name: (name != "ALL").then(|| name.to_lowercase()),
+            tag: "RESET",
+        },
+        ["DECLARE", ..] => declare(text),
+        ["FETCH" | "MOVE", ..] => match fetched(&words) {
+            Ok(fetch) => Meaning::Fetch(fetch),
+            Err(what) => Meaning::Bad("42601", what.to_owned()),
+        },
+        ["CLOSE", "ALL"] => Meaning::Close(None),
+        ["CLOSE", _] => Meaning::Close(Some(folded(&words[1]))),
         ["UNLISTEN", ..] => Meaning::Nothing("UNLISTEN"),
         ["SET", "TRANSACTION", ..] | ["SET", "SESSION", "CHARACTERISTICS", ..] => {
             Meaning::Nothing("SET")
@@ -69,9 +92,24 @@ fn set(words: &[String]) -> Meaning {
     Meaning::Set { name, value }
 }
 
+/// `DECLARE name CURSOR ... FOR query`.
+fn declare(text: &str) -> Meaning {
+    let tokens = tokens(text);
+    let is_for = |(a, b): &&(usize, usize)| text[*a..*b].eq_ignore_ascii_case("FOR");
+    let found = tokens.iter().find(is_for);
+    let (head, query) = match found {
+        Some((a, b)) => (&text[..*a], text[*b..].trim()),
+        None => (text, ""),
+    };
+    match declared(&words(head), query) {
+        Ok(declared) => Meaning::Declare(declared),
+        Err(what) => Meaning::Bad("42601", what.to_owned()),
+    }
+}
+
 /// `COPY (query) TO STDOUT ...` or `COPY table TO STDOUT ...`.
 fn copy(text: &str) -> Meaning {
-    let bad = |what: &str| Meaning::BadCopy(what.to_owned());
+    let bad = |what: &str| Meaning::Bad("0A000", what.to_owned());
     let rest = text.trim_start().get(4..).unwrap_or("").trim_start();
     let (query, after) = match rest.strip_prefix('(') {
         Some(inside) => match closing(inside) {
@@ -296,7 +334,7 @@ mod tests {
             "COPY x TO STDOUT (FORMAT csv, HEADER)",
             "COPY",
         ] {
-            assert!(matches!(meaning(bad), Meaning::BadCopy(_)), "{bad}");
+            assert!(matches!(meaning(bad), Meaning::Bad("0A000", _)), "{bad}");
         }
     }
 }

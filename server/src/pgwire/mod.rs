@@ -2,16 +2,25 @@
 //!
 //! The protocol's messages are those of the crate `pgwire`; what a statement means is here. A
 //! statement goes one of four ways: what concerns the session alone (`local`: SET, BEGIN,
-//! `SHOW server_version`) is answered at once, what asks PostgreSQL's catalog is answered by `catalog`, COPY ... TO STDOUT streams another statement's rows,
-//! and everything else is SQL. Rows are pulled as the client takes them, also in the extended
-//! protocol. Transactions are accepted and mean nothing: each statement reads one state of the store.
+//! `SHOW server_version`) is answered at once, COPY ... TO STDOUT streams another statement's rows
+//! (`copy`), DECLARE keeps them for FETCH (`cursors`), and everything else is SQL. What asks PostgreSQL's
+//! catalog is SQL, too, over the tables of the crate `pg-catalog`. Rows are pulled as the client takes
+//! them, also in the extended protocol. Transactions are accepted and mean nothing but the end of
+//! cursors: each statement reads one state of the store.
 
-mod catalog;
+mod arrays;
+mod copy;
+mod cursors;
 mod errors;
+mod extended;
 mod local;
+mod numeric;
 mod parameters;
 mod portal;
 mod session;
+mod settings;
+mod simple;
+mod startup;
 mod values;
 
 use std::future::Future;
@@ -20,7 +29,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgwire::api::ConnectionManager;
+use pgwire::api::auth::StartupHandler;
+use pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
+use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
+use pgwire::api::{ConnectionManager, PgWireServerHandlers};
 use pgwire::tokio::process_socket;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +41,24 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::Postgres;
 use crate::http::App;
 use session::{Door, Session};
+
+impl PgWireServerHandlers for Door {
+    fn simple_query_handler(&self) -> Arc<impl SimpleQueryHandler> {
+        Arc::new(self.clone())
+    }
+
+    fn extended_query_handler(&self) -> Arc<impl ExtendedQueryHandler> {
+        Arc::new(self.clone())
+    }
+
+    fn startup_handler(&self) -> Arc<impl StartupHandler> {
+        Arc::new(self.clone())
+    }
+
+    fn cancel_handler(&self) -> Arc<impl CancelHandler> {
+        Arc::new(DefaultCancelHandler::new(Arc::clone(&self.0.manager)))
+    }
+}
 
 /// Longest pause after an error of `accept`, mostly too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

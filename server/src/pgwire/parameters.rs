@@ -5,6 +5,7 @@ use pgwire::api::Type;
 use pgwire::error::PgWireError;
 use sql::ScalarValue;
 
+use super::arrays;
 use super::errors::user;
 use super::values::arrow_type;
 use crate::sql::fitted;
@@ -48,10 +49,35 @@ fn of_text(text: &str, given: Option<&Type>) -> Result<ScalarValue, String> {
             "f" | "false" | "off" | "0" => Ok(ScalarValue::Boolean(Some(false))),
             other => Err(format!("\"{other}\" is no boolean")),
         },
+        Some(ty) if arrays::element(ty).is_some() => array_of_text(text, ty),
         Some(ty) if *ty == Type::NUMERIC => fitted(value, Some(&DataType::Float64)),
         Some(ty) => fitted(value, arrow_type(ty).as_ref()),
         None => Ok(value),
     }
+}
+
+fn array_of_text(text: &str, ty: &Type) -> Result<ScalarValue, String> {
+    let element = arrays::element(ty);
+    let to = element.as_ref().and_then(arrow_type);
+    let to = to.ok_or_else(|| format!("{} is not taken", ty.name()))?;
+    let value = |text: &Option<String>| match text {
+        Some(text) => fitted(of_text(text, element.as_ref())?, Some(&to)),
+        None => ScalarValue::try_from(&to).map_err(|error| error.to_string()),
+    };
+    let values: Result<Vec<_>, _> = arrays::elements(text)?.iter().map(value).collect();
+    Ok(arrays::list(&values?, &to))
+}
+
+fn array_of_binary(bytes: &[u8]) -> Result<ScalarValue, String> {
+    let (oid, elements) = arrays::binary_elements(bytes)?;
+    let element = Type::from_oid(oid).ok_or_else(|| format!("no type has the number {oid}"))?;
+    let to = arrow_type(&element).ok_or_else(|| format!("{} is not taken", element.name()))?;
+    let value = |bytes: &Option<&[u8]>| match bytes {
+        Some(bytes) => fitted(of_binary(bytes, &element)?, Some(&to)),
+        None => ScalarValue::try_from(&to).map_err(|error| error.to_string()),
+    };
+    let values: Result<Vec<_>, _> = elements.iter().map(value).collect();
+    Ok(arrays::list(&values?, &to))
 }
 
 fn of_binary(bytes: &[u8], ty: &Type) -> Result<ScalarValue, String> {
@@ -81,6 +107,7 @@ fn of_binary(bytes: &[u8], ty: &Type) -> Result<ScalarValue, String> {
             let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
             ScalarValue::Utf8(Some(text.to_owned()))
         }
+        ref array if arrays::element(array).is_some() => array_of_binary(bytes)?,
         _ => return Err(format!("{} is not taken in binary", ty.name())),
     })
 }

@@ -37,12 +37,12 @@ pub(super) struct Parsed {
 }
 
 impl Parsed {
-    /// SQL that was planned.
-    pub(super) fn planned(text: String, statement: Statement) -> Self {
+    /// SQL that was planned; what is declared as a cursor gives no rows by itself.
+    pub(super) fn planned(text: String, meaning: Meaning, statement: Statement) -> Self {
         Self {
             text,
-            meaning: Meaning::Sql,
-            schema: Some(statement.schema()),
+            schema: (meaning == Meaning::Sql).then(|| statement.schema()),
+            meaning,
             wanted: statement.parameters(),
             plan: Mutex::new(Some((Instant::now(), statement))),
         }

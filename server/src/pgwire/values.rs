@@ -5,15 +5,17 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, SchemaRef,
-    TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Field, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    SchemaRef, TimeUnit, TimestampMicrosecondType, UInt32Type,
 };
 use bytes::{BufMut, Bytes, BytesMut};
+use pg_catalog::TYPE_KEY;
 use pgwire::api::Type;
 use pgwire::api::portal::Format;
 use pgwire::api::results::{FieldFormat, FieldInfo};
 use pgwire::messages::data::DataRow;
 
+use super::{arrays, numeric};
 use crate::sql::cells::{Cells, Style, plain};
 
 /// The type that clients are told. What has none is text.
@@ -30,7 +32,20 @@ pub(super) fn pg_type(ty: &DataType) -> Type {
         DataType::Timestamp(_, None) => Type::TIMESTAMP,
         DataType::Date32 | DataType::Date64 => Type::DATE,
         DataType::Dictionary(_, values) => pg_type(values),
+        DataType::List(of) | DataType::LargeList(of) | DataType::FixedSizeList(of, _) => {
+            arrays::of(&pg_type(of.data_type()))
+        }
         _ => Type::TEXT,
+    }
+}
+
+/// The type of a column; the catalog has some that Arrow has not.
+fn column_type(field: &Field) -> Type {
+    match field.metadata().get(TYPE_KEY).map(String::as_str) {
+        Some("oid") => Type::OID,
+        Some("name") => Type::NAME,
+        Some("char") => Type::CHAR,
+        _ => pg_type(field.data_type()),
     }
 }
 
@@ -47,7 +62,10 @@ pub(super) fn arrow_type(ty: &Type) -> Option<DataType> {
         Type::TIMESTAMP => DataType::Timestamp(TimeUnit::Nanosecond, None),
         Type::DATE => DataType::Date32,
         Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => DataType::Utf8,
-        _ => return None,
+        ref array => {
+            let of = arrays::element(array)?;
+            DataType::new_list(arrow_type(&of)?, true)
+        }
     })
 }
 
@@ -56,7 +74,7 @@ fn size(ty: &Type) -> i16 {
     match *ty {
         Type::BOOL => 1,
         Type::INT2 => 2,
-        Type::INT4 | Type::FLOAT4 | Type::DATE => 4,
+        Type::INT4 | Type::FLOAT4 | Type::DATE | Type::OID => 4,
         Type::INT8 | Type::FLOAT8 | Type::TIMESTAMP | Type::TIMESTAMPTZ => 8,
         _ => -1,
     }
@@ -66,7 +84,7 @@ fn size(ty: &Type) -> i16 {
 pub(super) fn fields(schema: &SchemaRef, format: &Format) -> Vec<FieldInfo> {
     let count = schema.fields().len();
     let field = |(at, field): (usize, &arrow::datatypes::FieldRef)| {
-        let ty = pg_type(field.data_type());
+        let ty = column_type(field);
         // As many formats as the client sent; the rest is text.
         let format = match format {
             Format::Individual(codes) if codes.len() < count && at >= codes.len() => {
@@ -75,17 +93,18 @@ pub(super) fn fields(schema: &SchemaRef, format: &Format) -> Vec<FieldInfo> {
             format => format.format_for(at),
         };
         let size = size(&ty);
-        FieldInfo::new(field.name().clone(), None, None, ty, format).with_type_size(size)
+        let name = pg_catalog::visible(field.name()).to_owned();
+        FieldInfo::new(name, None, None, ty, format).with_type_size(size)
     };
     schema.fields().iter().enumerate().map(field).collect()
 }
 
-type Put<'a> = Box<dyn Fn(usize, &mut BytesMut) + 'a>;
+pub(super) type Put<'a> = Box<dyn Fn(usize, &mut BytesMut) + 'a>;
 
 /// One column, ready to be written value by value.
-struct Column<'a> {
+pub(super) struct Column<'a> {
     array: &'a ArrayRef,
-    put: Put<'a>,
+    pub(super) put: Put<'a>,
 }
 
 /// The rows of a batch as messages.
@@ -94,7 +113,7 @@ pub(super) fn rows(batch: &RecordBatch, fields: &Arc<Vec<FieldInfo>>) -> Vec<Dat
     let columns: Vec<Column<'_>> = arrays
         .iter()
         .zip(fields.iter())
-        .map(|(array, field)| column(array, field.format() == FieldFormat::Binary))
+        .map(|(array, field)| typed(array, field, field.format() == FieldFormat::Binary))
         .collect();
     let mut buffer = BytesMut::with_capacity(batch.num_rows() * columns.len() * 16);
     let count = i16::try_from(columns.len()).unwrap_or(i16::MAX);
@@ -117,7 +136,11 @@ pub(super) fn copied(
     out: &mut BytesMut,
 ) -> Vec<Bytes> {
     let arrays = prepared(batch, fields);
-    let columns: Vec<Column<'_>> = arrays.iter().map(|array| column(array, binary)).collect();
+    let columns: Vec<Column<'_>> = arrays
+        .iter()
+        .zip(fields.iter())
+        .map(|(array, field)| typed(array, field, binary))
+        .collect();
     out.reserve(batch.num_rows() * columns.len() * 12);
     let mut rows = Vec::with_capacity(batch.num_rows());
     let count = i16::try_from(columns.len()).unwrap_or(i16::MAX);
@@ -156,7 +179,7 @@ pub(super) fn copied(
 }
 
 /// A length and a value; a length of -1 is a missing one.
-fn field(column: &Column<'_>, row: usize, out: &mut BytesMut) {
+pub(super) fn field(column: &Column<'_>, row: usize, out: &mut BytesMut) {
     if column.array.is_null(row) {
         out.put_i32(-1);
         return;
@@ -176,13 +199,19 @@ fn prepared(batch: &RecordBatch, fields: &Arc<Vec<FieldInfo>>) -> Vec<ArrayRef> 
         .collect()
 }
 
-fn widened(array: &ArrayRef, ty: &Type) -> ArrayRef {
+pub(super) fn widened(array: &ArrayRef, ty: &Type) -> ArrayRef {
     let array = plain(array);
+    if let DataType::LargeList(of) | DataType::FixedSizeList(of, _) = array.data_type() {
+        let list = DataType::List(of.clone());
+        return cast(&array, &list).unwrap_or(array);
+    }
     let wanted = match *ty {
         Type::INT2 => DataType::Int16,
         Type::INT4 => DataType::Int32,
         Type::INT8 => DataType::Int64,
+        Type::OID => DataType::UInt32,
         Type::FLOAT4 => DataType::Float32,
+        Type::FLOAT8 => DataType::Float64,
         Type::DATE => DataType::Date32,
         Type::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
         Type::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
@@ -197,8 +226,27 @@ fn widened(array: &ArrayRef, ty: &Type) -> ArrayRef {
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 const EPOCH_DAYS: i32 = 10_957;
 
-fn column(array: &ArrayRef, binary: bool) -> Column<'_> {
+fn typed<'a>(array: &'a ArrayRef, field: &FieldInfo, binary: bool) -> Column<'a> {
+    match (field.datatype() == &Type::NUMERIC, binary) {
+        (true, true) => numbers(array),
+        _ => column(array, binary),
+    }
+}
+
+/// Decimal numbers, as text in the array, in binary.
+pub(super) fn numbers(array: &ArrayRef) -> Column<'_> {
+    let values = array.as_string::<i32>();
+    let put: Put<'_> = Box::new(move |row, out| numeric::put(values.value(row), out));
+    Column { array, put }
+}
+
+pub(super) fn column(array: &ArrayRef, binary: bool) -> Column<'_> {
     let put: Put<'_> = match (array.data_type(), binary) {
+        (DataType::List(_), binary) => arrays::put(array.as_list(), binary),
+        (DataType::UInt32, true) => {
+            let values = array.as_primitive::<UInt32Type>();
+            Box::new(move |row, out| out.put_u32(values.value(row)))
+        }
         (DataType::Boolean, true) => {
             let values = array.as_boolean();
             Box::new(move |row, out| out.put_u8(u8::from(values.value(row))))

@@ -33,7 +33,7 @@ pub(super) fn as_select(
         return Err(Error::unsupported("DELETE needs WHERE with a range of time").with_hint(HINT));
     };
     let tokens = parse::tokens("SELECT * FROM t", Dialect::Standard)?;
-    let mut select = parse::statement(tokens)?;
+    let mut select = parse::statement(tokens, Dialect::Standard)?;
     if let ast::Statement::Query(query) = &mut select
         && let ast::SetExpr::Select(select) = query.body.as_mut()
     {
