@@ -4,9 +4,10 @@
 
 use std::process::{Command, Output};
 
-use tests::server::Server;
+use tests::server::{Server, workspace};
 
 use crate::flight::run;
+use crate::pymarketstore::environment;
 
 const POSTGRES: &str = "postgres: {listen_port: 0}\n";
 
@@ -24,7 +25,36 @@ fn psycopg_reads_with_parameters_in_both_formats() {
     assert!(server.alive());
 }
 
-/// Runs commands in psql, one after the other; `None` if there is no psql.
+/// SQLAlchemy, pandas and asyncpg in an environment of their own, with the versions that were tried.
+const CLIENTS: &[&str] = &[
+    "psycopg[binary]==3.3.9",
+    "duckdb==1.4.4",
+    "duckdb-ext-postgres==1.4.4.20260205",
+    "sqlalchemy==2.1.9",
+    "pandas==3.1.1",
+    "asyncpg==0.32.0",
+];
+
+#[test]
+fn duckdb_grafana_sqlalchemy_pandas_and_asyncpg_list_tables_and_read() {
+    if std::env::var("MKTS_SKIP_PYTHON").is_ok_and(|v| v == "1") {
+        println!("skipped: MKTS_SKIP_PYTHON=1");
+        return;
+    }
+    let mut server = Server::start(&[], POSTGRES);
+    let python = environment("postgres-clients", CLIENTS);
+    let output = Command::new(python)
+        .arg(workspace().join("tests/python/postgres_clients.py"))
+        .args([server.postgres(), &server.addr().to_string()])
+        .output()
+        .expect("the environment's python runs");
+    let [out, err] = [&output.stdout, &output.stderr].map(|b| String::from_utf8_lossy(b));
+    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
+    assert!(out.contains("all parts passed"), "{out}");
+    assert!(server.alive());
+}
+
+/// Runs commands in psql, one after the other, maybe behind `-v NAME=VALUE`; `None` if there is no psql.
 fn psql(server: &Server, commands: &[&str]) -> Option<Output> {
     let (host, port) = server.postgres().rsplit_once(':').unwrap();
     let mut psql = Command::new("psql");
@@ -40,6 +70,11 @@ fn psql(server: &Server, commands: &[&str]) -> Option<Output> {
         "-d",
         "mkts",
     ]);
+    let (options, commands) = match commands {
+        ["-v", variable, commands @ ..] => (vec!["-v", *variable], commands),
+        commands => (Vec::new(), commands),
+    };
+    psql.args(options);
     for command in commands {
         psql.args(["-c", command]);
     }
@@ -71,6 +106,17 @@ fn psql_lists_tables_describes_one_and_shows_where_an_error_is() {
         "\\dt",
         "\\d \"AAPL/1Min/OHLCV\"",
         "SELECT * FROM \"AAPL/1Min/OHLCV\" ORDER BY \"Epoch\"",
+        "\\d+ \"AAPL/1Min/OHLCV\"",
+        "\\d *1Min*",
+        "\\l",
+        "\\dn",
+        "\\du",
+        "\\df",
+        "\\dt+",
+        "\\dv",
+        "\\di",
+        "\\dx",
+        "\\dp",
         "BEGIN; SELECT 1 AS one; COMMIT",
     ];
     let Some(output) = psql(&server, &commands) else {
@@ -84,10 +130,21 @@ fn psql_lists_tables_describes_one_and_shows_where_an_error_is() {
         "Close  | double precision",
         "2024-01-31 09:30:00+00 |   1.5 |    100",
         "(2 rows)",
+        "Access method: mkts",
+        "mkts | mkts  | UTF8     | C",
+        "public | mkts",
+        "me        | ",
+        "public | time_bucket",
         "COMMIT",
     ] {
         assert!(out.contains(wanted), "{wanted}\n{out}\n{err}");
     }
+    // Its cursor, for results that are large.
+    let all = "SELECT \"Volume\" FROM \"AAPL/1Min/OHLCV\" ORDER BY \"Epoch\"";
+    let output = psql(&server, &["-v", "FETCH_COUNT=1", all]).unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(out.contains("100") && out.contains("200"), "{out}");
+    assert!(out.contains("(2 rows)"), "{out}");
     let output = psql(&server, &["SELECT nothing FROM \"AAPL/1Min/OHLCV\""]).unwrap();
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(err.contains("no column \"nothing\""), "{err}");

@@ -106,8 +106,77 @@ def session():
         assert connection.execute("SHOW server_version").fetchone()[0] == "16.6"
         connection.execute("SET TIME ZONE 'America/New_York'")
         assert connection.execute("SHOW timezone").fetchone() == ("America/New_York",)
+        assert connection.info.parameter_status("TimeZone") == "America/New_York"
+        connection.execute("RESET timezone")
+        assert connection.execute("SHOW timezone").fetchone() == ("UTC",)
+        assert connection.execute("SELECT current_user, session_user").fetchone() == ("anyone", "anyone")
         assert connection.execute("SELECT current_schema()").fetchone() == ("public",)
         assert "mkts" in connection.execute("SELECT version()").fetchone()[0]
+
+
+def cursors():
+    with connect() as connection:
+        for binary in (False, True):
+            with connection.cursor(f"named {binary}", binary=binary) as cursor:
+                cursor.itersize = 7
+                cursor.execute(f'SELECT "Volume", "Note" FROM {BARS} WHERE "Volume" >= %s ORDER BY "Epoch"', (10,))
+                assert [c.name for c in cursor.description] == ["Volume", "Note"]
+                assert cursor.fetchmany(3) == [(10, "n10"), (11, "n11"), (12, "n12")]
+                cursor.scroll(5)
+                assert cursor.fetchone() == (18, "n18")
+                assert [row[0] for row in cursor] == list(range(19, 100))
+                assert cursor.fetchone() is None
+        connection.execute(f'DECLARE c NO SCROLL CURSOR FOR SELECT "Volume" FROM {BARS} ORDER BY "Epoch"')
+        assert connection.execute("FETCH 2 FROM c").fetchall() == [(0,), (1,)]
+        assert connection.execute("MOVE FORWARD 3 FROM c").statusmessage == "MOVE 3"
+        assert connection.execute("FETCH ABSOLUTE 10 FROM c").fetchall() == [(9,)]
+        assert len(connection.execute("FETCH ALL FROM c").fetchall()) == 90
+        assert connection.execute("FETCH NEXT FROM c").fetchall() == []
+        connection.execute("CLOSE c")
+        connection.commit()
+    with connect(autocommit=True) as connection:
+        for text, code in (
+            ("FETCH 1 FROM nothing", "34000"),
+            ("CLOSE nothing", "34000"),
+            ("FETCH PRIOR FROM c", "42601"),
+            ("DECLARE c CURSOR FOR SELECT nothing", "42703"),
+            ("DECLARE c SCROLL CURSOR FOR SELECT 1", "42601"),
+        ):
+            try:
+                connection.execute(text)
+                raise AssertionError(f"not refused: {text}")
+            except psycopg.Error as error:
+                assert error.sqlstate == code, (text, error.sqlstate, str(error))
+        # One that is held outlives its transaction, others do not; there are only so many.
+        with connection.transaction():
+            connection.execute("DECLARE held CURSOR WITH HOLD FOR SELECT 1")
+            connection.execute("DECLARE gone CURSOR FOR SELECT 1")
+        assert connection.execute("FETCH 1 FROM held").fetchall() == [(1,)]
+        try:
+            connection.execute("FETCH 1 FROM gone")
+            raise AssertionError("a cursor outlived its transaction")
+        except psycopg.Error as error:
+            assert error.sqlstate == "34000", error.sqlstate
+        refused = None
+        for number in range(40):
+            try:
+                connection.execute(f"DECLARE c{number} CURSOR FOR SELECT {number}")
+            except psycopg.Error as error:
+                refused = error.sqlstate
+                break
+        assert refused == "53400", refused
+        connection.execute("CLOSE ALL")
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def arrays():
+    with connect() as connection:
+        for binary in (False, True):
+            with connection.cursor(binary=binary) as cursor:
+                row = cursor.execute("SELECT make_array(1, 2), make_array('a', 'b c'), make_array(1.5)").fetchone()
+                assert row == ([1, 2], ["a", "b c"], [1.5]), row
+                names = cursor.execute("SELECT typname FROM pg_type WHERE oid = ANY(%b) ORDER BY 1", ([20, 25],)).fetchall()
+                assert names == [("int8",), ("text",)], names
 
 
 def cancel():
@@ -116,7 +185,7 @@ def cancel():
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-for part in (write, statements, parameters, errors, copy, session, cancel):
+for part in (write, statements, parameters, errors, copy, session, cursors, arrays, cancel):
     part()
     print(f"ok {part.__name__}", flush=True)
 print("all parts passed", flush=True)
