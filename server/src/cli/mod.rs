@@ -87,16 +87,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Writes an example mkts.yml into the working directory.
-    Init,
+    Init(init::Args),
     /// Starts the server.
     #[command(alias = "s")]
     Start(start::Args),
     /// Checks a configuration without starting anything.
-    CheckConfig {
-        /// The configuration.
-        #[arg(short, long, default_value = "./mkts.yml")]
-        config: PathBuf,
-    },
+    CheckConfig(check::Args),
     /// Loads a CSV file into a bucket of a running server.
     Load(load::Args),
     /// Writes the rows of a file or of standard input into a bucket.
@@ -198,9 +194,9 @@ pub fn main(builtins: Vec<BuiltIn>) -> ExitCode {
     };
     leave_with_the_reader();
     let done = match cli.command {
-        Command::Init => init::run(),
+        Command::Init(args) => init::run(&args),
         Command::Start(args) => start::run(&args, builtins),
-        Command::CheckConfig { config } => check::run(&config, &builtins),
+        Command::CheckConfig(args) => check::run(&args, &builtins),
         Command::Load(args) => load::run(&args),
         Command::Write(args) => import::one::run(&args),
         Command::Import(args) => import::run(&args),

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io::IsTerminal;
 
 use arrow_schema::SchemaRef;
-use client::Query;
 use engine::Limit;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{BucketKey, ColumnBatch, KeyPattern, RowKind};
@@ -13,7 +12,9 @@ use super::export::bound;
 use super::output::{OutputArgs, Rows};
 use super::place::{Opened, Place};
 use super::source::Bucket;
-use super::{Failure, KEY_METADATA, KIND_METADATA, remote};
+use super::{Failure, KEY_METADATA, KIND_METADATA};
+
+mod functions;
 
 /// Arguments of `mkts query`.
 #[derive(Debug, clap::Args)]
@@ -56,7 +57,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     );
     let on = KeyPattern::parse(&args.key).map_err(|error| Failure::new(error.to_string()))?;
     if !args.functions.is_empty() {
-        return functions(args, range);
+        return functions::run(args, range);
     }
     let mut source = args.place.open(false)?;
     let buckets = source.buckets(&on, &args.columns)?;
@@ -137,47 +138,4 @@ fn bar(output: &OutputArgs, buckets: usize) -> ProgressBar {
     }
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} buckets  {msg}");
     ProgressBar::new(buckets as u64).with_style(style.expect("the template is a constant"))
-}
-
-/// What functions make of the rows; the server calls them.
-fn functions(args: &Args, (from, to): (i64, i64)) -> Result<(), Failure> {
-    let Opened::Server(mut client) = args.place.open(false)? else {
-        return Err(Failure::new(
-            "--functions: a server calls functions, use --url; SQL has them in a directory, too",
-        ));
-    };
-    let names: Vec<&str> = args.columns.iter().map(String::as_str).collect();
-    let mut query = Query::of(args.key.as_str()).columns(&names);
-    query = query.functions(&args.functions);
-    if from > i64::MIN {
-        query = query.from(from);
-    }
-    if to < i64::MAX {
-        query = query.to(to);
-    }
-    match args.limit {
-        Some(rows) if args.from_start => query = query.first(rows),
-        Some(rows) => query = query.last(rows),
-        None => {}
-    }
-    let mut tables = client
-        .query(&query)
-        .map_err(|error| remote::failure(&error))?;
-    tables.sort_by(|a, b| a.key.cmp(&b.key));
-    let Some(first) = tables.first() else {
-        return Err(none(&args.key));
-    };
-    let keyed = tables.len() > 1;
-    let columns = first.batch.schema();
-    let schema = schema(columns, keyed, &first.key, RowKind::Bar);
-    let mut rows = args.output.open(&schema)?;
-    for table in &tables {
-        put(
-            &mut rows,
-            &schema,
-            keyed.then_some(&table.key),
-            &table.batch,
-        )?;
-    }
-    rows.finish().map(|_| ())
 }

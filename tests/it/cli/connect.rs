@@ -1,9 +1,10 @@
 //! `mkts connect`, from scripts.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tests::server::{STREAM, Server, binary};
+use tests::server::{STREAM, Server, binary, workspace};
 use tests::wire::{self, Table};
 
 use super::{place, run, run_with, session, url, with_bars};
@@ -172,4 +173,29 @@ fn rows_show_as_they_are_written() {
          A/1Min/OHLCV  2020-03-02 14:32:00 +0000 UTC  Open 1.5\n\
          A/1Min/OHLCV\nB/1Min/OHLCV\n"
     );
+}
+
+/// Keys in, screen out: the line editor, completion, history and Ctrl-C need a terminal.
+#[test]
+fn a_terminal_has_history_completion_and_ctrl_c() {
+    let server = Server::start(&[], "");
+    let rows = b"Epoch,Volume\n2024-01-31T09:30:00Z,10\n2024-01-31T09:31:00Z,20\n";
+    let mut client = server.client();
+    let reply = client.send("POST", "/write/AAPL/1Min/OHLCV", Some("text/csv"), rows);
+    assert_eq!(reply.expect("it answers").status, 200);
+    let home = tempfile::tempdir().expect("a directory");
+    let output = Command::new("python3")
+        .arg(workspace().join("tests/python/connect_test.py"))
+        .args([binary(), Path::new(&url(&server)), home.path()])
+        .output();
+    let output = match output {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("skipped: there is no python3");
+            return;
+        }
+        output => output.expect("python3 runs"),
+    };
+    let [out, err] = [&output.stdout, &output.stderr].map(|b| String::from_utf8_lossy(b));
+    assert!(output.status.success(), "{out}\n{err}");
+    assert!(out.contains("all parts passed"), "{out}");
 }

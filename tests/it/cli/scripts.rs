@@ -144,9 +144,45 @@ fn a_server_and_its_directory_answer_the_same() {
     let query = ["query", "IBM/1Sec/TRADE", "--format", "csv"];
     let asked = run(dir.path(), &[&query[..], &["--url", &url]].concat()).good();
     assert_eq!(asked.lines().count(), 24_294);
+    let sql = "SELECT count(*) AS n, max(\"Price\") AS top FROM \"IBM/1Sec/TRADE\"";
+    let sql = ["sql", sql, "--format", "csv"];
+    let counted = run(dir.path(), &[&sql[..], &["--url", &url]].concat()).good();
+    assert!(counted.starts_with("n,top\n24293,"), "{counted}");
+    let wrong = ["sql", "SELECT Prise FROM `IBM/1Sec/TRADE`", "--url", &url];
+    let wrong = run(dir.path(), &wrong).failed(1);
+    assert!(
+        wrong.contains("    ^") && wrong.contains("did you mean \"Price\"?"),
+        "{wrong}"
+    );
+    let listed = run(dir.path(), &["ls", "--url", &url]).good();
+    assert_eq!(listed, "IBM/1Sec/TRADE\n");
+    let candles = [
+        "query",
+        "IBM/1Sec/TRADE",
+        "--functions",
+        "tickcandler('1H',Price,Sum::Size)",
+        "--format",
+        "csv",
+    ];
+    let of_server = run(dir.path(), &[&candles[..], &["--url", &url]].concat()).good();
+    assert!(of_server.starts_with("Epoch,Open,High,Low,Close,Size_SUM\n"));
     server.terminate();
     let root = server.root();
     let root = root.to_str().expect("UTF-8");
+    let same = run(dir.path(), &[&sql[..], &["--dir", root]].concat()).good();
+    assert_eq!(same, counted);
+    let same = run(dir.path(), &[&candles[..], &["--dir", root]].concat()).good();
+    assert_eq!(same, of_server);
+    let wrong = [
+        "query",
+        "IBM/1Sec/TRADE",
+        "--functions",
+        "nothing(Price)",
+        "--dir",
+        root,
+    ];
+    let wrong = run(dir.path(), &wrong).failed(1);
+    assert!(wrong.contains("nothing"), "{wrong}");
     let read = run(dir.path(), &[&query[..], &["--dir", root]].concat()).good();
     assert!(asked == read, "a server's rows are those of its files");
     let gone = run(dir.path(), &[&query[..], &["--url", &url]].concat()).failed(1);
@@ -237,4 +273,45 @@ fn lines_that_are_no_rows_make_code_3() {
     assert!(said.contains("A/1Min/X: 2 rows"), "{said}");
     let torn = run_with(dir.path(), &write, "PAR1 is no parquet").failed(1);
     assert!(torn.contains("-: is no readable Parquet file"), "{torn}");
+}
+
+#[test]
+fn what_is_made_and_checked_is_told_as_json() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let json = |ran: &str| -> Value { serde_json::from_str(ran).expect("JSON") };
+    let made = json(&run(dir.path(), &["init", "--json"]).good());
+    assert_eq!(made["file"], "mkts.yml");
+    let again = run(dir.path(), &["init", "--json"]).failed(1);
+    assert!(again.contains("exists already"), "{again}");
+    let good = json(&run(dir.path(), &["check-config", "--json"]).good());
+    assert_eq!(
+        (&good["good"], &good["merge"]),
+        (&true.into(), &true.into())
+    );
+    std::fs::write(dir.path().join("bad.yml"), "listen_prot: 5993\n").expect("written");
+    let bad = run(
+        dir.path(),
+        &["check-config", "--config", "bad.yml", "--json"],
+    );
+    assert_eq!(bad.code, 1);
+    assert!(bad.err.contains("did you mean listen_port?"), "{}", bad.err);
+    let bad = json(&bad.out);
+    assert_eq!(bad["good"], false);
+    let problems = bad["problems"].as_array().expect("a list");
+    let named = |problem: &Value| {
+        let text = problem["message"].as_str().unwrap_or_default();
+        problem["line"] == 1 && text.contains("listen_prot")
+    };
+    assert!(problems.iter().any(named), "{bad}");
+    let new = ["plugin", "new", "watcher", "--lang", "python", "--json"];
+    let new = json(&run(dir.path(), &new).good());
+    assert_eq!(
+        (&new["name"], &new["lang"]),
+        (&"watcher".into(), &"python".into())
+    );
+    assert!(
+        new["next"]
+            .as_array()
+            .is_some_and(|steps| !steps.is_empty())
+    );
 }

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use plugin_sdk::Kind;
+use serde_json::json;
 
 use super::{sdk, templates};
 use crate::cli::Failure;
@@ -26,6 +27,9 @@ pub(in crate::cli) struct Args {
     /// A checkout of mkts to build against, instead of the SDK in this program.
     #[arg(long, value_name = "DIR")]
     sdk: Option<PathBuf>,
+    /// Print what was made as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Names that crates of the SDK, of Rust or of Python have.
@@ -93,14 +97,20 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         _ => {}
     }
     let (kind, lang) = (&args.kind, &args.lang);
+    let steps = templates::next_steps(&args.lang).iter();
+    let steps: Vec<String> = steps.map(|line| words.fill(line)).collect();
+    if args.json {
+        let made =
+            json!({ "dir": dir, "name": args.name, "kind": kind, "lang": lang, "next": steps });
+        println!("{made}");
+        return Ok(());
+    }
     println!(
         "made {}: a {kind} in {lang}. Next, as its README.md says:",
         dir.display()
     );
     println!("  cd {}", dir.display());
-    for line in templates::next_steps(&args.lang) {
-        println!("  {}", words.fill(line));
-    }
+    steps.iter().for_each(|line| println!("  {line}"));
     Ok(())
 }
 
@@ -242,6 +252,7 @@ mod tests {
                     lang: lang.into(),
                     dir: None,
                     sdk: None,
+                    json: false,
                 };
                 let words = Words::new(&args, Path::new("/sdk"));
                 for (name, text) in templates::files(lang, kind) {

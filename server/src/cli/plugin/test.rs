@@ -7,7 +7,7 @@ use plugin_host::process::Program;
 use plugin_host::{Found, How, Modules, Search};
 use plugin_sdk::Description;
 use plugin_test::{Done, Form, Report, Suite};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::Failure;
 
@@ -32,6 +32,9 @@ pub(in crate::cli) struct Args {
     /// Show all of what each case did.
     #[arg(long)]
     effects: bool,
+    /// Print the result as JSON, at the end.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -46,9 +49,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         if reports.last().is_some_and(|report| !report.is_good()) {
             break;
         }
-        reports.push(report(&suite, form, args.effects)?);
+        reports.push(report(&suite, form, args)?);
     }
-    conclude(&reports, &forms)
+    if args.json {
+        println!("{}", as_json(&reports, &forms));
+    }
+    conclude(&reports, &forms, args.json)
 }
 
 /// The module in a file, a folder or a package.
@@ -127,14 +133,19 @@ fn config(text: &str) -> Result<Value, Failure> {
 }
 
 /// Runs the cases of a form; a line for each as soon as it is done.
-fn report(suite: &Suite, form: &Form, shows_effects: bool) -> Result<Report, Failure> {
+fn report(suite: &Suite, form: &Form, args: &Args) -> Result<Report, Failure> {
     let module = form.module().map_err(Failure::new)?;
-    println!("{}, {}", title(module.description()), form.name());
+    if !args.json {
+        println!("{}, {}", title(module.description()), form.name());
+    }
     drop(module);
     suite
         .run(form, |done| {
+            if args.json {
+                return;
+            }
             println!("{}", line(done));
-            if let (true, Ok(effects)) = (shows_effects, &done.result) {
+            if let (true, Ok(effects)) = (args.effects, &done.result) {
                 effects
                     .iter()
                     .for_each(|effect| println!("        {effect}"));
@@ -182,19 +193,50 @@ fn timing(fires: &[Duration]) -> String {
     )
 }
 
-fn conclude(reports: &[Report], forms: &[Form]) -> Result<(), Failure> {
+/// `{"forms": [{"form": .., "cases": [..]}], "differences": [..]}`.
+fn as_json(reports: &[Report], forms: &[Form]) -> Value {
+    let case = |done: &Done| {
+        let micros: Vec<f64> = done
+            .fires
+            .iter()
+            .map(|t| t.as_nanos() as f64 / 1e3)
+            .collect();
+        let (effects, error) = match &done.result {
+            Ok(effects) => (
+                Some(effects.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                None,
+            ),
+            Err(why) => (None, Some(why.to_string())),
+        };
+        json!({ "case": done.case, "ok": error.is_none(), "error": error, "effects": effects, "fires_us": micros })
+    };
+    let form = |(report, form): (&Report, &Form)| {
+        let cases: Vec<Value> = report.cases.iter().map(case).collect();
+        json!({ "form": form.name(), "cases": cases })
+    };
+    let ran: Vec<Value> = reports.iter().zip(forms).map(form).collect();
+    json!({ "forms": ran, "differences": differences(reports) })
+}
+
+fn differences(reports: &[Report]) -> Vec<String> {
+    match reports {
+        [first, second] => second.differences(first),
+        _ => Vec::new(),
+    }
+}
+
+fn conclude(reports: &[Report], forms: &[Form], is_quiet: bool) -> Result<(), Failure> {
     let cases = reports.iter().flat_map(|report| &report.cases);
     let (mut total, mut failed) = (0, 0);
     for done in cases {
         total += 1;
         failed += usize::from(done.result.is_err());
     }
-    let mut differences = Vec::new();
-    if let [first, second] = reports {
-        differences = second.differences(first);
-    }
+    let differences = differences(reports);
     if failed == 0 && differences.is_empty() && reports.len() == forms.len() {
-        println!("{total} cases, all good");
+        if !is_quiet {
+            println!("{total} cases, all good");
+        }
         return Ok(());
     }
     let mut text = format!("{failed} of {total} cases failed");
