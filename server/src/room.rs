@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What is counted: a semaphore gives at most 2^32 - 1 permits at once.
@@ -31,6 +32,14 @@ impl Room {
 pub(crate) struct Held(Option<OwnedSemaphorePermit>);
 
 impl Held {
+    /// The same bytes; the part is held until they are gone.
+    pub(crate) fn with(self, bytes: Bytes) -> Bytes {
+        match self.0 {
+            None => bytes,
+            Some(_) => Bytes::from_owner(Holding { bytes, _held: self }),
+        }
+    }
+
     /// Takes over another part of the same room.
     pub(crate) fn merge(&mut self, mut other: Self) {
         match (&mut self.0, other.0.take()) {
@@ -38,6 +47,18 @@ impl Held {
             (held @ None, more) => *held = more,
             (Some(_), None) => {}
         }
+    }
+}
+
+/// Bytes and what ends with them.
+struct Holding {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Holding {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{Dialect, Error, ErrorKind, Kind, Rows};
 pub(crate) struct Change {
     /// Selects the rows.
     plan: LogicalPlan,
-    state: Box<SessionState>,
+    state: Arc<SessionState>,
     shared: SharedRef,
     what: What,
 }

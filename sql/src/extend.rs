@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_planner::ExtensionPlanner;
@@ -29,9 +30,14 @@ fn placed(kind: ErrorKind, error: ClauseError) -> Error {
     Error::new(kind, error.message).at(start.line, start.column)
 }
 
-/// 2. Functions, planners of relations, rules of the optimizer.
-pub(crate) fn register(builder: SessionStateBuilder, shared: &SharedRef) -> SessionStateBuilder {
-    clauses::register(functions::register(builder, shared))
+/// 2. Functions, planners of relations, rules of the optimizer: the same for all statements.
+pub(crate) fn register(builder: SessionStateBuilder) -> SessionStateBuilder {
+    clauses::register(functions::register(builder))
+}
+
+/// 2b. What is made with a statement.
+pub(crate) fn register_own(state: &mut SessionState, shared: &SharedRef) -> Result<(), Error> {
+    functions::register_own(state, shared)
 }
 
 /// 3. The plan, before types are fitted and before the optimizer.

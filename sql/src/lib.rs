@@ -18,6 +18,7 @@ mod caller;
 mod catalog;
 mod change;
 mod clauses;
+mod clock;
 mod cursor;
 mod dialect;
 mod error;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::Result as PlanResult;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
@@ -20,6 +21,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast;
+use model::Zone;
 
 use crate::apart::Apart;
 use crate::catalog::Catalog;
@@ -38,7 +40,7 @@ use crate::{
 pub(crate) enum Planned {
     /// A plan gives the rows.
     Query {
-        state: Box<SessionState>,
+        state: Arc<SessionState>,
         plan: LogicalPlan,
     },
     /// The rows are there.
@@ -95,21 +97,51 @@ pub(crate) async fn query(
         ));
     };
     let open = tables::open(&references, tree, &shared)?;
-    let mut state = state(inner, open, &shared);
+    let mut state = state(inner, open, &shared)?;
     state.mark_start_execution();
     let plan = state.statement_to_plan(statement).await?;
     let plan = times::rewrite(plan, &shared.zone)?;
     let plan = extend::replan(plan, &shared)?;
     allowed(&plan)?;
+    if is_flat(&plan) {
+        // Nothing that a second pass of the optimizer would find.
+        state.config_mut().options_mut().optimizer.max_passes = 1;
+    }
     if order::is_from_the_start(&plan) {
         // Partitions would race; pieces come in their order, by all threads.
         let options = state.config_mut().options_mut();
         options.execution.target_partitions = 1;
     }
     Ok(Planned::Query {
-        state: Box::new(state),
+        state: Arc::new(state),
         plan,
     })
+}
+
+/// Whether a plan only filters, orders and cuts the rows of one table.
+fn is_flat(plan: &LogicalPlan) -> bool {
+    let is_of_them = matches!(
+        plan,
+        LogicalPlan::TableScan(_)
+            | LogicalPlan::Projection(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::SubqueryAlias(_)
+    );
+    let has_subquery = || {
+        let expressions = plan.expressions();
+        let mut found = expressions.iter().map(|e| e.exists(|e| Ok(is_subquery(e))));
+        found.any(|found| found.unwrap_or(true))
+    };
+    is_of_them && !has_subquery() && plan.inputs().into_iter().all(is_flat)
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)
+    )
 }
 
 /// A plan with values for its parameters.
@@ -145,8 +177,9 @@ fn allowed(plan: &LogicalPlan) -> Result<(), Error> {
 }
 
 /// What sessions of all statements have in common.
-pub(crate) fn base(environment: Arc<RuntimeEnv>) -> Result<SessionState, Error> {
+pub(crate) fn base(environment: Arc<RuntimeEnv>, threads: usize) -> Result<SessionState, Error> {
     let mut state = SessionStateBuilder::new()
+        .with_config(config(threads))
         .with_runtime_env(environment)
         .with_default_features()
         .with_query_planner(Arc::new(Planner))
@@ -154,6 +187,17 @@ pub(crate) fn base(environment: Arc<RuntimeEnv>) -> Result<SessionState, Error> 
         .build();
     bounded::bound(&mut state)?;
     Ok(state)
+}
+
+/// A session for statements in a zone, without their tables and what looks at the store for them.
+pub(crate) fn usual(base: &SessionState, zone: &Zone) -> SessionState {
+    let builder = SessionStateBuilder::new_from_existing(base.clone());
+    let mut builder = extend::register(builder);
+    builder
+        .expr_planners()
+        .get_or_insert_default()
+        .insert(0, times::planner(zone));
+    builder.build()
 }
 
 /// DataFusion's rules and ours.
@@ -170,30 +214,35 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     rules
 }
 
-/// A session for one statement.
-pub(crate) fn state(inner: &Inner, tables: Tables, shared: &SharedRef) -> SessionState {
-    let catalog = Catalog::new(tables, shared.clone());
-    let builder = SessionStateBuilder::new_from_existing(inner.base.clone())
-        .with_config(config(shared))
-        .with_catalog_list(Arc::new(catalog));
-    let mut builder = extend::register(builder, shared);
+/// A session for one statement. Building one registers hundreds of functions: most statements take a
+/// copy of the usual one.
+pub(crate) fn state(
+    inner: &Inner,
+    tables: Tables,
+    shared: &SharedRef,
+) -> Result<SessionState, Error> {
+    let is_usual = shared.zone == inner.options.zone;
+    let mut state = match is_usual {
+        true => inner.usual.clone(),
+        false => usual(&inner.base, &shared.zone),
+    };
     if let Some(extension) = &shared.caller.extension {
-        builder = extension.register(builder);
+        let builder = SessionStateBuilder::new_from_existing(state);
+        state = extension.register(builder).build();
     }
-    builder
-        .expr_planners()
-        .get_or_insert_default()
-        .insert(0, times::planner(&shared.zone));
-    builder.build()
+    extend::register_own(&mut state, shared)?;
+    let catalog = Catalog::new(tables, shared.clone());
+    state.register_catalog_list(Arc::new(catalog));
+    Ok(state)
 }
 
 /// Threads that a statement may be run by, however many partitions its plan has.
 pub(crate) struct Threads(pub(crate) usize);
 
-fn config(shared: &SharedRef) -> SessionConfig {
+fn config(threads: usize) -> SessionConfig {
     let mut config = SessionConfig::new()
-        .with_target_partitions(shared.threads)
-        .with_extension(Arc::new(Threads(shared.threads)))
+        .with_target_partitions(threads)
+        .with_extension(Arc::new(Threads(threads)))
         .with_information_schema(true)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(parse::CATALOG, parse::SCHEMA);

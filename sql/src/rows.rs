@@ -5,7 +5,6 @@
 //! closed, so that an ended stream is never taken for a complete one.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,14 +14,14 @@ use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_plan::SendableRecordBatchStream;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
+use crate::clock::Alarm;
 use crate::pauses::Ended;
-use crate::session::Permit;
+use crate::session::{Inner, Permit};
 use crate::{Error, ErrorKind};
 
 /// Batches that wait for their reader: the next is computed while one is sent.
@@ -42,11 +41,15 @@ enum Source {
 }
 
 struct Running {
+    /// Those that came while it was started; reversed.
+    first: Vec<RecordBatch>,
     batches: mpsc::Receiver<RecordBatch>,
     outcome: Arc<Mutex<Option<Result<(), Error>>>>,
     task: AbortHandle,
     ended: Ended,
-    late: JoinHandle<()>,
+    /// Tells the reader; the task may compute on for a while.
+    late: oneshot::Receiver<()>,
+    _alarm: Alarm,
     over: bool,
 }
 
@@ -54,7 +57,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.ended.set();
         self.task.abort();
-        self.late.abort();
     }
 }
 
@@ -84,13 +86,47 @@ impl Rows {
         self
     }
 
+    /// Runs a plan up to its first rows, and to its end if that comes with them: a small result needs no
+    /// task of its own.
+    pub(crate) async fn start(
+        mut stream: SendableRecordBatchStream,
+        inner: &Inner,
+        deadline: Deadline,
+        permit: Permit,
+    ) -> Result<Self, Error> {
+        let schema = plain(&stream.schema());
+        let mut first = Vec::new();
+        loop {
+            let next = match first.is_empty() {
+                true => stream.next().await,
+                false => match stream.next().now_or_never() {
+                    Some(next) => next,
+                    None => break,
+                },
+            };
+            let Some(batch) = next else {
+                return Ok(Self::ready(schema, first));
+            };
+            let batch = batch?;
+            if batch.num_rows() > 0 {
+                first.push(fitted(batch, &schema)?);
+            }
+            if first.len() == QUEUED {
+                break;
+            }
+        }
+        Ok(Self::running(stream, first, inner, deadline, permit))
+    }
+
     /// Runs a plan to its end, or to the deadline. The permit is given back then.
-    pub(crate) fn running(
+    fn running(
         stream: SendableRecordBatchStream,
-        (threads, clock): (&Handle, &Handle),
+        mut first: Vec<RecordBatch>,
+        inner: &Inner,
         deadline: Deadline,
         permit: Permit,
     ) -> Self {
+        first.reverse();
         let schema = plain(&stream.schema());
         let (sender, batches) = mpsc::channel(QUEUED);
         let outcome = Arc::new(Mutex::new(None));
@@ -99,29 +135,33 @@ impl Rows {
             sender,
             outcome: outcome.clone(),
         };
-        let task = threads.spawn(async move {
+        let task = inner.handle().spawn(async move {
             let _permit = permit;
             let result = pump.run(stream).await;
             pump.end(result);
         });
         let ended = deadline.ended.clone();
         // Set by a clock that no statement can keep from ticking.
-        let (late, end) = (outcome.clone(), task.abort_handle());
-        let late = clock.spawn(async move {
-            tokio::time::sleep_until(deadline.at.into()).await;
-            late.lock().get_or_insert(Err(deadline.limit()));
+        let (failed, end) = (outcome.clone(), task.abort_handle());
+        let (ring, late) = oneshot::channel();
+        let alarm = inner.clock.at(deadline.at, move || {
+            failed.lock().get_or_insert(Err(deadline.limit()));
             deadline.ended.set();
             end.abort();
+            // The reader may be gone.
+            let _ = ring.send(());
         });
         Self {
             schema,
             affected: None,
             source: Source::Running(Running {
+                first,
                 batches,
                 outcome,
                 task: task.abort_handle(),
                 ended,
                 late,
+                _alarm: alarm,
                 over: false,
             }),
         }
@@ -230,8 +270,11 @@ impl Running {
         if self.over {
             return Poll::Ready(None);
         }
+        if let Some(batch) = self.first.pop() {
+            return Poll::Ready(Some(Ok(batch)));
+        }
         match self.batches.poll_recv(context) {
-            Poll::Pending => match Pin::new(&mut self.late).poll(context) {
+            Poll::Pending => match self.late.poll_unpin(context) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(_) => self.end(),
             },

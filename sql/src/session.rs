@@ -7,16 +7,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
-use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use engine::Engine;
 use model::Zone;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::clock::Clock;
 use crate::pauses::{Ended, watched};
 use crate::plan::{self, Planned};
 use crate::rows::{Deadline, given_up, plain};
@@ -74,20 +75,19 @@ pub(crate) struct Inner {
     pub(crate) environment: Arc<RuntimeEnv>,
     /// What sessions of all statements have in common.
     pub(crate) base: SessionState,
+    /// The same for statements in the zone of the options that bring nothing of their own.
+    pub(crate) usual: SessionState,
     permits: Arc<Semaphore>,
     /// `None` only while it is dropped.
     threads: Option<Runtime>,
-    /// A thread for deadlines: threads that compute look at no clock.
-    clock: Option<Runtime>,
+    /// Deadlines: threads that compute look at no clock.
+    pub(crate) clock: Clock,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         // The last handle may go within a thread of another runtime, which must not wait.
-        for runtime in [self.threads.take(), self.clock.take()]
-            .into_iter()
-            .flatten()
-        {
+        if let Some(runtime) = self.threads.take() {
             runtime.shutdown_background();
         }
     }
@@ -119,22 +119,19 @@ impl Sql {
             .enable_time()
             .build()
             .map_err(no_threads)?;
-        let clock = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("mkts-sql-clock")
-            .enable_time()
-            .build()
-            .map_err(no_threads)?;
+        let clock = Clock::start().map_err(no_threads)?;
         let environment = environment(options.memory_bytes)?;
+        let base = plan::base(environment.clone(), options.threads.max(1))?;
         Ok(Self(Arc::new(Inner {
             engine,
             surroundings,
-            base: plan::base(environment.clone())?,
+            usual: plan::usual(&base, &options.zone),
+            base,
             environment,
             permits: Arc::new(Semaphore::new(options.statements.max(1))),
             options,
             threads: Some(threads),
-            clock: Some(clock),
+            clock,
         })))
     }
 
@@ -211,7 +208,6 @@ impl Sql {
             caller: caller.clone(),
             now: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
             buckets_max: self.0.options.buckets,
-            threads: self.0.options.threads.max(1),
             snapshot: OnceLock::new(),
         }
     }
@@ -245,20 +241,15 @@ impl Sql {
         deadline: Deadline,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let threads = self.0.handle();
-        let at = deadline.at.into();
         let mut task = AbortOnDrop {
-            task: threads.spawn(work),
+            task: self.0.handle().spawn(work),
             ended: Some(deadline.ended.clone()),
         };
-        let mut late = AbortOnDrop {
-            // A timer belongs to the runtime that it is made in.
-            task: self
-                .0
-                .clock()
-                .spawn(async move { tokio::time::sleep_until(at).await }),
-            ended: None,
-        };
+        let (ring, late) = oneshot::channel();
+        let _alarm = self.0.clock.at(deadline.at, move || {
+            // Nobody may listen any more.
+            let _ = ring.send(());
+        });
         tokio::select! {
             biased;
             done = &mut task.task => {
@@ -269,7 +260,7 @@ impl Sql {
                     Err(given_up())
                 })
             }
-            _ = &mut late.task => Err(deadline.limit()),
+            Ok(()) = late => Err(deadline.limit()),
         }
     }
 }
@@ -294,11 +285,6 @@ impl Inner {
         threads
             .expect("the threads end with the last handle")
             .handle()
-    }
-
-    pub(crate) fn clock(&self) -> &tokio::runtime::Handle {
-        let clock = self.clock.as_ref();
-        clock.expect("the clock ends with the last handle").handle()
     }
 }
 
@@ -411,12 +397,11 @@ impl Statement {
             } => Ok(Rows::ready(schema.clone(), batches.clone())),
             Planned::Query { state, plan } => {
                 let (state, plan) = (state.clone(), plan.clone());
-                let threads = self.sql.0.handle().clone();
-                let clock = self.sql.0.clock().clone();
+                let inner = self.sql.0.clone();
                 let run = deadline.clone();
                 let start = async move {
                     let stream = stream(&state, plan, parameters, &run.ended).await?;
-                    Ok(Rows::running(stream, (&threads, &clock), run, permit))
+                    Rows::start(stream, &inner, run, permit).await
                 };
                 self.sql.on_threads(deadline, start).await
             }
@@ -443,7 +428,22 @@ pub(crate) async fn stream(
     let plan = plan::with_values(plan, values)?;
     let physical = state.create_physical_plan(&plan).await?;
     let physical = watched(physical, ended)?;
-    Ok(execute_stream(physical, state.task_ctx())?)
+    Ok(execute_stream(physical, task(state))?)
+}
+
+/// What a plan runs in. Functions are in the plan itself; copies of their lists would cost more than a
+/// small statement.
+pub(crate) fn task(state: &SessionState) -> Arc<TaskContext> {
+    Arc::new(TaskContext::new(
+        None,
+        state.session_id().to_owned(),
+        state.config().clone(),
+        Default::default(),
+        Default::default(),
+        Default::default(),
+        Default::default(),
+        state.runtime_env().clone(),
+    ))
 }
 
 /// Types by number; numbers that are left out take anything.

@@ -20,8 +20,6 @@ pub(crate) struct Shared {
     pub(crate) now: i64,
     /// Buckets that a pattern may match.
     pub(crate) buckets_max: usize,
-    /// Threads it may use.
-    pub(crate) threads: usize,
     /// All that it reads, once its tables are open.
     pub(crate) snapshot: OnceLock<Arc<Snapshot>>,
 }

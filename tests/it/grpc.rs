@@ -2,11 +2,13 @@
 //!
 //! A reply is compared with the recorded one as messages: the version differs, and maps have no
 //! order on the wire.
-// Helpers of tests fail as tests do.
-#![allow(clippy::unwrap_used)]
+// Helpers of tests fail as tests do; a certificate is written beside the store.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
 
+use client_proto::mkts::v1::QueryPart;
+use client_proto::mkts::v1::bulk_client::BulkClient;
 use client_proto::proto::marketstore_client::MarketstoreClient;
 use client_proto::proto::{self, list_symbols_request::Format};
 use prost::Message;
@@ -14,7 +16,8 @@ use serde_json::Value as Json;
 use tests::server::Server;
 use tests::wire::CallError;
 use tokio::runtime::Runtime;
-use tonic::transport::Channel;
+use tonic::codegen::tokio_stream;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use tonic::{Code, Status};
 
 use crate::golden::{recorded, unhex};
@@ -391,6 +394,370 @@ fn a_message_over_the_limit_is_refused() {
     let version = runtime.block_on(client.server_version(proto::ServerVersionRequest {}));
     assert!(version.is_ok());
     assert!(server.terminate().success());
+}
+
+fn all_of(destination: &str) -> proto::QueryRequest {
+    proto::QueryRequest {
+        destination: destination.to_owned(),
+        ..proto::QueryRequest::default()
+    }
+}
+
+async fn parts(
+    client: &mut BulkClient<Channel>,
+    requests: Vec<proto::QueryRequest>,
+) -> Result<Vec<QueryPart>, Status> {
+    let stream = client.query_stream(proto::MultiQueryRequest { requests });
+    let mut stream = stream.await?.into_inner();
+    let mut parts = Vec::new();
+    while let Some(part) = stream.message().await? {
+        parts.push(part);
+    }
+    Ok(parts)
+}
+
+/// The parts of one request as one data set.
+fn joined(parts: &[QueryPart], request: u32) -> proto::NumpyMultiDataset {
+    let mut whole: Option<proto::NumpyMultiDataset> = None;
+    for part in parts.iter().filter(|part| part.request == request) {
+        let part = part.result.clone().unwrap();
+        let Some(whole) = &mut whole else {
+            whole = Some(part);
+            continue;
+        };
+        let (to, from) = (whole.data.as_mut().unwrap(), part.data.unwrap());
+        assert_eq!(to.column_names, from.column_names);
+        assert_eq!(to.column_types, from.column_types);
+        for (to, from) in to.column_data.iter_mut().zip(from.column_data) {
+            *to = [&to[..], &from[..]].concat().into();
+        }
+        for (key, rows) in part.lengths {
+            let start = part.start_index[&key] + to.length;
+            whole.start_index.entry(key.clone()).or_insert(start);
+            *whole.lengths.entry(key).or_default() += rows;
+        }
+        to.length += from.length;
+    }
+    whole.unwrap()
+}
+
+/// Joined, the parts are what Query gives; none is large, and all are of one moment.
+#[test]
+fn a_result_in_parts_is_that_of_one_message() {
+    let (server, runtime, mut client) = served("limits: {frame_bytes: 64MiB}\n");
+    let address = format!("http://{}", server.grpc());
+    let mut bulk = runtime.block_on(BulkClient::connect(address)).unwrap();
+    let bars = |rows| {
+        vec![
+            column("Epoch", "i8", minutes(rows)),
+            column("Close", "f8", closes(rows)),
+        ]
+    };
+    let long = 300_000;
+    let mut requests = vec![write("L/1Min/X", long, bars(long.into()))];
+    for symbol in ["A", "B", "C"] {
+        requests.push(write(&format!("{symbol}/1Min/X"), 3, bars(3)));
+    }
+    let ticks = vec![
+        column("Epoch", "i8", vec![0; 8 * 3]),
+        column("P", "f4", vec![1; 12]),
+    ];
+    requests.push(proto::WriteRequest {
+        is_variable_length: true,
+        ..write("T/1Sec/TRADE", 3, ticks)
+    });
+    let written = runtime.block_on(client.write(proto::MultiWriteRequest { requests }));
+    assert_eq!(view(written).unwrap().responses, []);
+    let range = proto::QueryRequest {
+        epoch_start: 60_000,
+        epoch_end: 6_000_000,
+        columns: vec!["Close".into()],
+        ..all_of("L/1Min/X")
+    };
+    let last = proto::QueryRequest {
+        limit_record_count: 200_000,
+        ..all_of("L,A/1Min/X")
+    };
+    let function = proto::QueryRequest {
+        functions: vec!["candlecandler('5Min', Close, Close, Close, Close)".into()],
+        ..all_of("L/1Min/X")
+    };
+    let sql = proto::QueryRequest {
+        is_sql_statement: true,
+        sql_statement: "SELECT * FROM `L/1Min/X`;".into(),
+        ..proto::QueryRequest::default()
+    };
+    let asked = vec![
+        all_of("A,L,B,C/1Min/X"),
+        range,
+        last,
+        all_of("T/1Sec/TRADE"),
+        function,
+        sql,
+    ];
+    let got = runtime.block_on(parts(&mut bulk, asked.clone())).unwrap();
+    let count = asked.len();
+    let requests = asked;
+    let whole = runtime.block_on(client.query(proto::MultiQueryRequest { requests }));
+    let whole = view(whole).unwrap().responses;
+    for (request, whole) in whole.into_iter().enumerate() {
+        assert!(
+            joined(&got, request as u32) == whole.result.unwrap(),
+            "{request}"
+        );
+    }
+    assert!(got.is_sorted_by_key(|part| part.request));
+    assert!(got.len() > count + 8, "{}", got.len());
+    let largest = got.iter().map(Message::encoded_len).max().unwrap();
+    assert!(largest < 4 << 20, "{largest}");
+
+    // What is written while a result is read is not in it.
+    runtime.block_on(async {
+        let requests = vec![all_of("L,A/1Min/X")];
+        let stream = bulk
+            .query_stream(proto::MultiQueryRequest { requests })
+            .await;
+        let mut stream = stream.unwrap().into_inner();
+        let mut got = vec![stream.message().await.unwrap().unwrap()];
+        let key = |key: &str| proto::KeyRequest { key: key.into() };
+        let requests = vec![key("A/1Min/X"), key("L/1Min/X")];
+        client
+            .destroy(proto::MultiKeyRequest { requests })
+            .await
+            .unwrap();
+        while let Some(part) = stream.message().await.unwrap() {
+            got.push(part);
+        }
+        let rows = joined(&got, 0).data.unwrap().length;
+        assert_eq!(rows, long + 3);
+    });
+}
+
+#[test]
+fn a_bad_stream_is_refused_and_the_next_one_works() {
+    let limits = "limits: {requests_per_call: 2, results_bytes: 6MiB}\n";
+    let (mut server, runtime, mut client) = served(limits);
+    let address = format!("http://{}", server.grpc());
+    let mut bulk = runtime.block_on(BulkClient::connect(address)).unwrap();
+    let bars = |rows| {
+        vec![
+            column("Epoch", "i8", minutes(rows)),
+            column("Close", "f8", closes(rows)),
+        ]
+    };
+    let other = vec![
+        column("Epoch", "i8", minutes(1)),
+        column("P", "f4", vec![0; 4]),
+    ];
+    let requests = vec![write("A/1Min/X", 2, bars(2)), write("B/1Min/X", 1, other)];
+    let written = runtime.block_on(client.write(proto::MultiWriteRequest { requests }));
+    assert_eq!(view(written).unwrap().responses, []);
+    let good = || all_of("A/1Min/X");
+    for (requests, code, wanted) in [
+        (
+            vec![good(), all_of("NONE/1Min/X")],
+            Code::Unknown,
+            "no files returned",
+        ),
+        (vec![all_of("A,B/1Min/X")], Code::Unknown, "same data type"),
+        (
+            vec![good(); 3],
+            Code::InvalidArgument,
+            "limits.requests_per_call",
+        ),
+    ] {
+        let refused = runtime.block_on(parts(&mut bulk, requests)).unwrap_err();
+        assert_eq!(refused.code(), code, "{refused:?}");
+        assert!(refused.message().contains(wanted), "{refused:?}");
+    }
+    // Far more than there is room for at once: parts come and go.
+    let rows: i64 = 60_000;
+    for part in 0..8_i64 {
+        let times = (0..rows).flat_map(|row| ((part * rows + row) * 60).to_le_bytes());
+        let columns = vec![
+            column("Epoch", "i8", times.collect()),
+            column("Close", "f8", closes(rows)),
+        ];
+        let requests = vec![write("L/1Min/X", rows as i32, columns)];
+        let written = runtime.block_on(client.write(proto::MultiWriteRequest { requests }));
+        assert_eq!(view(written).unwrap().responses, []);
+    }
+    let requests = vec![all_of("L/1Min/X")];
+    let whole = runtime.block_on(client.query(proto::MultiQueryRequest { requests }));
+    let (_, text) = view(whole).unwrap_err();
+    assert!(text.contains("limits.results_bytes"), "{text}");
+    let long = runtime.block_on(parts(&mut bulk, vec![all_of("L/1Min/X")]));
+    let long = joined(&long.unwrap(), 0).data.unwrap();
+    assert_eq!(i64::from(long.length), 8 * rows);
+    let mut good = runtime.block_on(parts(&mut bulk, vec![good()])).unwrap();
+    assert_eq!(good.len(), 1);
+    assert_eq!(good.remove(0).result.unwrap().data.unwrap().length, 2);
+    assert!(server.alive());
+}
+
+/// Messages under way share a budget, which is given back.
+#[test]
+fn many_large_messages_at_once_are_refused_by_name() {
+    let limits = "limits: {requests_bytes: 1MiB, call_time: 30s}\n";
+    let (mut server, runtime, mut client) = served(limits);
+    let message = |rows: i64| proto::MultiWriteRequest {
+        requests: vec![write(
+            "A/1Min/X",
+            rows as i32,
+            vec![
+                column("Epoch", "i8", minutes(rows)),
+                column("Close", "f8", closes(rows)),
+            ],
+        )],
+    };
+    let (code, text) = view(runtime.block_on(client.write(message(100_000)))).unwrap_err();
+    assert_eq!(code, Code::ResourceExhausted, "{text}");
+    assert!(text.contains("limits.requests_bytes"), "{text}");
+    for _ in 0..3 {
+        let written = runtime.block_on(client.write(message(50_000)));
+        assert_eq!(view(written).unwrap().responses, []);
+    }
+    // One that is held open takes its part from the others.
+    let (first, rest) = tokio::sync::oneshot::channel::<()>();
+    let mut holder = tonic::client::Grpc::new(runtime.block_on(async {
+        let address = format!("http://{}", server.grpc());
+        Channel::from_shared(address)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
+    }));
+    let held = runtime.spawn(async move {
+        holder.ready().await.unwrap();
+        let messages = held_open(message(50_000), rest);
+        let codec = tonic_prost::ProstCodec::<_, proto::MultiServerResponse>::default();
+        let path = "/proto.Marketstore/Write".parse().unwrap();
+        holder
+            .client_streaming(tonic::Request::new(messages), path, codec)
+            .await
+    });
+    // It waits for the end of its call with all of its message sent.
+    let refused = runtime.block_on(async {
+        loop {
+            match client.write(message(50_000)).await {
+                Err(status) => break status,
+                Ok(_) => tokio::task::yield_now().await,
+            }
+        }
+    });
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    let _ = first.send(());
+    let done = runtime.block_on(held).unwrap().unwrap().into_inner();
+    assert_eq!(done.responses, []);
+    let written = runtime.block_on(client.write(message(50_000)));
+    assert_eq!(view(written).unwrap().responses, []);
+    assert!(server.alive());
+}
+
+/// One message, and the end of the call when it is told.
+fn held_open(
+    message: proto::MultiWriteRequest,
+    told: tokio::sync::oneshot::Receiver<()>,
+) -> impl tokio_stream::Stream<Item = proto::MultiWriteRequest> + Send + 'static {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        sender.send(message).await.unwrap();
+        let _ = told.await;
+    });
+    Messages(receiver)
+}
+
+struct Messages(tokio::sync::mpsc::Receiver<proto::MultiWriteRequest>);
+
+impl tokio_stream::Stream for Messages {
+    type Item = proto::MultiWriteRequest;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+/// A call whose message does not end is answered all the same.
+#[test]
+fn a_call_that_takes_too_long_is_ended_by_name() {
+    let (mut server, runtime, mut client) = served("limits: {call_time: 100ms}\n");
+    let status =
+        runtime.block_on(async {
+            let address = format!("http://{}", server.grpc());
+            let channel = Channel::from_shared(address).unwrap().connect().await;
+            let mut calls = tonic::client::Grpc::new(channel.unwrap());
+            calls.ready().await.unwrap();
+            let codec = tonic_prost::ProstCodec::<
+                proto::MultiWriteRequest,
+                proto::MultiServerResponse,
+            >::default();
+            let path = "/proto.Marketstore/Write".parse().unwrap();
+            let request = tonic::Request::new(tokio_stream::pending());
+            calls
+                .client_streaming(request, path, codec)
+                .await
+                .unwrap_err()
+        });
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert!(status.message().contains("limits.call_time"), "{status:?}");
+    let version = runtime.block_on(client.server_version(proto::ServerVersionRequest {}));
+    assert!(version.is_ok());
+    assert!(server.alive());
+}
+
+/// Everything over TLS: calls, large messages, the stream; and nothing in the clear.
+#[test]
+fn calls_go_over_tls() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&key, private).unwrap();
+    let tls = format!(
+        "tls: {{cert: {}, key: {}}}\n",
+        cert.display(),
+        key.display()
+    );
+    let server = Server::start(&[], &format!("{GRPC}{tls}"));
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let address = format!("https://{}", server.grpc());
+        let known = Certificate::from_pem(made.cert.pem());
+        let tls = ClientTlsConfig::new().ca_certificate(known);
+        let endpoint = Channel::from_shared(address).unwrap().tls_config(tls);
+        let channel = endpoint.unwrap().connect().await.unwrap();
+        let mut client = MarketstoreClient::new(channel.clone());
+        let rows = 100_000;
+        let columns = vec![
+            column("Epoch", "i8", minutes(rows)),
+            column("Close", "f8", closes(rows)),
+        ];
+        let requests = vec![write("A/1Min/X", rows as i32, columns)];
+        let written = client.write(proto::MultiWriteRequest { requests }).await;
+        assert_eq!(view(written).unwrap().responses, []);
+        let requests = vec![all_of("A/1Min/X")];
+        let whole = client.query(proto::MultiQueryRequest { requests }).await;
+        let whole = view(whole).unwrap().responses.remove(0).result.unwrap();
+        assert_eq!(whole.data.as_ref().unwrap().column_data[1], closes(rows));
+        let mut bulk = BulkClient::new(channel);
+        let got = parts(&mut bulk, vec![all_of("A/1Min/X")]).await.unwrap();
+        assert!(joined(&got, 0) == whole);
+        let clear = format!("http://{}", server.grpc());
+        let clear = MarketstoreClient::connect(clear).await;
+        let refused = match clear {
+            Ok(mut client) => client
+                .server_version(proto::ServerVersionRequest {})
+                .await
+                .is_err(),
+            Err(_) => true,
+        };
+        assert!(refused);
+    });
 }
 
 /// The client of MarketStore's own repository, unmodified.

@@ -99,6 +99,56 @@ def catalog():
         assert names == ["AAPL/1Min/OHLCV", "IBM/1Min/OHLCV"], names
         schema = connection.adbc_get_table_schema("AAPL/1Min/OHLCV")
         assert schema.names == ["Epoch", "Close", "Volume"], schema
+        assert schema.field("Epoch").type == pa.timestamp("ns", "UTC"), schema
+        refused("NOT_FOUND", lambda: connection.adbc_get_table_schema("NONE/1Min/OHLCV"))
+        objects = connection.adbc_get_objects(depth="db_schemas").read_all().to_pylist()
+        assert [s["db_schema_name"] for s in objects[0]["catalog_db_schemas"]] == ["public"], objects
+        # With their columns, and only those that a pattern lets through.
+        objects = connection.adbc_get_objects(depth="columns", table_name_filter="IBM%").read_all().to_pylist()
+        (schema,) = objects[0]["catalog_db_schemas"]
+        (table,) = schema["db_schema_tables"]
+        assert table["table_name"] == "IBM/1Min/OHLCV", table
+        columns = [(c["column_name"], c["ordinal_position"]) for c in table["table_columns"]]
+        assert columns == [("Epoch", 1), ("Close", 2), ("Volume", 3)], columns
+        assert info["vendor_version"], info
+
+
+def updates():
+    """INSERT and DELETE, as statements and as prepared ones; the number of rows comes back."""
+    def changed(text):
+        cursor.adbc_statement.set_sql_query(text)
+        return cursor.adbc_statement.execute_update()
+
+    def left():
+        cursor.execute('SELECT count(*) FROM "UP/1Min/X"')
+        return cursor.fetchone()[0]
+
+    with connect() as connection, connection.cursor() as cursor:
+        # A statement that ingested takes no text any more.
+        with connection.cursor() as other:
+            other.adbc_ingest("UP/1Min/X", bars(1), mode="create")
+        copy = 'INSERT INTO "UP/1Min/X" SELECT "Epoch", "Close", "Volume" FROM "AAPL/1Min/OHLCV"'
+        assert changed(copy + ' WHERE "Volume" > 0') == 6
+        assert left() == 7
+        values = 'INSERT INTO "UP/1Min/X" ("Epoch", "Close", "Volume") VALUES '
+        assert changed(values + "('2024-02-01 10:00:00', 1.5, 7), ('2024-02-01 10:01:00', 2.5, 8)") == 2
+        assert changed('DELETE FROM "UP/1Min/X" WHERE "Epoch" >= \'2024-02-01\'') == 2
+        assert left() == 7
+        # Prepared, a run for each row of parameters.
+        delete = 'DELETE FROM "UP/1Min/X" WHERE "Epoch" = $1'
+        cursor.executemany(delete, [(START + dt.timedelta(minutes=i),) for i in range(3)])
+        assert left() == 4
+        statement = cursor.adbc_statement
+        statement.set_sql_query(copy + ' WHERE "Volume" = 2')
+        statement.prepare()
+        assert [statement.execute_update(), statement.execute_update()] == [1, 1]
+        assert left() == 5
+        refused("Nothing", lambda: changed('INSERT INTO "UP/1Min/X" SELECT "Nothing" FROM "AAPL/1Min/OHLCV"'))
+        refused("UPDATE", lambda: changed('UPDATE "UP/1Min/X" SET "Close" = 1'))
+        assert left() == 5
+        # A query that gives rows, through the call for updates, changes nothing.
+        changed('SELECT * FROM "UP/1Min/X"')
+        assert left() == 5
 
 
 def duckdb_reads():
@@ -112,7 +162,7 @@ def duckdb_reads():
         assert found == [("AAPL", 9, 104.0), ("IBM", 2, 101.0)], found
 
 
-for part in (ingest, statements, prepared, catalog, duckdb_reads):
+for part in (ingest, statements, prepared, catalog, duckdb_reads, updates):
     part()
     print(f"ok {part.__name__}", flush=True)
 print("all parts passed", flush=True)

@@ -10,8 +10,10 @@ import gzip
 import os
 import sys
 
+import grpc
 import numpy as np
 import pymarketstore as pymkts
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 ADDRESS, DATA = sys.argv[1], sys.argv[2]
 CLIENT = pymkts.Client(endpoint=ADDRESS, grpc=True)
@@ -88,7 +90,37 @@ def administration():
     assert isinstance(CLIENT.server_version(), str)
 
 
-for part in (bars, ticks, administration):
+def stream():
+    """QueryStream, from nothing but the descriptors of the services."""
+    files = descriptor_pb2.FileDescriptorSet()
+    with open(os.path.join(DATA, "..", "clients", "proto", "src", "descriptors.bin"), "rb") as file:
+        files.ParseFromString(file.read())
+    pool = descriptor_pool.DescriptorPool()
+    for file in files.file:
+        pool.Add(file)
+    message = lambda name: message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+    request = message("proto.MultiQueryRequest")()
+    request.requests.add(destination="AAPL,IBM/1Min/OHLCV")
+    with grpc.insecure_channel(ADDRESS) as channel:
+        call = channel.unary_stream(
+            "/mkts.v1.Bulk/QueryStream",
+            request_serializer=lambda request: request.SerializeToString(),
+            response_deserializer=message("mkts.v1.QueryPart").FromString,
+        )
+        rows = {}
+        for part in call(request):
+            data = part.result.data
+            columns = [np.frombuffer(c, t) for c, t in zip(data.column_data, data.column_types)]
+            for key, start in part.result.start_index.items():
+                end = start + part.result.lengths[key]
+                piece = np.rec.fromarrays([c[start:end] for c in columns], names=list(data.column_names))
+                rows.setdefault(key.split(":")[0], []).append(piece)
+    assert sorted(rows) == ["AAPL/1Min/OHLCV", "IBM/1Min/OHLCV"], sorted(rows)
+    for symbol in ("AAPL", "IBM"):
+        same(np.concatenate(rows[f"{symbol}/1Min/OHLCV"]), real_bars(symbol), f"{symbol} in parts")
+
+
+for part in (bars, ticks, stream, administration):
     part()
     print(f"ok {part.__name__}", flush=True)
 print("all parts passed", flush=True)

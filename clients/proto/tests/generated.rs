@@ -19,15 +19,16 @@ fn the_committed_code_is_up_to_date() {
         let found = std::fs::read(&committed).unwrap_or_default();
         assert!(
             found == fresh,
-            "{} does not fit marketstore.proto: run cargo xtask proto",
+            "{} does not fit the .proto files: run cargo xtask proto",
             committed.display()
         );
     }
 }
 
-fn generate(protos: &Path) -> [(&'static str, Vec<u8>); 2] {
+fn generate(protos: &Path) -> [(&'static str, Vec<u8>); 3] {
     let out = tempfile::tempdir().unwrap();
-    let descriptors = protox::compile([protos.join("marketstore.proto")], [protos]).unwrap();
+    let files = ["marketstore.proto", "mkts.proto"].map(|name| protos.join(name));
+    let descriptors = protox::compile(files, [protos]).unwrap();
     let bytes = descriptors.encode_to_vec();
     let mut config = prost_build::Config::new();
     // Columns are slices of the message received, not copies.
@@ -37,6 +38,10 @@ fn generate(protos: &Path) -> [(&'static str, Vec<u8>); 2] {
         .build_transport(true)
         .compile_fds_with_config(descriptors, config)
         .unwrap();
-    let code = std::fs::read(out.path().join("proto.rs")).unwrap();
-    [("proto.rs", code), ("marketstore.bin", bytes)]
+    let code = |name| std::fs::read(out.path().join(name)).unwrap();
+    [
+        ("proto.rs", code("proto.rs")),
+        ("mkts.v1.rs", code("mkts.v1.rs")),
+        ("descriptors.bin", bytes),
+    ]
 }

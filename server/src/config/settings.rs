@@ -105,6 +105,7 @@ impl Config {
     pub(crate) fn live_after(&self, before: &Limits) -> Live {
         let limits = Limits {
             results_bytes: before.results_bytes,
+            requests_bytes: before.requests_bytes,
             connections: before.connections,
             stream_queue_messages: before.stream_queue_messages,
             stream_queue_bytes: before.stream_queue_bytes,
@@ -150,10 +151,14 @@ pub struct Limits {
     pub result_bytes: u64,
     /// Bytes of columns in all results under way together.
     pub results_bytes: u64,
+    /// Bytes of all messages from clients of gRPC that are read or answered together.
+    pub requests_bytes: u64,
     /// Rows in a result of a request that sets no `limit_record_count`.
     pub result_rows: u64,
     /// Time for one query.
     pub query_time: Duration,
+    /// Time for a call of gRPC, its message included, and for its reader to take a part of a reply.
+    pub call_time: Duration,
     /// Open connections.
     pub connections: usize,
     /// Time for a complete request head.
@@ -181,8 +186,10 @@ impl Default for Limits {
             requests_per_call: 1024,
             result_bytes: 1 << 30,
             results_bytes: 4 << 30,
+            requests_bytes: 1 << 30,
             result_rows: 10_000_000,
             query_time: Duration::from_secs(60),
+            call_time: Duration::from_secs(300),
             connections: 4096,
             header_time: Duration::from_secs(10),
             body_idle_time: Duration::from_secs(30),
@@ -462,6 +469,7 @@ fn limits(top: &mut Section<'_, '_>) -> Limits {
         }
     };
     time("query_time", &mut limits.query_time);
+    time("call_time", &mut limits.call_time);
     time("header_time", &mut limits.header_time);
     time("body_idle_time", &mut limits.body_idle_time);
     if let Some(size) = section.size("result_bytes") {
@@ -469,6 +477,9 @@ fn limits(top: &mut Section<'_, '_>) -> Limits {
     }
     if let Some(size) = section.size("results_bytes") {
         limits.results_bytes = size;
+    }
+    if let Some(size) = section.size("requests_bytes") {
+        limits.requests_bytes = size;
     }
     if let Some(rows) = section.int("result_rows", 1, i64::MAX) {
         limits.result_rows = rows.unsigned_abs();

@@ -26,10 +26,11 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message;
-use sql::{Caller, Rows, ScalarValue, Sql};
+use sql::{Caller, Rows, ScalarValue, Sql, Statement};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::plans::Entry;
 use super::{Door, ingest, status, tables};
 use crate::grpc;
 use crate::sql::{Tally, caller};
@@ -122,6 +123,20 @@ impl Door {
         Ok((caller(&who, false, None), who.name().to_owned()))
     }
 
+    /// A prepared statement of the caller.
+    fn entry(&self, owner: &str, handle: &[u8]) -> Result<Entry, Status> {
+        self.prepared.get(owner, handle).ok_or_else(unknown_handle)
+    }
+
+    /// Plans a statement, counted.
+    async fn plan(&self, text: &str, caller: &Caller) -> Result<Statement, Status> {
+        let tally = Tally::start("flight_plan");
+        let planned = self.sql.prepare(text, caller).await;
+        planned
+            .inspect_err(|error| tally.failed(error))
+            .map_err(|error| status(&error))
+    }
+
     /// Runs a statement to its end; how many rows it changed.
     async fn update(&self, mut rows: Rows, mut tally: Tally) -> Result<i64, Status> {
         let mut seen = 0;
@@ -176,11 +191,7 @@ impl FlightSqlService for Door {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let (caller, owner) = self.known(&request).await?;
-        let tally = Tally::start("flight_plan");
-        let planned = self.sql.prepare(&query.query, &caller).await;
-        let statement = planned
-            .inspect_err(|error| tally.failed(error))
-            .map_err(|error| status(&error))?;
+        let statement = self.plan(&query.query, &caller).await?;
         let schema = statement.schema();
         self.waiting.put(&owner, &query.query, statement);
         let ticket = TicketStatementQuery {
@@ -217,11 +228,7 @@ impl FlightSqlService for Door {
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let (caller, owner) = self.known(&request).await?;
-        let tally = Tally::start("flight_plan");
-        let planned = self.sql.prepare(&query.query, &caller).await;
-        let statement = planned
-            .inspect_err(|error| tally.failed(error))
-            .map_err(|error| status(&error))?;
+        let statement = self.plan(&query.query, &caller).await?;
         let dataset_schema = ipc_schema(&statement.schema())?;
         let parameter_schema = ipc_schema(&ingest::parameter_schema(&statement.parameters()))?;
         Ok(ActionCreatePreparedStatementResult {
@@ -249,10 +256,7 @@ impl FlightSqlService for Door {
     ) -> Result<DoPutPreparedStatementResult, Status> {
         let (_, owner) = self.known(&request).await?;
         let handle = query.prepared_statement_handle;
-        let entry = self
-            .prepared
-            .get(&owner, &handle)
-            .ok_or_else(unknown_handle)?;
+        let entry = self.entry(&owner, &handle)?;
         let rows = ingest::parameters(request.into_inner(), &entry.wanted).await?;
         if !self.prepared.bind(&owner, &handle, rows) {
             return Err(unknown_handle());
@@ -269,10 +273,7 @@ impl FlightSqlService for Door {
     ) -> Result<Response<FlightInfo>, Status> {
         let (_, owner) = self.known(&request).await?;
         let handle = &query.prepared_statement_handle;
-        let entry = self
-            .prepared
-            .get(&owner, handle)
-            .ok_or_else(unknown_handle)?;
+        let entry = self.entry(&owner, handle)?;
         describe_command(&query, &entry.schema, request)
     }
 
@@ -284,10 +285,7 @@ impl FlightSqlService for Door {
     ) -> Result<Response<Given>, Status> {
         let (caller, owner) = self.known(&request).await?;
         let handle = &query.prepared_statement_handle;
-        let entry = self
-            .prepared
-            .get(&owner, handle)
-            .ok_or_else(unknown_handle)?;
+        let entry = self.entry(&owner, handle)?;
         let (schema, text) = (entry.schema, entry.text);
         let mut runs = entry.parameters;
         if runs.is_empty() {
@@ -314,10 +312,7 @@ impl FlightSqlService for Door {
     ) -> Result<i64, Status> {
         let (caller, owner) = self.known(&request).await?;
         let handle = &query.prepared_statement_handle;
-        let entry = self
-            .prepared
-            .get(&owner, handle)
-            .ok_or_else(unknown_handle)?;
+        let entry = self.entry(&owner, handle)?;
         let mut runs = match entry.wanted.as_slice() {
             [] => Vec::new(),
             wanted => ingest::parameters(request.into_inner(), wanted).await?,

@@ -9,6 +9,7 @@ use client::wire::{
 use client_proto::proto;
 use tonic::Status;
 
+use super::message::Rows;
 use crate::http::App;
 
 /// What a key has behind it where the RPC wants it.
@@ -38,48 +39,33 @@ fn query(request: proto::QueryRequest) -> QueryRequest {
     }
 }
 
-pub(super) fn query_reply(reply: Reply) -> Result<proto::MultiQueryResponse, Status> {
-    let Reply::Query {
-        responses,
-        version,
-        timezone,
-    } = reply
-    else {
-        return Err(other_reply());
-    };
-    let responses: Result<_, Status> = responses.into_iter().map(dataset).collect();
-    Ok(proto::MultiQueryResponse {
-        responses: responses?,
-        version,
-        timezone,
-    })
-}
-
-fn dataset(reply: DatasetReply) -> Result<proto::QueryResponse, Status> {
+/// The result of one query, its columns apart.
+pub(super) fn rows(reply: DatasetReply) -> Result<Rows, Status> {
     let count = |rows: usize| {
         i32::try_from(rows).map_err(|_| {
             Status::out_of_range(format!(
-                "{rows} rows in one reply, gRPC counts up to {}: ask for fewer",
+                "{rows} rows in one reply, gRPC counts up to {}: ask for fewer, or with \
+                 mkts.v1.Bulk/QueryStream",
                 i32::MAX
             ))
         })
     };
-    let mut result = proto::NumpyMultiDataset {
-        data: Some(proto::NumpyDataset {
-            column_types: reply.types.into_iter().map(Cow::into_owned).collect(),
-            column_names: reply.names,
-            column_data: reply.data.into_iter().map(|c| c.into_bytes()).collect(),
-            length: count(reply.length)?,
-            data_shapes: Vec::new(),
-        }),
-        ..proto::NumpyMultiDataset::default()
+    let data = proto::NumpyDataset {
+        column_types: reply.types.into_iter().map(Cow::into_owned).collect(),
+        column_names: reply.names,
+        column_data: Vec::new(),
+        length: count(reply.length)?,
+        data_shapes: Vec::new(),
     };
+    let mut slices = proto::NumpyMultiDataset::default();
     for (key, start, rows) in reply.slices {
-        result.start_index.insert(key.clone(), count(start)?);
-        result.lengths.insert(key, count(rows)?);
+        slices.start_index.insert(key.clone(), count(start)?);
+        slices.lengths.insert(key, count(rows)?);
     }
-    Ok(proto::QueryResponse {
-        result: Some(result),
+    Ok(Rows {
+        data,
+        columns: reply.data,
+        slices,
     })
 }
 
@@ -182,6 +168,6 @@ pub(super) fn entries_reply(reply: Reply) -> Result<proto::MultiServerResponse, 
     })
 }
 
-fn other_reply() -> Status {
+pub(super) fn other_reply() -> Status {
     Status::internal("internal error: the reply is that of another method")
 }

@@ -32,41 +32,49 @@ impl Service {
         encode: impl FnOnce(Reply) -> Result<T, Status> + Send + 'static,
     ) -> Result<Response<T>, Status> {
         let app = Arc::clone(&self.0);
-        let work = move || {
+        blocking(move || {
             let began = Instant::now();
             let request = decode()?;
-            // Held until the reply is one message; its bytes are bounded by `send_bytes_max` then.
             let mut held = Held::default();
             let reply = contained(method, || {
                 rpc::carry_out(&app, &caller, &request, &mut held)
             })?;
             let answer = encode(reply);
             metrics::histogram!("mkts_grpc_seconds", "method" => method).record(began.elapsed());
-            answer
-        };
-        let answered = tokio::task::spawn_blocking(work).await;
-        answered
-            .map_err(|_| Status::internal("internal error"))?
-            .map(Response::new)
+            answer.map(Response::new)
+        })
+        .await
     }
 
     fn check_count(&self, requests: usize) -> Result<(), Status> {
-        let most = self.0.limits().requests_per_call;
-        if requests > most {
-            metrics::counter!("mkts_rejected_total", "reason" => "request").increment(1);
-            return Err(Status::invalid_argument(format!(
-                "{requests} requests in one call, the limit is {most} (limits.requests_per_call)"
-            )));
-        }
-        Ok(())
+        check_count(&self.0, requests)
     }
 }
 
+/// Runs on a thread that may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Status::internal("internal error"))?
+}
+
+pub(super) fn check_count(app: &App, requests: usize) -> Result<(), Status> {
+    let most = app.limits().requests_per_call;
+    if requests > most {
+        metrics::counter!("mkts_rejected_total", "reason" => "request").increment(1);
+        return Err(Status::invalid_argument(format!(
+            "{requests} requests in one call, the limit is {most} (limits.requests_per_call)"
+        )));
+    }
+    Ok(())
+}
+
 /// A panic ends its call alone; an error of a whole call is of code UNKNOWN, as clients know it.
-fn contained(
+pub(super) fn contained<T>(
     method: &'static str,
-    run: impl FnOnce() -> Result<Reply, rpc::Failure>,
-) -> Result<Reply, Status> {
+    run: impl FnOnce() -> Result<T, rpc::Failure>,
+) -> Result<T, Status> {
     let result = catch_unwind(AssertUnwindSafe(run)).map_err(|_| {
         metrics::counter!("mkts_panics_total").increment(1);
         tracing::error!(method, "a method panicked");
@@ -80,16 +88,12 @@ fn contained(
 
 #[tonic::async_trait]
 impl Marketstore for Service {
+    /// Answered before it comes here, without a copy of the columns.
     async fn query(
         &self,
-        request: tonic::Request<MultiQueryRequest>,
+        _: tonic::Request<MultiQueryRequest>,
     ) -> Result<Response<MultiQueryResponse>, Status> {
-        let caller = super::login(&self.0, &request).await?;
-        let requests = request.into_inner().requests;
-        self.check_count(requests.len())?;
-        let decode = move || Ok(Request::Query(convert::queries(requests)));
-        self.call(caller, "Query", decode, convert::query_reply)
-            .await
+        Err(Status::internal("internal error: a query went astray"))
     }
 
     async fn create(
@@ -100,7 +104,7 @@ impl Marketstore for Service {
         let requests = request.into_inner().requests;
         self.check_count(requests.len())?;
         let app = Arc::clone(&self.0);
-        let work = move || {
+        blocking(move || {
             // Each by itself: what is wrong with one says nothing of the next.
             let one = |request| match convert::create(request) {
                 Ok(create) => {
@@ -113,14 +117,11 @@ impl Marketstore for Service {
                 Err(text) => Ok(vec![convert::failure(&app, text)]),
             };
             let responses: Result<Vec<_>, Status> = requests.into_iter().map(one).collect();
-            Ok(MultiServerResponse {
+            Ok(Response::new(MultiServerResponse {
                 responses: responses?.into_iter().flatten().collect(),
-            })
-        };
-        let answered = tokio::task::spawn_blocking(work).await;
-        answered
-            .map_err(|_| Status::internal("internal error"))?
-            .map(Response::new)
+            }))
+        })
+        .await
     }
 
     async fn write(

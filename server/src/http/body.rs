@@ -221,27 +221,12 @@ impl Chunks {
     pub(crate) fn holding(self, held: Held) -> Self {
         let mut chunks: Vec<Bytes> = self.chunks.filter(|chunk| !chunk.is_empty()).collect();
         if let Some(last) = chunks.pop() {
-            chunks.push(Bytes::from_owner(Last {
-                bytes: last,
-                _held: held,
-            }));
+            chunks.push(held.with(last));
         }
         Self {
             chunks: chunks.into_iter(),
             ..self
         }
-    }
-}
-
-/// The last chunk of a reply and what ends with it.
-struct Last {
-    bytes: Bytes,
-    _held: Held,
-}
-
-impl AsRef<[u8]> for Last {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
     }
 }
 

@@ -13,6 +13,7 @@ const LIVE: &[&str] = &[
     "allowed_origins",
     "auth",
     "limits.body_idle_time",
+    "limits.call_time",
     "limits.header_time",
     "limits.query_time",
     "limits.request_body",

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use client::wire::QueryRequest;
-use engine::{BucketId, BucketInfo, Limit, Scan, Snapshot};
+use engine::{BucketId, BucketInfo, Scan, Snapshot};
 use model::functions::{self, FunctionCall, FunctionError, Pipeline, Site};
-use model::{BatchBuilder, BucketKey, ColumnBatch, RowKind, Schema, TIME_MAX, Zone};
+use model::{BatchBuilder, BucketKey, ColumnBatch, RowKind, Schema, TIME_MAX};
 
 use crate::auth::{Caller, Right};
 use crate::config::Limits;
@@ -15,12 +15,7 @@ use crate::http::App;
 use crate::planner::Plan;
 
 use super::Failure;
-
-/// Rows that are read at once.
-const PIECE_ROWS: usize = 1 << 16;
-
-/// Most bytes of the last rows of a bucket that are read at once; beyond, they are counted first.
-const LAST_BYTES: usize = 64 << 20;
+use super::pieces::Pieces;
 
 /// Most calls of a query.
 const CALLS_MAX: usize = 64;
@@ -124,7 +119,7 @@ impl<'a> Calls<'a> {
         let mut pieces = Pieces::new(&self.app.zone, plan, snapshot, index, columns)?;
         let mut result = BatchBuilder::new(pipeline.schema().clone(), 0);
         let mut had_rows = false;
-        while let Some(piece) = pieces.next()? {
+        while let Some(piece) = pieces.next(snapshot)? {
             had_rows |= !piece.is_empty();
             let certain = pipeline.push(&piece).map_err(said)?;
             result.append(&certain).map_err(|e| e.to_string())?;
@@ -236,103 +231,4 @@ fn visible(bucket: &BucketInfo, wanted: &[String]) -> Vec<usize> {
         columns.extend(0..bucket.schema.len());
     }
     columns
-}
-
-/// The rows of a plan of one bucket, piece by piece in order of time.
-struct Pieces<'a> {
-    snapshot: &'a Snapshot,
-    index: usize,
-    columns: Vec<usize>,
-    from: i64,
-    to: i64,
-    /// Rows at `from` that were given already.
-    given: usize,
-    /// Rows that come before those wanted.
-    skip: usize,
-    /// Rows still wanted.
-    left: usize,
-    /// Read from the end, in one piece.
-    last: Option<usize>,
-    done: bool,
-}
-
-impl<'a> Pieces<'a> {
-    fn new(
-        zone: &Zone,
-        plan: &Plan,
-        snapshot: &'a Snapshot,
-        index: usize,
-        columns: Vec<usize>,
-    ) -> Result<Self, String> {
-        let bucket = &snapshot.buckets()[index];
-        let widths = columns
-            .iter()
-            .map(|at| bucket.schema.columns()[*at].ty.size());
-        let row_bytes = 8 + widths.sum::<usize>();
-        let mut pieces = Self {
-            snapshot,
-            index,
-            columns,
-            from: plan.start(bucket, zone),
-            to: plan.to,
-            given: 0,
-            skip: 0,
-            left: usize::MAX,
-            last: None,
-            done: false,
-        };
-        match plan.limit {
-            None => {}
-            Some(Limit::First(rows)) => pieces.left = rows,
-            Some(Limit::Last(rows)) if rows.saturating_mul(row_bytes) <= LAST_BYTES => {
-                pieces.last = Some(rows);
-            }
-            Some(Limit::Last(rows)) => {
-                let count = snapshot.count(index, pieces.from, pieces.to);
-                let count = usize::try_from(count.map_err(|e| e.to_string())?);
-                pieces.skip = count.unwrap_or(usize::MAX).saturating_sub(rows);
-            }
-        }
-        Ok(pieces)
-    }
-
-    fn next(&mut self) -> Result<Option<ColumnBatch>, String> {
-        if self.done || self.left == 0 {
-            return Ok(None);
-        }
-        let Some(rows) = self.last else {
-            return self.next_from_start().map(Some);
-        };
-        self.done = true;
-        self.scan(Limit::Last(rows)).map(Some)
-    }
-
-    fn next_from_start(&mut self) -> Result<ColumnBatch, String> {
-        let wanted = self.given.saturating_add(PIECE_ROWS);
-        let rows = self.scan(Limit::First(wanted))?;
-        self.done = rows.rows() < wanted;
-        let new = rows.slice(self.given.min(rows.rows())..rows.rows());
-        if let Some(last) = rows.times().last() {
-            let same = rows.times().iter().rev().take_while(|time| *time == last);
-            self.given = same.count();
-            self.from = *last;
-        }
-        let skipped = self.skip.min(new.rows());
-        self.skip -= skipped;
-        let end = new.rows().min(skipped.saturating_add(self.left));
-        self.left -= end - skipped;
-        Ok(new.slice(skipped..end))
-    }
-
-    fn scan(&self, limit: Limit) -> Result<ColumnBatch, String> {
-        let scan = Scan {
-            from: self.from,
-            to: self.to,
-            columns: Some(self.columns.clone()),
-            limit: Some(limit),
-        };
-        self.snapshot
-            .scan(self.index, &scan)
-            .map_err(|e| e.to_string())
-    }
 }

@@ -8,6 +8,7 @@ mod destroy;
 mod functions;
 mod info;
 mod list;
+mod pieces;
 mod query;
 #[cfg(feature = "sql")]
 mod sql;
@@ -18,6 +19,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use client::wire::{Body, Call, Codec, Counted, Entry, Reply, Request, RpcError};
+
+pub(crate) use query::Parts;
 
 use crate::auth::{Caller, Denied};
 use crate::http::App;

@@ -1,15 +1,16 @@
 //! `DataService.Query`. Column buffers go from the scan to the socket as they are; the only work
 //! per row is the division of times into seconds.
 
+mod assembly;
 mod last;
+mod output;
+mod parts;
 
 use std::time::Instant;
 
-use client::wire::{
-    ColumnData, DatasetReply, EPOCH, NANOSECONDS, QueryRequest, Reply, nanos_of_second, reply_code,
-};
-use engine::{BucketId, BucketInfo, Limit, Scan, Snapshot};
-use model::{Column, ColumnBatch, NANOS_PER_SECOND, RowKind, Schema};
+use client::wire::{DatasetReply, QueryRequest, Reply};
+use engine::{BucketId, Limit, Scan, Snapshot};
+use model::ColumnBatch;
 
 use crate::auth::Caller;
 use crate::config::Limits;
@@ -19,10 +20,11 @@ use crate::room::Held;
 use crate::rpc::functions::{Bounds, Calls};
 
 use super::Failure;
+use super::pieces::Pieces;
 
-/// What the buckets of one query must have in common.
-const DIFFERENT: &str =
-    "symbols in a query must have the same data type or be filtered by common columns";
+use assembly::Assembly;
+use output::Output;
+pub(crate) use parts::Parts;
 
 pub(super) fn run(
     app: &App,
@@ -32,7 +34,16 @@ pub(super) fn run(
 ) -> Result<Reply, Failure> {
     let limits = &*app.limits();
     let deadline = Instant::now() + limits.query_time;
-    let one = |r| one(app, caller, r, limits, deadline, held);
+    let one = |query| {
+        let asked = Asked {
+            app,
+            caller,
+            query,
+            limits,
+            deadline,
+        };
+        asked.answer(held)
+    };
     let responses = requests.iter().map(one);
     Ok(Reply::Query {
         responses: responses.collect::<Result<_, _>>()?,
@@ -41,348 +52,240 @@ pub(super) fn run(
     })
 }
 
-fn one(
-    app: &App,
-    caller: &Caller,
-    query: &QueryRequest,
-    limits: &Limits,
+/// One query, who asks, and what it may take.
+struct Asked<'a> {
+    app: &'a App,
+    caller: &'a Caller,
+    query: &'a QueryRequest,
+    limits: &'a Limits,
     deadline: Instant,
-    held: &mut Held,
-) -> Result<DatasetReply, Failure> {
-    if query.is_sqlstatement {
-        #[cfg(feature = "sql")]
-        return super::sql::run(app, caller, &query.sql_statement, held);
-        #[cfg(not(feature = "sql"))]
-        return Err("this mkts was built without SQL (feature sql)"
-            .to_owned()
-            .into());
-    }
-    let calls = match &query.functions[..] {
-        [] => None,
-        _ => Some(Calls::new(app, caller, limits, query)?),
-    };
-    let plan = planner::plan_for(&app.engine, query, caller)?;
-    if calls.is_none()
-        && let Some(reply) = last::reply(app, &plan, query, held)?
-    {
-        return Ok(reply);
-    }
-    let mut ids: Vec<BucketId> = plan.buckets.iter().map(|b| b.id).collect();
-    ids.dedup();
-    if let Some(calls) = &calls {
-        ids.extend(calls.further(&plan.buckets)?);
-    }
-    let snapshot = app.engine.snapshot(&ids);
-    // Both lists are in one order: the place of a bucket is that of the one before, or the next.
-    let place = |at: usize, id: BucketId| {
-        let is_at = |at: &usize| snapshot.buckets().get(*at).is_some_and(|b| b.id == id);
-        [at, at + 1].into_iter().find(is_at)
-    };
-    let mut at = 0;
-    let mut result = Assembly::default();
-    // Nearly always the same for all buckets of a query.
-    let mut output = Output::default();
-    let mut had_rows = false;
-    for bucket in &plan.buckets {
-        // A bucket dropped since the plan was made is missing, like one that never was.
-        let Some(index) = place(at, bucket.id) else {
-            continue;
-        };
-        at = index;
-        if Instant::now() > deadline {
-            return Err(format!(
-                "the query took longer than {} s (limits.query_time)",
-                limits.query_time.as_secs_f64()
-            )
-            .into());
+}
+
+impl Asked<'_> {
+    fn answer(&self, held: &mut Held) -> Result<DatasetReply, Failure> {
+        if self.query.is_sqlstatement {
+            #[cfg(feature = "sql")]
+            return super::sql::run(self.app, self.caller, &self.query.sql_statement, held);
+            #[cfg(not(feature = "sql"))]
+            return Err("this mkts was built without SQL (feature sql)"
+                .to_owned()
+                .into());
         }
-        let view = &snapshot.buckets()[index];
-        let batch = if let Some(calls) = &calls {
+        match &self.query.functions[..] {
+            [] => self.rows(held),
+            _ => self.computed(held),
+        }
+    }
+
+    /// The rows as they are stored.
+    fn rows(&self, held: &mut Held) -> Result<DatasetReply, Failure> {
+        let app = self.app;
+        let plan = planner::plan_for(&app.engine, self.query, self.caller)?;
+        if let Some(reply) = last::reply(app, &plan, self.query, held)? {
+            return Ok(reply);
+        }
+        let snapshot = app.engine.snapshot(&ids(&plan));
+        let mut result = Assembly::default();
+        // Nearly always the same for all buckets of a query.
+        let mut output = Output::default();
+        for index in present(&plan, &snapshot) {
+            let bucket = &snapshot.buckets()[index];
+            output.be_for(&bucket.schema, bucket.kind, &self.query.columns);
+            self.add_bucket((&plan, &snapshot, index), &output, &mut result, held)?;
+        }
+        finished(result)
+    }
+
+    fn add_bucket(
+        &self,
+        (plan, snapshot, index): (&Plan, &Snapshot, usize),
+        output: &Output,
+        result: &mut Assembly,
+        held: &mut Held,
+    ) -> Result<(), String> {
+        self.check_time()?;
+        let bucket = &snapshot.buckets()[index];
+        let columns = output.read_columns();
+        let mut add = |batch: &ColumnBatch, result: &mut Assembly| {
+            result.add(bucket, output, batch)?;
+            check_bytes(result, output, self.limits)?;
+            result.take_room(output, self.app, held)
+        };
+        if let Some(last) = last_row(plan, snapshot, index, output)? {
+            return add(&last, result);
+        }
+        if plan.limit.is_some() {
+            let scan = Scan {
+                from: plan.start(bucket, &self.app.zone),
+                to: plan.to,
+                columns: Some(columns),
+                limit: plan.limit,
+            };
+            let read = read((snapshot, index), scan, output, self.limits, result.rows)?;
+            return add(&read, result);
+        }
+        // Not in one piece, which would be put together from such pieces.
+        let mut pieces = Pieces::new(&self.app.zone, plan, snapshot, index, columns)?;
+        while let Some(batch) = pieces.next(snapshot)? {
+            self.check_time()?;
+            check_rows(result.rows + batch.rows(), self.limits)?;
+            add(&batch, result)?;
+        }
+        Ok(())
+    }
+
+    /// What the functions of the query make of the rows.
+    fn computed(&self, held: &mut Held) -> Result<DatasetReply, Failure> {
+        let app = self.app;
+        let calls = Calls::new(app, self.caller, self.limits, self.query)?;
+        let plan = planner::plan_for(&app.engine, self.query, self.caller)?;
+        let mut ids = ids(&plan);
+        ids.extend(calls.further(&plan.buckets)?);
+        let snapshot = app.engine.snapshot(&ids);
+        let mut result = Assembly::default();
+        let mut output = Output::default();
+        let mut had_rows = false;
+        for index in present(&plan, &snapshot) {
+            self.check_time()?;
             let bounds = Bounds {
-                deadline,
+                deadline: self.deadline,
                 rows_before: result.rows,
             };
             let answer = calls.run(&plan, (&snapshot, index), &bounds)?;
             had_rows |= answer.had_rows;
             output.be_for(answer.rows.schema(), answer.kind, &[]);
-            answer.rows
-        } else {
-            output.be_for(&view.schema, view.kind, &query.columns);
-            read(app, limits, &plan, &snapshot, index, &output, result.rows)?
-        };
-        result.add(view, &output, batch, limits)?;
-        result.take_room(&output, app, held)?;
-    }
-    if !had_rows && calls.is_some_and(|calls| calls.needs_rows()) {
-        return Err("empty input to Accum: there is no row to make candles of"
-            .to_owned()
-            .into());
-    }
-    if result.slices.is_empty() {
-        return Err("no files returned from query parse".to_owned().into());
-    }
-    Ok(result.finish())
-}
-
-/// Where a column of the result comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Epoch,
-    /// Position among `Output::scanned`.
-    Column(usize),
-    Nanoseconds,
-}
-
-/// The columns of the result of one bucket.
-#[derive(Default)]
-struct Output {
-    made_for: Option<(Schema, RowKind)>,
-    /// Positions in the schema that are read.
-    scanned: Vec<usize>,
-    columns: Vec<(String, &'static str, Source)>,
-}
-
-impl Output {
-    /// `Epoch`, then the columns in stored order or those asked for in the order asked for, then
-    /// `Nanoseconds` for ticks. Unknown names are left out. A name asked for twice comes twice, and
-    /// so does `Epoch`, as clients of the reference see it.
-    fn new(schema: &Schema, kind: RowKind, wanted: &[String]) -> Self {
-        let mut output = Self {
-            made_for: Some((schema.clone(), kind)),
-            scanned: Vec::new(),
-            columns: vec![(EPOCH.to_owned(), "i8", Source::Epoch)],
-        };
-        if wanted.is_empty() {
-            (0..schema.len()).for_each(|position| output.add(schema, position));
+            result.add(&snapshot.buckets()[index], &output, &answer.rows)?;
+            check_bytes(&result, &output, self.limits)?;
+            result.take_room(&output, app, held)?;
         }
-        for name in wanted {
-            match schema.position(name) {
-                Some(position) => output.add(schema, position),
-                None if name == EPOCH => {
-                    output.columns.push((EPOCH.to_owned(), "i8", Source::Epoch));
-                }
-                None => {}
-            }
+        if !had_rows && calls.needs_rows() {
+            return Err("empty input to Accum: there is no row to make candles of"
+                .to_owned()
+                .into());
         }
-        if kind == RowKind::Tick {
-            output
-                .columns
-                .push((NANOSECONDS.to_owned(), "i4", Source::Nanoseconds));
+        finished(result)
+    }
+
+    fn check_time(&self) -> Result<(), String> {
+        match Instant::now() > self.deadline {
+            false => Ok(()),
+            true => Err(too_long(self.limits)),
         }
-        output
-    }
-
-    /// Becomes the output of such rows, if it is not yet.
-    fn be_for(&mut self, schema: &Schema, kind: RowKind, wanted: &[String]) {
-        if !self.is_for(schema, kind) {
-            *self = Self::new(schema, kind, wanted);
-        }
-    }
-
-    fn is_for(&self, schema: &Schema, kind: RowKind) -> bool {
-        let same = |made: &(Schema, RowKind)| made.1 == kind && made.0 == *schema;
-        self.made_for.as_ref().is_some_and(same)
-    }
-
-    fn add(&mut self, schema: &Schema, position: usize) {
-        let at = match self.scanned.iter().position(|p| *p == position) {
-            Some(at) => at,
-            None => {
-                self.scanned.push(position);
-                self.scanned.len() - 1
-            }
-        };
-        let def = &schema.columns()[position];
-        self.columns
-            .push((def.name.clone(), reply_code(def.ty), Source::Column(at)));
-    }
-
-    fn row_bytes(&self) -> u64 {
-        let columns = self.made_for.as_ref().map(|(schema, _)| schema.columns());
-        let columns = columns.unwrap_or_default();
-        let size = |source: &Source| match source {
-            Source::Epoch => 8,
-            Source::Nanoseconds => 4,
-            Source::Column(at) => columns[self.scanned[*at]].ty.size() as u64,
-        };
-        self.columns.iter().map(|c| size(&c.2)).sum()
     }
 }
 
-/// The rows of one bucket; their columns are those of `Output::scanned`.
+/// The buckets of a plan, each once where it is named twice in a row.
+fn ids(plan: &Plan) -> Vec<BucketId> {
+    let mut ids: Vec<BucketId> = plan.buckets.iter().map(|b| b.id).collect();
+    ids.dedup();
+    ids
+}
+
+/// Where the buckets of a plan stand in its snapshot. A bucket dropped since the plan was made is
+/// missing, like one that never was.
+fn present(plan: &Plan, snapshot: &Snapshot) -> impl Iterator<Item = usize> {
+    // Both lists are in one order: the place of a bucket is that of the one before, or the next.
+    let mut before = 0;
+    plan.buckets.iter().filter_map(move |bucket| {
+        let is_at = |at: &usize| {
+            snapshot
+                .buckets()
+                .get(*at)
+                .is_some_and(|b| b.id == bucket.id)
+        };
+        let at = [before, before + 1].into_iter().find(is_at)?;
+        before = at;
+        Some(at)
+    })
+}
+
+fn finished(result: Assembly) -> Result<DatasetReply, Failure> {
+    match result.slices.is_empty() {
+        true => Err(NOTHING.to_owned().into()),
+        false => Ok(result.finish()),
+    }
+}
+
+/// Said where no bucket of a query is left.
+const NOTHING: &str = "no files returned from query parse";
+
+fn too_long(limits: &Limits) -> String {
+    format!(
+        "the query took longer than {} s (limits.query_time)",
+        limits.query_time.as_secs_f64()
+    )
+}
+
+/// For queries that set no limit themselves.
+fn check_rows(rows: usize, limits: &Limits) -> Result<(), String> {
+    match rows as u64 > limits.result_rows {
+        false => Ok(()),
+        true => Err(format!(
+            "the result has more than {} rows (limits.result_rows); set limit_record_count or a \
+             shorter range",
+            limits.result_rows
+        )),
+    }
+}
+
+/// The first or last rows of one bucket, of those that have room in the result.
 fn read(
-    app: &App,
+    source: (&Snapshot, usize),
+    scan: Scan,
+    output: &Output,
     limits: &Limits,
+    rows_before: usize,
+) -> Result<ColumnBatch, String> {
+    let (snapshot, index) = source;
+    // One row more than allowed shows that there are too many, without reading all of them.
+    let rows_max = limits.result_bytes / output.row_bytes().max(1);
+    let room = usize::try_from(rows_max)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(rows_before)
+        .saturating_add(1);
+    let limit = scan.limit.map(|limit| match limit {
+        Limit::First(rows) => Limit::First(rows.min(room)),
+        Limit::Last(rows) => Limit::Last(rows.min(room)),
+    });
+    let batch = snapshot.scan(index, &Scan { limit, ..scan });
+    let batch = batch.map_err(|e| e.to_string())?;
+    match batch.rows() < room {
+        true => Ok(batch),
+        false => Err(too_many_bytes(limits)),
+    }
+}
+
+/// The newest row, if that and whole rows are wanted.
+fn last_row(
     plan: &Plan,
     snapshot: &Snapshot,
     index: usize,
     output: &Output,
-    rows_before: usize,
-) -> Result<ColumnBatch, String> {
+) -> Result<Option<ColumnBatch>, String> {
     let bucket = &snapshot.buckets()[index];
-    if plan.is_last_row() && output.scanned.len() == bucket.schema.len() {
-        let in_order = output.scanned.iter().enumerate().all(|(at, p)| at == *p);
-        if in_order {
-            let last = snapshot.last(index).map_err(|e| e.to_string())?;
-            return Ok(last.unwrap_or_else(|| ColumnBatch::empty(bucket.schema.clone())));
-        }
+    let mut in_order = output.scanned.iter().enumerate();
+    if !plan.is_last_row()
+        || output.scanned.len() != bucket.schema.len()
+        || !in_order.all(|(at, position)| at == *position)
+    {
+        return Ok(None);
     }
-    // One row more than allowed shows that there are too many, without reading all of them.
-    let bytes_rows = limits.result_bytes / output.row_bytes().max(1);
-    let rows_max = match plan.limit {
-        None => bytes_rows.min(limits.result_rows),
-        Some(_) => bytes_rows,
-    };
-    let room = usize::try_from(rows_max)
-        .unwrap_or(usize::MAX)
-        .saturating_sub(rows_before);
-    let room = room.saturating_add(1);
-    let limit = match plan.limit {
-        None => Limit::First(room),
-        Some(Limit::First(rows)) => Limit::First(rows.min(room)),
-        Some(Limit::Last(rows)) => Limit::Last(rows.min(room)),
-    };
-    // A batch has at least one column; if only Epoch is wanted the first is read and not sent.
-    let columns = match output.scanned.is_empty() {
-        true => vec![0],
-        false => output.scanned.clone(),
-    };
-    let scan = Scan {
-        from: plan.start(bucket, &app.zone),
-        to: plan.to,
-        columns: Some(columns),
-        limit: Some(limit),
-    };
-    let batch = snapshot.scan(index, &scan).map_err(|e| e.to_string())?;
-    if batch.rows() < room {
-        return Ok(batch);
-    }
-    Err(match plan.limit {
-        None if bytes_rows > limits.result_rows => format!(
-            "the result has more than {} rows (limits.result_rows); set limit_record_count or a \
-             shorter range",
-            limits.result_rows
-        ),
-        _ => format!(
-            "the result has more than {} bytes (limits.result_bytes); ask for fewer rows or columns",
-            limits.result_bytes
-        ),
-    })
+    let last = snapshot.last(index).map_err(|e| e.to_string())?;
+    Ok(Some(last.unwrap_or_else(|| {
+        ColumnBatch::empty(bucket.schema.clone())
+    })))
 }
 
-/// What a reply calls a bucket.
-fn slice_key(bucket: &BucketInfo) -> String {
-    [bucket.key.as_str(), ":Symbol/Timeframe/AttributeGroup"].concat()
+fn check_bytes(result: &Assembly, output: &Output, limits: &Limits) -> Result<(), String> {
+    match result.rows as u64 * output.row_bytes() > limits.result_bytes {
+        false => Ok(()),
+        true => Err(too_many_bytes(limits)),
+    }
 }
 
-/// The result as it grows, bucket by bucket.
-#[derive(Default)]
-struct Assembly {
-    columns: Vec<(String, &'static str, Source)>,
-    data: Vec<ColumnData>,
-    epochs: Vec<i64>,
-    slices: Vec<(String, usize, usize)>,
-    rows: usize,
-    /// Bytes of the room of results that are taken.
-    taken: u64,
-}
-
-/// Room is taken in such pieces, so that many small buckets do not ask for it one by one.
-const ROOM_BYTES: u64 = 64 << 10;
-
-impl Assembly {
-    fn add(
-        &mut self,
-        bucket: &BucketInfo,
-        output: &Output,
-        batch: ColumnBatch,
-        limits: &Limits,
-    ) -> Result<(), String> {
-        if self.slices.is_empty() {
-            self.columns.clone_from(&output.columns);
-            self.data
-                .resize_with(output.columns.len(), ColumnData::default);
-        } else if let Some(what) = self.difference(output) {
-            return Err(format!("{DIFFERENT}: {} {what}", bucket.key));
-        }
-        let rows = batch.rows();
-        for (data, (_, _, source)) in self.data.iter_mut().zip(&output.columns) {
-            match source {
-                // Written at the end, in one piece.
-                Source::Epoch => {}
-                Source::Column(at) => data.push(batch.columns()[*at].bytes()),
-                Source::Nanoseconds => data.push(nanos_of_second(batch.times()).bytes()),
-            }
-        }
-        self.epochs
-            .extend(batch.times().iter().map(|t| t.div_euclid(NANOS_PER_SECOND)));
-        let key = slice_key(bucket);
-        match self.slices.last_mut() {
-            // A symbol asked for twice: one slice with its rows twice.
-            Some(last) if last.0 == key => last.2 += rows,
-            _ => self.slices.push((key, self.rows, rows)),
-        }
-        self.rows += rows;
-        let row_bytes = output.row_bytes();
-        if self.rows as u64 * row_bytes > limits.result_bytes {
-            return Err(format!(
-                "the result has more than {} bytes (limits.result_bytes)",
-                limits.result_bytes
-            ));
-        }
-        Ok(())
-    }
-
-    /// The rows are in memory until the reply is sent.
-    fn take_room(&mut self, output: &Output, app: &App, held: &mut Held) -> Result<(), String> {
-        let bytes = self.rows as u64 * output.row_bytes();
-        if bytes <= self.taken {
-            return Ok(());
-        }
-        let more = (bytes - self.taken).next_multiple_of(ROOM_BYTES);
-        let Some(part) = app.results.take(more) else {
-            metrics::counter!("mkts_rejected_total", "reason" => "results").increment(1);
-            return Err(format!(
-                "the results under way together have more than {} bytes (limits.results_bytes); \
-                 try again later or ask for fewer rows",
-                app.limits().results_bytes
-            ));
-        };
-        held.merge(part);
-        self.taken += more;
-        Ok(())
-    }
-
-    /// What a further bucket has that the first has not.
-    fn difference(&self, output: &Output) -> Option<String> {
-        if self.columns.len() != output.columns.len() {
-            return Some(format!(
-                "has {} columns, the first has {}",
-                output.columns.len(),
-                self.columns.len()
-            ));
-        }
-        let mut pairs = self.columns.iter().zip(&output.columns);
-        let (first, other) = pairs.find(|(a, b)| (&a.0, a.1) != (&b.0, b.1))?;
-        Some(format!(
-            "has {} {} where the first has {} {}",
-            other.0, other.1, first.0, first.1
-        ))
-    }
-
-    fn finish(mut self) -> DatasetReply {
-        let epochs = Column::from_values(self.epochs);
-        for (data, column) in self.data.iter_mut().zip(&self.columns) {
-            if column.2 == Source::Epoch {
-                data.push(epochs.bytes());
-            }
-        }
-        DatasetReply {
-            types: self.columns.iter().map(|c| c.1.into()).collect(),
-            names: self.columns.into_iter().map(|c| c.0).collect(),
-            data: self.data,
-            length: self.rows,
-            slices: self.slices,
-        }
-    }
+fn too_many_bytes(limits: &Limits) -> String {
+    format!(
+        "the result has more than {} bytes (limits.result_bytes); ask for fewer rows or columns",
+        limits.result_bytes
+    )
 }

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::output::{Encoder, Format};
 use super::{Tally, caller, parameters};
+use crate::auth::Caller;
 use crate::http::{self, App, Out, Piece, Pieces, Reply};
 
 /// Bytes that are worth a write.
@@ -41,85 +42,95 @@ struct Asked {
 
 /// Answers one request.
 pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Reply {
-    let mut tally = Tally::start("http");
-    if request.method() != Method::POST {
-        let mut reply = plain_error(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "request",
-            "POST a statement",
-        );
-        let allow = HeaderValue::from_static("POST");
-        reply.headers_mut().insert(header::ALLOW, allow);
-        return reply;
+    let tally = Tally::start("http");
+    match begin(&app, request, peer, &tally).await {
+        Ok(begun) => begun.reply(tally),
+        Err(refused) => *refused,
     }
-    if !http::origin_is_allowed(&app, request.headers()) {
-        return http::foreign();
-    }
-    let who = match http::login(&app, "sql", &request, peer).await {
-        Ok(who) => who,
-        Err(refused) => {
-            app.discard_body(request.into_body()).await;
-            let reply = plain_error(StatusCode::UNAUTHORIZED, "denied", &refused.to_string());
-            return http::as_unauthorized(reply, &refused);
-        }
-    };
+}
+
+/// A result whose first rows are there.
+struct Begun {
+    rows: Rows,
+    first: Option<RecordBatch>,
+    format: Format,
+}
+
+/// Up to the first rows, which decide the status.
+async fn begin(
+    app: &App,
+    request: Request<Incoming>,
+    peer: IpAddr,
+    tally: &Tally,
+) -> Result<Begun, Box<Reply>> {
+    let (who, request) = admit(app, request, peer).await?;
     let Some(sql) = app.sql.clone() else {
         let what = "SQL is switched off (sql.enabled)";
-        return plain_error(StatusCode::NOT_FOUND, "off", what);
+        return Err(plain_error(StatusCode::NOT_FOUND, "off", what).into());
     };
     let Some(format) = Format::accepted(text_of(request.headers(), header::ACCEPT)) else {
         let what = "Accept names none of application/json, application/x-ndjson, text/csv, \
                     application/vnd.apache.arrow.stream";
-        return plain_error(StatusCode::NOT_ACCEPTABLE, "request", what);
+        return Err(plain_error(StatusCode::NOT_ACCEPTABLE, "request", what).into());
     };
-    let kind = text_of(request.headers(), header::CONTENT_TYPE).unwrap_or("");
-    let kind = kind
-        .split(';')
-        .next()
-        .unwrap_or("")
-        .trim()
-        .to_ascii_lowercase();
+    let kind = media_type(request.headers());
     // Held until the statement is planned: its text is bounded by `sql.statement_bytes`.
-    let (body, _room) = match app.read_body(request.into_body()).await {
-        Ok(read) => read,
-        Err(error) => return http::refused(&error),
-    };
-    let asked = match asked(&kind, body) {
-        Ok(asked) => asked,
-        Err((code, what)) => return plain_error(code, "request", &what),
-    };
-    let zone = match asked.zone.as_deref().map(Zone::parse).transpose() {
-        Ok(zone) => zone,
-        Err(error) => {
-            return plain_error(
-                StatusCode::BAD_REQUEST,
-                "request",
-                &format!("zone: {error}"),
-            );
-        }
-    };
+    let body = app.read_body(request.into_body()).await;
+    let (body, _room) = body.map_err(|error| http::refused(&error))?;
+    let refused = |(code, what): (_, String)| plain_error(code, "request", &what);
+    let bad = |what: String| refused((StatusCode::BAD_REQUEST, what));
+    let asked = asked(&kind, body).map_err(refused)?;
+    let zone = asked.zone.as_deref().map(Zone::parse).transpose();
+    let zone = zone.map_err(|error| bad(format!("zone: {error}")))?;
     let caller = caller(&who, false, zone);
-    let prepared = match sql.prepare(&asked.sql, &caller).await {
-        Ok(prepared) => prepared,
-        Err(error) => return failed(&error, &tally),
-    };
-    let values = match parameters::scalars(&asked.parameters, &prepared.parameters()) {
-        Ok(values) => values,
-        Err(what) => return plain_error(StatusCode::BAD_REQUEST, "request", &what),
-    };
-    let mut rows = match prepared.execute(values).await {
-        Ok(rows) => rows,
-        Err(error) => return failed(&error, &tally),
-    };
-    let first = match rows.next().await.transpose() {
-        Ok(first) => first,
-        Err(error) => return failed(&error, &tally),
-    };
-    let (sender, pieces) = Pieces::new();
-    let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || {
-        let sent = send(&runtime, rows, first, format, &sender, &mut tally);
-        match sent {
+    let failed = |error: Error| failed(&error, tally);
+    let prepared = sql.prepare(&asked.sql, &caller).await.map_err(failed)?;
+    let values = parameters::scalars(&asked.parameters, &prepared.parameters());
+    let mut rows = prepared
+        .execute(values.map_err(bad)?)
+        .await
+        .map_err(failed)?;
+    let first = rows.next().await.transpose().map_err(failed)?;
+    Ok(Begun {
+        rows,
+        first,
+        format,
+    })
+}
+
+/// Who asks, if the request is one for a statement and he may ask.
+async fn admit(
+    app: &App,
+    request: Request<Incoming>,
+    peer: IpAddr,
+) -> Result<(Caller, Request<Incoming>), Box<Reply>> {
+    if request.method() != Method::POST {
+        let code = StatusCode::METHOD_NOT_ALLOWED;
+        let mut reply = plain_error(code, "request", "POST a statement");
+        let allow = HeaderValue::from_static("POST");
+        reply.headers_mut().insert(header::ALLOW, allow);
+        return Err(reply.into());
+    }
+    if !http::origin_is_allowed(app, request.headers()) {
+        return Err(http::foreign().into());
+    }
+    match http::login(app, "sql", &request, peer).await {
+        Ok(who) => Ok((who, request)),
+        Err(refused) => {
+            app.discard_body(request.into_body()).await;
+            let reply = plain_error(StatusCode::UNAUTHORIZED, "denied", &refused.to_string());
+            Err(http::as_unauthorized(reply, &refused).into())
+        }
+    }
+}
+
+impl Begun {
+    /// The reply; a thread encodes the rows as the client takes them.
+    fn reply(self, mut tally: Tally) -> Reply {
+        let format = self.format;
+        let (sender, pieces) = Pieces::new();
+        let runtime = Handle::current();
+        tokio::task::spawn_blocking(move || match send(&runtime, self, &sender, &mut tally) {
             Ok(()) => {}
             Err(Stopped::Gone) => {
                 metrics::counter!("mkts_sql_cancelled_total", "door" => "http").increment(1);
@@ -128,16 +139,24 @@ pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>, peer: IpAd
                 tally.failed(&error);
                 tracing::warn!("a statement failed while its result was sent: {error}");
             }
+        });
+        let mut reply = Response::new(Out::Stream(pieces));
+        for (name, value) in [
+            (header::CONTENT_TYPE, format.media_type()),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ] {
+            let value = HeaderValue::from_static(value);
+            reply.headers_mut().insert(name, value);
         }
-    });
-    let mut reply = Response::new(Out::Stream(pieces));
-    let media_type = HeaderValue::from_static(format.media_type());
-    reply.headers_mut().insert(header::CONTENT_TYPE, media_type);
-    reply.headers_mut().insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    reply
+        reply
+    }
+}
+
+/// The type of a body, without its parameters.
+fn media_type(headers: &HeaderMap) -> String {
+    let text = text_of(headers, header::CONTENT_TYPE).unwrap_or("");
+    let kind = text.split(';').next().unwrap_or("");
+    kind.trim().to_ascii_lowercase()
 }
 
 /// The statement of a body.
@@ -175,12 +194,15 @@ enum Stopped {
 /// Encodes batch after batch on this thread, not faster than the client takes them.
 fn send(
     runtime: &Handle,
-    mut rows: Rows,
-    first: Option<RecordBatch>,
-    format: Format,
+    begun: Begun,
     sender: &mpsc::Sender<Piece>,
     tally: &mut Tally,
 ) -> Result<(), Stopped> {
+    let Begun {
+        mut rows,
+        first,
+        format,
+    } = begun;
     let broken = |error: arrow::error::ArrowError| {
         Stopped::Failed(Error::new(ErrorKind::Failed, error.to_string()))
     };

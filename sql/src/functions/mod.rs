@@ -37,7 +37,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use model::{ColumnBatch, ColumnDef, Zone};
 
 use rewrite::Rewriter;
-pub(crate) use shared::{actions_of, register, rewrite};
+pub(crate) use shared::{actions_of, register, register_own, rewrite};
 
 /// What functions ask the store.
 pub(crate) trait Lookup: Debug + Send + Sync {

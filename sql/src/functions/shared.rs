@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, visit_expressions,
 };
@@ -33,22 +34,22 @@ pub(crate) fn rewrite(statement: &mut Statement, shared: &SharedRef) -> Result<(
     })
 }
 
-/// Adds the functions to a session.
-pub(crate) fn register(
-    mut builder: SessionStateBuilder,
-    shared: &SharedRef,
-) -> SessionStateBuilder {
-    let lookup: Arc<dyn Lookup> = shared.clone();
-    let scalars = super::scalars(&shared.zone, &lookup);
-    builder
-        .scalar_functions()
-        .get_or_insert_default()
-        .extend(scalars);
+/// Adds the functions that know nothing of a statement.
+pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     builder
         .aggregate_functions()
         .get_or_insert_default()
         .extend(super::aggregates());
     builder
+}
+
+/// Adds those that ask the store, or know the zone.
+pub(crate) fn register_own(state: &mut SessionState, shared: &SharedRef) -> Result<(), Error> {
+    let lookup: Arc<dyn Lookup> = shared.clone();
+    for function in super::scalars(&shared.zone, &lookup) {
+        state.register_udf(function)?;
+    }
+    Ok(())
 }
 
 impl Lookup for Shared {

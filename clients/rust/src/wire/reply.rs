@@ -131,6 +131,24 @@ impl ColumnData {
 }
 
 impl ColumnData {
+    /// Bytes of all values.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// All values in order, without a copy.
+    pub fn into_chunks(mut self) -> Vec<Bytes> {
+        if !self.small.is_empty() {
+            self.chunks.push(self.small.into());
+        }
+        self.chunks
+    }
+
     /// All values in one piece; a copy unless they are in one already.
     pub fn into_bytes(mut self) -> Bytes {
         if self.small.is_empty() && self.chunks.len() == 1 {

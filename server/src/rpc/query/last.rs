@@ -4,7 +4,8 @@ use client::wire::{DatasetReply, QueryRequest, nanos_of_second};
 use engine::BucketId;
 use model::NANOS_PER_SECOND;
 
-use super::{Assembly, Output, Source, slice_key};
+use super::assembly::{Assembly, slice_key};
+use super::output::{Output, Source};
 use crate::http::App;
 use crate::planner::Plan;
 use crate::room::Held;
