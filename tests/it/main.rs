@@ -63,6 +63,7 @@ mod pymarketstore;
 mod python_client;
 mod python_plugin;
 mod random;
+mod reload;
 mod replay;
 mod rights;
 mod same_state;
