@@ -595,9 +595,9 @@ fn a_bad_stream_is_refused_and_the_next_one_works() {
     assert!(server.alive());
 }
 
-/// Messages under way share a budget, which is given back.
+/// What a message takes of the budget is given back with its answer.
 #[test]
-fn many_large_messages_at_once_are_refused_by_name() {
+fn a_message_beyond_the_budget_is_refused_by_name() {
     let limits = "limits: {requests_bytes: 1MiB, call_time: 30s}\n";
     let (mut server, runtime, mut client) = served(limits);
     let message = |rows: i64| proto::MultiWriteRequest {
@@ -617,67 +617,7 @@ fn many_large_messages_at_once_are_refused_by_name() {
         let written = runtime.block_on(client.write(message(50_000)));
         assert_eq!(view(written).unwrap().responses, []);
     }
-    // One that is held open takes its part from the others.
-    let (first, rest) = tokio::sync::oneshot::channel::<()>();
-    let mut holder = tonic::client::Grpc::new(runtime.block_on(async {
-        let address = format!("http://{}", server.grpc());
-        Channel::from_shared(address)
-            .unwrap()
-            .connect()
-            .await
-            .unwrap()
-    }));
-    let held = runtime.spawn(async move {
-        holder.ready().await.unwrap();
-        let messages = held_open(message(50_000), rest);
-        let codec = tonic_prost::ProstCodec::<_, proto::MultiServerResponse>::default();
-        let path = "/proto.Marketstore/Write".parse().unwrap();
-        holder
-            .client_streaming(tonic::Request::new(messages), path, codec)
-            .await
-    });
-    // It waits for the end of its call with all of its message sent.
-    let refused = runtime.block_on(async {
-        loop {
-            match client.write(message(50_000)).await {
-                Err(status) => break status,
-                Ok(_) => tokio::task::yield_now().await,
-            }
-        }
-    });
-    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
-    let _ = first.send(());
-    let done = runtime.block_on(held).unwrap().unwrap().into_inner();
-    assert_eq!(done.responses, []);
-    let written = runtime.block_on(client.write(message(50_000)));
-    assert_eq!(view(written).unwrap().responses, []);
     assert!(server.alive());
-}
-
-/// One message, and the end of the call when it is told.
-fn held_open(
-    message: proto::MultiWriteRequest,
-    told: tokio::sync::oneshot::Receiver<()>,
-) -> impl tokio_stream::Stream<Item = proto::MultiWriteRequest> + Send + 'static {
-    let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        sender.send(message).await.unwrap();
-        let _ = told.await;
-    });
-    Messages(receiver)
-}
-
-struct Messages(tokio::sync::mpsc::Receiver<proto::MultiWriteRequest>);
-
-impl tokio_stream::Stream for Messages {
-    type Item = proto::MultiWriteRequest;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_recv(cx)
-    }
 }
 
 /// A call whose message does not end is answered all the same.

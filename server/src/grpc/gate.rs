@@ -166,3 +166,54 @@ impl HttpBody for Counted {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Full};
+    use tonic::Code;
+
+    use super::*;
+
+    fn message(room: &Room, bytes: usize, most: u64) -> Counted {
+        Counted {
+            body: Body::new(Full::new(Bytes::from(vec![7; bytes]))),
+            room: room.clone(),
+            held: Arc::default(),
+            came: 0,
+            taken: 0,
+            most,
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_under_way_share_one_room() {
+        let room = Room::new(4 * ROOM_BYTES);
+        let first = message(&room, 3 * ROOM_BYTES as usize, u64::MAX);
+        let held = Arc::clone(&first.held);
+        assert_eq!(
+            first.collect().await.unwrap().to_bytes().len() as u64,
+            3 * ROOM_BYTES
+        );
+        // Read to its end, and not answered yet.
+        let second = message(&room, 2 * ROOM_BYTES as usize, u64::MAX);
+        let refused = second.collect().await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(
+            refused.message().contains("limits.requests_bytes"),
+            "{refused}"
+        );
+        drop(held);
+        let third = message(&room, 2 * ROOM_BYTES as usize, u64::MAX);
+        assert!(third.collect().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_stranger_sends_little() {
+        let room = Room::new(4 * ROOM_BYTES);
+        let small = message(&room, STRANGER_BYTES as usize, STRANGER_BYTES);
+        assert!(small.collect().await.is_ok());
+        let large = message(&room, STRANGER_BYTES as usize + 1, STRANGER_BYTES);
+        let refused = large.collect().await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated);
+    }
+}
