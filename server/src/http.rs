@@ -46,7 +46,9 @@ use crate::stream::{self, Hub};
 use crate::tls::Tls;
 use crate::{admin, rpc, status, write};
 pub(crate) use body::ReadError;
-pub(crate) use body::{Chunks, Out, Piece, Pieces};
+pub(crate) use body::{Chunks, Out};
+#[cfg(feature = "sql")]
+pub(crate) use body::{Piece, Pieces};
 
 /// What a reload of the configuration changes while the server runs.
 #[derive(Debug, Clone, Default)]

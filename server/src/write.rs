@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::auth::{Caller, Right};
 use crate::http::{self, App, Reply};
 use crate::percent;
+#[cfg(feature = "sql")]
 pub(crate) use rows::Gathered;
 
 pub(crate) const PATH: &str = "/write";

@@ -68,7 +68,8 @@ async fn planned(
     shared: SharedRef,
     what: What,
 ) -> Result<Planned, Error> {
-    let Planned::Query { state, plan } = plan::query(inner, source, shared.clone()).await? else {
+    let Planned::Query { state, plan, .. } = plan::query(inner, source, shared.clone()).await?
+    else {
         return Err(Error::failed("internal error: a source that is no query"));
     };
     let change = Change {
@@ -82,7 +83,7 @@ async fn planned(
         What::Insert(target, names) => {
             insert::mapping(target, change.plan.schema().as_arrow(), names.as_deref())?;
         }
-        What::Delete if parameters(&change.plan).is_empty() => {
+        What::Delete if parameters(&change.plan, 0).is_empty() => {
             delete::ranges(&change.state, &change.plan, &change.shared)?;
         }
         What::Delete => {}
@@ -132,7 +133,7 @@ impl Change {
     }
 
     pub(crate) fn parameters(&self) -> Vec<Option<DataType>> {
-        parameters(&self.plan)
+        parameters(&self.plan, 0)
     }
 
     pub(crate) async fn run(
@@ -141,7 +142,7 @@ impl Change {
         values: Vec<ScalarValue>,
         ended: &Ended,
     ) -> Result<Rows, Error> {
-        let plan = plan::with_values(self.plan.clone(), values)?;
+        let plan = plan::with_values(self.plan.clone(), 0, values)?;
         let rows = match &self.what {
             What::Insert(target, names) => {
                 insert::run(

@@ -1,5 +1,7 @@
 //! A statement's text to what is done for it.
 
+use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -31,9 +33,7 @@ use crate::pieces::{Pieces, Shown};
 use crate::session::{Inner, parameters};
 use crate::shared::SharedRef;
 use crate::tables::Tables;
-use crate::{
-    Dialect, Error, bounded, change, extend, fill, order, parse, show, tables, times,
-};
+use crate::{Dialect, Error, bounded, change, extend, fill, order, parse, show, tables, times};
 
 /// What is done for a statement.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ pub(crate) enum Planned {
     Query {
         state: Arc<SessionState>,
         plan: LogicalPlan,
+        /// Parameters that its text has; a rewriting may have left some out.
+        placeholders: usize,
     },
     /// The rows are there.
     Ready {
@@ -82,6 +84,7 @@ pub(crate) async fn query(
     mut statement: ast::Statement,
     shared: SharedRef,
 ) -> Result<Planned, Error> {
+    let placeholders = placeholders(&statement);
     if let Some(extension) = &shared.caller.extension {
         extension.rewrite(&mut statement)?;
     }
@@ -115,7 +118,23 @@ pub(crate) async fn query(
     Ok(Planned::Query {
         state: Arc::new(state),
         plan,
+        placeholders,
     })
+}
+
+/// The highest number of a parameter.
+fn placeholders(statement: &ast::Statement) -> usize {
+    let mut highest = 0;
+    let ControlFlow::Continue(()) = ast::visit_expressions(statement, |expr| {
+        if let ast::Expr::Value(value) = expr
+            && let ast::Value::Placeholder(name) = &value.value
+            && let Some(Ok(number)) = name.strip_prefix('$').map(str::parse::<usize>)
+        {
+            highest = highest.max(number);
+        }
+        ControlFlow::<Infallible>::Continue(())
+    });
+    highest
 }
 
 /// Whether a plan only filters, orders and cuts the rows of one table.
@@ -144,12 +163,13 @@ fn is_subquery(expr: &Expr) -> bool {
     )
 }
 
-/// A plan with values for its parameters.
+/// A plan with values for its parameters, of which the text has at least `placeholders`.
 pub(crate) fn with_values(
     plan: LogicalPlan,
+    placeholders: usize,
     values: Vec<ScalarValue>,
 ) -> Result<LogicalPlan, Error> {
-    let wanted = parameters(&plan).len();
+    let wanted = parameters(&plan, placeholders).len();
     if values.len() != wanted {
         return Err(Error::invalid(format!(
             "the statement has {wanted} parameters, {} values are given",

@@ -345,7 +345,9 @@ impl Statement {
     /// The types of `$1..`; `None` where any will do.
     pub fn parameters(&self) -> Vec<Option<DataType>> {
         match &self.planned {
-            Planned::Query { plan, .. } => parameters(plan),
+            Planned::Query {
+                plan, placeholders, ..
+            } => parameters(plan, *placeholders),
             Planned::Ready { .. } => Vec::new(),
             Planned::Change(change) => change.parameters(),
         }
@@ -395,12 +397,17 @@ impl Statement {
             Planned::Ready {
                 schema, batches, ..
             } => Ok(Rows::ready(schema.clone(), batches.clone())),
-            Planned::Query { state, plan } => {
+            Planned::Query {
+                state,
+                plan,
+                placeholders,
+            } => {
                 let (state, plan) = (state.clone(), plan.clone());
+                let placeholders = *placeholders;
                 let inner = self.sql.0.clone();
                 let run = deadline.clone();
                 let start = async move {
-                    let stream = stream(&state, plan, parameters, &run.ended).await?;
+                    let stream = stream(&state, plan, placeholders, parameters, &run.ended).await?;
                     Rows::start(stream, &inner, run, permit).await
                 };
                 self.sql.on_threads(deadline, start).await
@@ -422,10 +429,11 @@ impl Statement {
 pub(crate) async fn stream(
     state: &SessionState,
     plan: LogicalPlan,
+    placeholders: usize,
     values: Vec<ScalarValue>,
     ended: &Ended,
 ) -> Result<datafusion::physical_plan::SendableRecordBatchStream, Error> {
-    let plan = plan::with_values(plan, values)?;
+    let plan = plan::with_values(plan, placeholders, values)?;
     let physical = state.create_physical_plan(&plan).await?;
     let physical = watched(physical, ended)?;
     Ok(execute_stream(physical, task(state))?)
@@ -446,14 +454,17 @@ pub(crate) fn task(state: &SessionState) -> Arc<TaskContext> {
     ))
 }
 
+/// The highest number of a parameter that is heeded.
+const PARAMETERS_MAX: usize = 10_000;
+
 /// Types by number; numbers that are left out take anything.
-pub(crate) fn parameters(plan: &LogicalPlan) -> Vec<Option<DataType>> {
-    let mut types = Vec::new();
+pub(crate) fn parameters(plan: &LogicalPlan, placeholders: usize) -> Vec<Option<DataType>> {
+    let mut types = vec![None; placeholders.min(PARAMETERS_MAX)];
     for (name, ty) in plan.get_parameter_types().unwrap_or_default() {
         let number = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());
         let Some(at) = number
             .and_then(|n| n.checked_sub(1))
-            .filter(|at| *at < 10_000)
+            .filter(|at| *at < PARAMETERS_MAX)
         else {
             continue;
         };

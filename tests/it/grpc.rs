@@ -624,23 +624,22 @@ fn a_message_beyond_the_budget_is_refused_by_name() {
 #[test]
 fn a_call_that_takes_too_long_is_ended_by_name() {
     let (mut server, runtime, mut client) = served("limits: {call_time: 100ms}\n");
-    let status =
-        runtime.block_on(async {
-            let address = format!("http://{}", server.grpc());
-            let channel = Channel::from_shared(address).unwrap().connect().await;
-            let mut calls = tonic::client::Grpc::new(channel.unwrap());
-            calls.ready().await.unwrap();
-            let codec = tonic_prost::ProstCodec::<
+    let status = runtime.block_on(async {
+        let address = format!("http://{}", server.grpc());
+        let channel = Channel::from_shared(address).unwrap().connect().await;
+        let mut calls = tonic::client::Grpc::new(channel.unwrap());
+        calls.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<
                 proto::MultiWriteRequest,
                 proto::MultiServerResponse,
             >::default();
-            let path = "/proto.Marketstore/Write".parse().unwrap();
-            let request = tonic::Request::new(tokio_stream::pending());
-            calls
-                .client_streaming(request, path, codec)
-                .await
-                .unwrap_err()
-        });
+        let path = "/proto.Marketstore/Write".parse().unwrap();
+        let request = tonic::Request::new(tokio_stream::pending());
+        calls
+            .client_streaming(request, path, codec)
+            .await
+            .unwrap_err()
+    });
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
     assert!(status.message().contains("limits.call_time"), "{status:?}");
     let version = runtime.block_on(client.server_version(proto::ServerVersionRequest {}));

@@ -115,16 +115,17 @@ def catalog():
 
 def updates():
     """INSERT and DELETE, as statements and as prepared ones; the number of rows comes back."""
-    def changed(text):
-        cursor.adbc_statement.set_sql_query(text)
-        return cursor.adbc_statement.execute_update()
-
-    def left():
-        cursor.execute('SELECT count(*) FROM "UP/1Min/X"')
-        return cursor.fetchone()[0]
-
     with connect() as connection, connection.cursor() as cursor:
-        # A statement that ingested takes no text any more.
+        def changed(text):
+            # A cursor of its own: `execute` takes a text that it had before as prepared.
+            with connection.cursor() as own:
+                own.adbc_statement.set_sql_query(text)
+                return own.adbc_statement.execute_update()
+
+        def left():
+            cursor.execute('SELECT count(*) FROM "UP/1Min/X"')
+            return cursor.fetchone()[0]
+
         with connection.cursor() as other:
             other.adbc_ingest("UP/1Min/X", bars(1), mode="create")
         copy = 'INSERT INTO "UP/1Min/X" SELECT "Epoch", "Close", "Volume" FROM "AAPL/1Min/OHLCV"'
@@ -136,12 +137,14 @@ def updates():
         assert left() == 7
         # Prepared, a run for each row of parameters.
         delete = 'DELETE FROM "UP/1Min/X" WHERE "Epoch" = $1'
-        cursor.executemany(delete, [(START + dt.timedelta(minutes=i),) for i in range(3)])
+        with connection.cursor() as other:
+            other.executemany(delete, [(START + dt.timedelta(minutes=i),) for i in range(3)])
         assert left() == 4
-        statement = cursor.adbc_statement
-        statement.set_sql_query(copy + ' WHERE "Volume" = 2')
-        statement.prepare()
-        assert [statement.execute_update(), statement.execute_update()] == [1, 1]
+        with connection.cursor() as other:
+            statement = other.adbc_statement
+            statement.set_sql_query(copy + ' WHERE "Volume" = 2')
+            statement.prepare()
+            assert [statement.execute_update(), statement.execute_update()] == [2, 2]
         assert left() == 5
         refused("Nothing", lambda: changed('INSERT INTO "UP/1Min/X" SELECT "Nothing" FROM "AAPL/1Min/OHLCV"'))
         refused("UPDATE", lambda: changed('UPDATE "UP/1Min/X" SET "Close" = 1'))

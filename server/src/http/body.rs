@@ -100,6 +100,7 @@ pub(super) async fn discard(mut body: Incoming, limits: &Limits) {
 }
 
 /// The body of a reply.
+#[cfg_attr(not(feature = "sql"), allow(dead_code))] // only results of SQL are streamed
 #[derive(Debug)]
 pub(crate) enum Out {
     /// Known as a whole.
@@ -127,6 +128,7 @@ impl fmt::Display for BrokenOff {
 impl std::error::Error for BrokenOff {}
 
 /// A piece of a body that is made while it is sent.
+#[cfg_attr(not(feature = "sql"), allow(dead_code))] // only results of SQL are streamed
 #[derive(Debug)]
 pub(crate) enum Piece {
     Bytes(Bytes),
@@ -142,8 +144,10 @@ pub(crate) struct Pieces {
 }
 
 /// Pieces made ahead of the peer.
+#[cfg_attr(not(feature = "sql"), allow(dead_code))] // only results of SQL are streamed
 const PIECES_AHEAD: usize = 2;
 
+#[cfg_attr(not(feature = "sql"), allow(dead_code))] // only results of SQL are streamed
 impl Pieces {
     /// A body, and where its pieces go.
     pub(crate) fn new() -> (mpsc::Sender<Piece>, Self) {

@@ -22,9 +22,19 @@ pub(super) fn user(code: &str, message: impl AsRef<str>) -> PgWireError {
 
 /// An error that ends the connection.
 pub(super) fn fatal(code: &str, message: impl AsRef<str>) -> PgWireError {
-    let mut info = info(code, message.as_ref());
-    info.severity = "FATAL".to_owned();
-    PgWireError::UserError(Box::new(info))
+    ending(user(code, message))
+}
+
+/// The same error, which ends the connection.
+pub(super) fn ending(error: PgWireError) -> PgWireError {
+    match error {
+        PgWireError::UserError(mut info) => {
+            info.severity = "FATAL".to_owned();
+            info.severity_nonlocalized = Some("FATAL".to_owned());
+            PgWireError::UserError(info)
+        }
+        other => other,
+    }
 }
 
 fn info(code: &str, message: &str) -> ErrorInfo {

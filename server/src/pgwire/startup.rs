@@ -17,7 +17,7 @@ use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::startup::Authentication;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
-use super::errors::fatal;
+use super::errors::{ending, fatal};
 use super::session::Door;
 use super::settings::Told;
 use crate::auth;
@@ -48,7 +48,7 @@ impl StartupHandler for Door {
                 for (name, value) in &startup.parameters {
                     let name = name.to_lowercase();
                     if !NO_SETTINGS.contains(&name.as_str()) {
-                        session.settings.lock().set(&name, value)?;
+                        session.settings.lock().set(&name, value).map_err(ending)?;
                     }
                 }
                 if session.app.auth.is_on() {

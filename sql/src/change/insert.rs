@@ -156,7 +156,7 @@ pub(super) async fn run(
     ended: &Ended,
 ) -> Result<u64, Error> {
     let places = mapping(target, plan.schema().as_arrow(), names)?;
-    let mut source = stream(state, plan, Vec::new(), ended).await?;
+    let mut source = stream(state, plan, 0, Vec::new(), ended).await?;
     let consumer = MemoryConsumer::new("INSERT");
     let reserved = consumer.register(&inner.environment.memory_pool);
     let mut batches: Vec<RecordBatch> = Vec::new();

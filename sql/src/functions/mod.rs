@@ -8,6 +8,7 @@
 //! | `gap` | `lead` over the rows, and a condition |
 //! | `adjust` | all columns, over or by `adjust_factor` |
 //! | one of these in FROM, `gap('AAPL/1Min/OHLCV', '5Min')` | a subquery with it in the select list |
+//! | `LIKE p ESCAPE '/'` | LIKE with the backslash, the only sign that DataFusion knows |
 //! | `count`, `min`, `max`, `avg` in MarketStore's dialect | the same with its names and an `Epoch` of now |
 //!
 //! Invariant: what a rewriting leaves is SQL that streams and runs on all threads; no function here
@@ -20,6 +21,7 @@ mod extremes;
 mod factor;
 mod first_last;
 mod gaps;
+mod like;
 mod marketstore;
 mod rewrite;
 mod shared;

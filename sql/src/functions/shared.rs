@@ -13,13 +13,14 @@ use engine::{BucketId, Scan};
 use model::{BucketKey, ColumnBatch, ColumnDef, KeyPattern};
 
 use super::factor::ADJUST_FACTOR;
-use super::{Lookup, Rewriter};
+use super::{Lookup, Rewriter, like};
 use crate::shared::{Shared, SharedRef};
 use crate::tables::is_pattern;
 use crate::{Dialect, Error, ErrorKind};
 
 /// Puts plain SQL in the place of functions of several columns.
 pub(crate) fn rewrite(statement: &mut Statement, shared: &SharedRef) -> Result<(), Error> {
+    like::rewrite(statement);
     let rewriter = Rewriter {
         lookup: shared.clone(),
         marketstore: shared.dialect() == Dialect::MarketStore,

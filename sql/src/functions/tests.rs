@@ -713,3 +713,21 @@ fn candles_are_filled() {
     let error = bench.error("SELECT Open FROM `A/1Min/OHLCV` FILL(prev)");
     assert!(error.to_string().contains("FILL needs GROUP BY"), "{error}");
 }
+
+#[test]
+fn patterns_have_the_escape_sign_that_the_statement_says() {
+    let bench = Bench::new();
+    for (condition, is_so) in [
+        ("'a_b' LIKE 'a/_b' ESCAPE '/'", true),
+        ("'axb' LIKE 'a/_b' ESCAPE '/'", false),
+        ("'a/b' LIKE 'a//_' ESCAPE '/'", true),
+        ("'a\\b' LIKE 'a\\_' ESCAPE '/'", true),
+        ("'AB%' ILIKE 'a_!%' ESCAPE '!'", true),
+        ("'ABC' ILIKE 'a_!%' ESCAPE '!'", false),
+        ("'a\\b' LIKE 'a\\b' ESCAPE ''", true),
+        ("'pg_x' NOT LIKE 'pg/_' || '%' ESCAPE '/'", false),
+    ] {
+        let rows = bench.show(&format!("SELECT {condition} AS it"));
+        assert_eq!(rows, is_so.to_string(), "{condition}");
+    }
+}
