@@ -24,7 +24,8 @@ use serde_yaml as yaml;
 
 pub use control::{Control, load_control};
 pub use keys::{
-    ENTRY_KEYS, FLIGHT_KEYS, LIMIT_KEYS, POSTGRES_KEYS, REPLICATION_KEYS, SQL_KEYS, TOP_KEYS,
+    ENTRY_KEYS, FLIGHT_KEYS, LIMIT_KEYS, PLUGINS_KEYS, POSTGRES_KEYS, REPLICATION_KEYS, SQL_KEYS,
+    TOP_KEYS,
 };
 pub use plugins::Plugins;
 pub use settings::{AuthFile, Config, Grpc, Limits, LogLevel, TlsFiles};

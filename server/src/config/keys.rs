@@ -118,7 +118,7 @@ pub const FLIGHT_KEYS: &[&str] = &["enabled", "prepared"];
 pub const POSTGRES_KEYS: &[&str] = &["listen_port", "connections"];
 
 /// Keys of `plugins`.
-pub(super) const PLUGINS_KEYS: &[&str] = &["trust_native", "defaults"];
+pub const PLUGINS_KEYS: &[&str] = &["trust_native", "defaults"];
 
 /// Keys of `plugins.defaults`.
 pub(super) const DEFAULTS_KEYS: &[&str] = &["timeout", "wal_hold"];

@@ -111,7 +111,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::{LIMIT_KEYS, TOP_KEYS};
+    use crate::config::{LIMIT_KEYS, PLUGINS_KEYS, TOP_KEYS};
 
     #[test]
     fn differences_are_found_by_their_path() {
@@ -132,6 +132,7 @@ mod tests {
         for live in LIVE {
             match live.split_once('.') {
                 Some(("limits", key)) => assert!(LIMIT_KEYS.contains(&key), "{live}"),
+                Some(("plugins", key)) => assert!(PLUGINS_KEYS.contains(&key), "{live}"),
                 Some(_) => panic!("{live}"),
                 None => assert!(TOP_KEYS.contains(live), "{live}"),
             }
