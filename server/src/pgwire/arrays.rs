@@ -124,8 +124,11 @@ pub(super) fn elements(text: &str) -> Result<Vec<Option<String>>, String> {
     Ok(found)
 }
 
+/// The number of the type of elements, and the bytes of each; `None` for NULL.
+pub(super) type Elements<'a> = (u32, Vec<Option<&'a [u8]>>);
+
 /// The elements of an array that a client sent in binary, and their type's number.
-pub(super) fn binary_elements(bytes: &[u8]) -> Result<(u32, Vec<Option<&[u8]>>), String> {
+pub(super) fn binary_elements(bytes: &[u8]) -> Result<Elements<'_>, String> {
     fn int(bytes: &mut &[u8]) -> Result<i32, String> {
         let (four, rest) = bytes
             .split_first_chunk::<4>()
