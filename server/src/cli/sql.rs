@@ -54,6 +54,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         })?;
         rows.map_or(Ok(()), |rows| rows.finish().map(|_| ()))
     });
+    #[cfg_attr(not(feature = "sql"), allow(clippy::drop_non_drop))]
     drop(runner);
     let closed = place::Opened::close(opened);
     done.and(closed)

@@ -47,6 +47,7 @@ impl Session {
     }
 
     pub(super) fn close(self) -> Result<(), Failure> {
+        #[cfg_attr(not(feature = "sql"), allow(clippy::drop_non_drop))]
         drop(self.statements);
         self.opened.close()
     }
