@@ -12,10 +12,10 @@ mod parameters;
 
 use std::sync::Arc;
 
-use model::{BucketKey, Zone};
-use sql::{Access, Caller, Sql, Surroundings};
+use model::Zone;
+use sql::{Caller, Sql, Surroundings};
 
-use crate::auth::{self, Right};
+use crate::auth;
 use crate::config;
 use crate::http::App;
 pub(crate) use parameters::fitted;
@@ -95,28 +95,10 @@ impl Surroundings for Around {
 /// Whom a statement runs for: the one place where the doors of SQL say what a token may.
 pub(crate) fn caller(who: &auth::Caller, read_only: bool, zone: Option<Zone>) -> Caller {
     Caller {
-        access: Arc::new(Rights(who.clone())),
+        access: Arc::new(who.clone()),
         read_only,
         zone,
         ..Caller::anyone()
-    }
-}
-
-/// The rights of a token.
-#[derive(Debug)]
-struct Rights(auth::Caller);
-
-impl Access for Rights {
-    fn may_read(&self, key: &BucketKey) -> bool {
-        self.0.may(Right::Read, key)
-    }
-
-    fn may_write(&self, key: &BucketKey) -> bool {
-        self.0.may(Right::Write, key)
-    }
-
-    fn is_admin(&self) -> bool {
-        self.0.is_admin()
     }
 }
 
