@@ -59,6 +59,12 @@ impl Caller {
         Self(grant)
     }
 
+    /// Whether both were let in by the same reading of the same token: with the same rights.
+    #[cfg(feature = "sql")]
+    pub(crate) fn is_the_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(super) fn hash(&self) -> Option<&Hash> {
         self.0.hash.as_ref()
     }

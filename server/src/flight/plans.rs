@@ -8,6 +8,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use sql::{ScalarValue, Statement};
 
+use crate::auth::Caller;
+
 /// Plans kept between `GetFlightInfo` and `DoGet`, which follows at once.
 const WAITING_MAX: usize = 256;
 
@@ -17,7 +19,7 @@ const WAITING_TIME: Duration = Duration::from_secs(5);
 /// A plan, for whom, of what, since when.
 #[derive(Debug)]
 struct Plan {
-    owner: String,
+    owner: Caller,
     text: String,
     statement: Statement,
     since: Instant,
@@ -28,15 +30,15 @@ struct Plan {
 pub(super) struct Waiting(Mutex<VecDeque<Plan>>);
 
 impl Waiting {
-    /// Keeps a plan for the caller of that name.
-    pub(super) fn put(&self, owner: &str, text: &str, statement: Statement) {
+    /// Keeps a plan for its caller, until his token is read with other rights.
+    pub(super) fn put(&self, owner: &Caller, text: &str, statement: Statement) {
         let mut plans = self.0.lock();
         plans.retain(|plan| plan.since.elapsed() < WAITING_TIME);
         if plans.len() == WAITING_MAX {
             plans.pop_front();
         }
         plans.push_back(Plan {
-            owner: owner.to_owned(),
+            owner: owner.clone(),
             text: text.to_owned(),
             statement,
             since: Instant::now(),
@@ -44,12 +46,12 @@ impl Waiting {
     }
 
     /// The plan, once.
-    pub(super) fn take(&self, owner: &str, text: &str) -> Option<Statement> {
+    pub(super) fn take(&self, owner: &Caller, text: &str) -> Option<Statement> {
         let mut plans = self.0.lock();
         plans.retain(|plan| plan.since.elapsed() < WAITING_TIME);
         let at = plans
             .iter()
-            .position(|plan| plan.owner == owner && plan.text == text)?;
+            .position(|plan| plan.owner.is_the_same(owner) && plan.text == text)?;
         plans.remove(at).map(|plan| plan.statement)
     }
 }

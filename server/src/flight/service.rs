@@ -117,7 +117,7 @@ fn unknown_handle() -> Status {
 }
 
 impl Door {
-    /// Whom a call runs for, and the name of his token: plans and prepared statements are his.
+    /// Whom a call runs for, and the name of his token: prepared statements are his.
     async fn known<T>(&self, request: &Request<T>) -> Result<(Caller, String), Status> {
         let who = grpc::login(&self.app, request).await?;
         Ok((caller(&who, false, None), who.name().to_owned()))
@@ -190,10 +190,10 @@ impl FlightSqlService for Door {
         query: CommandStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let (caller, owner) = self.known(&request).await?;
-        let statement = self.plan(&query.query, &caller).await?;
+        let who = grpc::login(&self.app, &request).await?;
+        let statement = self.plan(&query.query, &caller(&who, false, None)).await?;
         let schema = statement.schema();
-        self.waiting.put(&owner, &query.query, statement);
+        self.waiting.put(&who, &query.query, statement);
         let ticket = TicketStatementQuery {
             statement_handle: query.query.into(),
         };
@@ -206,14 +206,14 @@ impl FlightSqlService for Door {
         ticket: TicketStatementQuery,
         request: Request<Ticket>,
     ) -> Result<Response<Given>, Status> {
-        let (caller, owner) = self.known(&request).await?;
+        let who = grpc::login(&self.app, &request).await?;
         let tally = Tally::start("flight");
         let text = std::str::from_utf8(&ticket.statement_handle)
             .map_err(|_| Status::invalid_argument("the ticket is not one of this server"))?;
         let run = async {
-            let statement = match self.waiting.take(&owner, text) {
+            let statement = match self.waiting.take(&who, text) {
                 Some(statement) => statement,
-                None => self.sql.prepare(text, &caller).await?,
+                None => self.sql.prepare(text, &caller(&who, false, None)).await?,
             };
             statement.execute(Vec::new()).await
         };

@@ -137,8 +137,14 @@ impl Flight {
     }
 
     fn rows(&mut self, statement: &str) -> Said {
+        self.rows_after(statement, || ())
+    }
+
+    /// Asks, and takes the rows when `between` is done.
+    fn rows_after(&mut self, statement: &str, between: impl FnOnce()) -> Said {
         let info = self.client.execute(statement.to_owned(), None);
         let info = self.runtime.block_on(info);
+        between();
         self.one(info)
     }
 
@@ -403,4 +409,22 @@ fn a_session_ends_with_its_token() {
     assert_eq!(site.reload().0, Some(0));
     assert_eq!(session.ask("SELECT 1"), Said::Unknown);
     assert_eq!(flight.tables().end(), Unknown);
+}
+
+/// What was planned with rights that are gone is not read.
+#[test]
+fn a_plan_ends_with_its_rights() {
+    let site = Site::guarded("");
+    site.client("admin")
+        .write(&[table("A/1Min/X")], RowKind::Bar)
+        .unwrap();
+    let mut flight = Flight::open(&site, "reader");
+    let statement = "SELECT * FROM \"A/1Min/X\"";
+    assert!(matches!(flight.rows(statement), Said::Rows(_)));
+    let late = flight.rows_after(statement, || {
+        site.narrow("reader", "B/**");
+        assert_eq!(site.reload().0, Some(0));
+    });
+    assert!(!matches!(late, Said::Rows(_)), "{late:?}");
+    assert_eq!(late, flight.rows(statement));
 }

@@ -169,6 +169,16 @@ impl Site {
         write_private(&tokens, &left);
     }
 
+    /// Leaves a token of all keys only some; the server has not read it yet.
+    pub(crate) fn narrow(&self, name: &str, keys: &str) {
+        let tokens = self.path("tokens");
+        let text = fs::read_to_string(&tokens).unwrap();
+        let line = format!("\"name\":\"{name}\"");
+        assert!(text.contains(&line), "{text}");
+        let narrowed = format!("{line},\"keys\":[\"{keys}\"]");
+        write_private(&tokens, &text.replace(&line, &narrowed));
+    }
+
     pub(crate) fn configure(&self, from: &str, to: &str) {
         let file = self.path("mkts.yml");
         let text = fs::read_to_string(&file).unwrap();
